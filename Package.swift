@@ -1,0 +1,114 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Swift 6 mode, every warning an error, every unsafe use spelt out.
+let strict: [SwiftSetting] = [
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableExperimentalFeature("Lifetimes"),
+]
+
+/// Files of a room that people read and the compiler does not.
+let documents = ["SPEC.md", "Vectors"]
+
+/// A room under `Sources/`, or at `path` when it lies elsewhere.
+func room(
+  _ name: String, _ dependencies: [Target.Dependency], path: String? = nil, exclude: [String] = []
+) -> Target {
+  .target(name: name, dependencies: dependencies, path: path, exclude: exclude, swiftSettings: strict)
+}
+
+/// The tests of one room.
+func tests(
+  _ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []
+) -> Target {
+  .testTarget(
+    name: name, dependencies: dependencies + ["TestSupport"], exclude: exclude, swiftSettings: strict)
+}
+
+// TEAM: ADZE_ROOMS=A,B builds only these targets and what they need, without swift-crypto. Removed before release.
+let rooms = Context.environment["ADZE_ROOMS"]?.split(separator: ",").map(String.init)
+
+let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let argumentParser = Target.Dependency.product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+  name: "adze",
+  products: [.executable(name: "adze", targets: ["adze"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+  ],
+  targets: [
+    // Level -: C shims and kernels.
+    .systemLibrary(
+      name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .target(name: "CKernels"),
+
+    // Level 0
+    room("TensorCore", []),
+    // Level 1
+    room("SafeIO", ["TensorCore", "CZstd", collections] + (rooms == nil ? [crypto] : []), exclude: rooms == nil ? [] : ["Checksum.swift"]),
+    // Level 2
+    room("GraphIR", ["TensorCore", collections]),
+    room("Codecs", ["TensorCore", collections]),
+    room("Safetensors", ["TensorCore", "SafeIO", collections], path: "Formats/Safetensors", exclude: documents),
+    room("GGUF", ["TensorCore", "SafeIO", collections], path: "Formats/GGUF", exclude: documents),
+    room("Llama2C", ["TensorCore", "SafeIO", collections], path: "Formats/Llama2C", exclude: documents),
+    room("LogitBase", ["TensorCore", "SafeIO"], path: "Formats/LogitBase", exclude: documents),
+    room("Tokenizers", ["TensorCore", "SafeIO", collections], path: "Formats/Tokenizers", exclude: documents),
+    room("PackedModel", ["TensorCore", "SafeIO", collections], path: "Formats/PackedModel", exclude: documents),
+    // Level 3
+    room("CompressedTensors", ["TensorCore", "SafeIO", "Codecs", "Safetensors", collections], path: "Formats/CompressedTensors", exclude: documents),
+    room("Architectures", ["TensorCore", "SafeIO", "GraphIR", "Codecs", collections]),
+    room("GraphPasses", ["TensorCore", "GraphIR", "Codecs", collections]),
+    room("Kernels", ["TensorCore", "Codecs", "CKernels"]),
+    // Level 4
+    room("Execution", ["TensorCore", "GraphIR", "Codecs", "Kernels", collections]),
+    // Level 5
+    room("Quantization", ["TensorCore", "Codecs", "Kernels", "COpenBLAS"]),
+    room("Calibration", ["TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "Kernels", "Execution", "COpenBLAS", collections], path: "Calibration", exclude: ["Models", "Texts", "README.md"]),
+    // Level 6
+    room("Pipeline", ["TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "GGUF", "Llama2C", "Tokenizers", "PackedModel", "CompressedTensors", "Architectures", "GraphPasses", "Kernels", "Execution", "Quantization", "Calibration", collections]),
+    room("Evaluation", ["TensorCore", "SafeIO", "LogitBase", "Kernels", "Execution", collections]),
+    // Level 7
+    .executableTarget(
+      name: "adze",
+      dependencies: ["TensorCore", "SafeIO", "Codecs", "Safetensors", "Tokenizers", "PackedModel", "Architectures", "Execution", "Kernels", "Quantization", "Calibration", "Pipeline", "Evaluation", argumentParser],
+      swiftSettings: strict),
+
+    // Tests
+    .target(name: "TestSupport", dependencies: [], path: "Tests/TestSupport", swiftSettings: strict),
+    tests("TensorCoreTests", ["TensorCore"]),
+    tests("SafeIOTests", ["SafeIO", "TensorCore"]),
+    tests("SafetensorsTests", ["Safetensors", "Llama2C", "GGUF", "SafeIO", "TensorCore"]),
+    tests("TokenizersTests", ["Tokenizers", "Llama2C", "SafeIO"]),
+    tests("PackedModelTests", ["PackedModel", "LogitBase", "SafeIO", "TensorCore"]),
+    tests("CodecsTests", ["Codecs", "TensorCore"]),
+    tests("GraphIRTests", ["GraphIR", "TensorCore"]),
+    tests("GraphPassesTests", ["GraphPasses", "GraphIR", "TensorCore"], exclude: ["Cases"]),
+    tests("KernelsTests", ["Kernels", "CKernels", "Codecs", "TensorCore"]),
+    tests("ArchitecturesTests", ["Architectures", "GraphIR", "SafeIO", "TensorCore"]),
+    tests("ExecutionTests", ["Execution", "Architectures", "GraphPasses", "GraphIR", "Kernels", "Codecs", "TensorCore"]),
+    tests("QuantizationTests", ["Quantization", "Codecs", "TensorCore"]),
+    tests("PipelineTests", ["Pipeline", "Calibration", "Evaluation", "Execution", "Architectures", "Quantization", "Codecs", "Safetensors", "PackedModel", "SafeIO", "TensorCore"]),
+    tests("CommandTests", ["SafeIO"]),
+  ]
+)
+
+if let rooms {
+  var kept: Set<String> = []
+  func keep(_ name: String) {
+    guard kept.insert(name).inserted, let target = package.targets.first(where: { $0.name == name }) else { return }
+    for case .byNameItem(let dependency, _) in target.dependencies { keep(dependency) }
+  }
+  rooms.forEach(keep)
+  package.targets.removeAll { !kept.contains($0.name) }
+  package.products.removeAll()
+}

@@ -1,0 +1,2 @@
+#include "CKernels.h"
+int ck_placeholder;

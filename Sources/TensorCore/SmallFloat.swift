@@ -1,0 +1,32 @@
+/// Small floating-point formats: values of their codes, and rounding to them.
+public enum SmallFloat {
+  /// Values of the 256 codes of F8_E4M3 (FN): bias 7, no infinity, 0x7F and 0xFF are NaN.
+  public static let e4m3Values: [Float] = (0..<256).map { code in
+    let exponent = (code >> 3) & 15
+    let mantissa = Float(code & 7)
+    if code & 0x7F == 0x7F { return .nan }
+    let magnitude: Float =
+      exponent == 0 ? mantissa * Float(sign: .plus, exponent: -9, significand: 1) : Float(sign: .plus, exponent: exponent - 7, significand: 1 + mantissa / 8)
+    return code & 0x80 == 0 ? magnitude : -magnitude
+  }
+
+  /// Values of the 256 codes of F8_E5M2: bias 15, infinities and NaN as in IEEE 754.
+  public static let e5m2Values: [Float] = (0..<256).map { code in
+    Float(Float16(bitPattern: UInt16(code) << 8))
+  }
+
+  /// Values of the 256 codes of F8_E8M0: 2^(code - 127), 0xFF is NaN.
+  public static let e8m0Values: [Float] = (0..<256).map { code in
+    code == 255 ? .nan : Float(sign: .plus, exponent: code - 127, significand: 1)
+  }
+
+  /// The bfloat16 nearest to `value`, ties to even; NaN stays a quiet NaN.
+  public static func bfloat16(_ value: Float) -> UInt16 {
+    if value.isNaN { return UInt16(truncatingIfNeeded: value.bitPattern >> 16) | 0x40 }
+    let bits = value.bitPattern
+    return UInt16(truncatingIfNeeded: (bits &+ 0x7FFF &+ ((bits >> 16) & 1)) >> 16)
+  }
+
+  /// The value of a bfloat16.
+  public static func float(bfloat16 bits: UInt16) -> Float { Float(bitPattern: UInt32(bits) << 16) }
+}
