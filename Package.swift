@@ -31,7 +31,8 @@ func tests(
 // TEAM: ADZE_ROOMS=A,B builds only these targets and what they need, without swift-crypto. Removed before release.
 let rooms = Context.environment["ADZE_ROOMS"]?.split(separator: ",").map(String.init)
 
-let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
+let collections = Target.Dependency.product(name: "OrderedCollections", package: "swift-collections")
+let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let argumentParser = Target.Dependency.product(
   name: "ArgumentParser", package: "swift-argument-parser")
@@ -62,7 +63,7 @@ let package = Package(
     room("GGUF", ["TensorCore", "SafeIO", collections], path: "Formats/GGUF", exclude: documents),
     room("Llama2C", ["TensorCore", "SafeIO", collections], path: "Formats/Llama2C", exclude: documents),
     room("LogitBase", ["TensorCore", "SafeIO"], path: "Formats/LogitBase", exclude: documents),
-    room("Tokenizers", ["TensorCore", "SafeIO", collections], path: "Formats/Tokenizers", exclude: documents),
+    room("Tokenizers", ["TensorCore", "SafeIO", collections, heap], path: "Formats/Tokenizers", exclude: documents),
     room("PackedModel", ["TensorCore", "SafeIO", collections], path: "Formats/PackedModel", exclude: documents),
     // Level 3
     room("CompressedTensors", ["TensorCore", "SafeIO", "Codecs", "Safetensors", collections], path: "Formats/CompressedTensors", exclude: documents),
