@@ -3,8 +3,7 @@
 #include <cblas.h>
 
 /* Debian's OpenBLAS has the LAPACK routines but no header for them. Column-major, Fortran calling convention. */
-void spotrf_(const char *uplo, const int *n, float *a, const int *lda, int *info);
 void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
-void dpotri_(const char *uplo, const int *n, double *a, const int *lda, int *info);
+void dtrtri_(const char *uplo, const char *diag, const int *n, double *a, const int *lda, int *info);
 
 #endif

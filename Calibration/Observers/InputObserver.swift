@@ -1,0 +1,82 @@
+import COpenBLAS
+import Kernels
+
+/// Gathers ``InputStatistics`` from windows of inputs; the order of windows is fixed and the work is cut into tiles
+/// that do not depend on the number of threads, so the same corpus gives the same bits.
+///
+/// The second moment is summed in float32, one symmetric tile product a window (OpenBLAS on one thread a tile).
+struct InputObserver {
+  private(set) var statistics: InputStatistics
+  private static let tile = 256
+
+  init(columns: Int, withSecondMoment: Bool) {
+    statistics = InputStatistics(columns: columns, withSecondMoment: withSecondMoment)
+  }
+
+  /// Adds a window: `[rows, columns]` row-major.
+  /// - Returns: whether all inputs were finite; nothing is added otherwise.
+  mutating func observe(_ inputs: UnsafeBufferPointer<Float>, pool: ThreadPool) -> Bool {
+    let columns = statistics.columns
+    let rows = columns == 0 ? 0 : inputs.count / columns
+    guard rows > 0, let start = unsafe inputs.baseAddress else { return true }
+    guard unsafe addMoments(start, rows: rows) else { return false }
+    if statistics.secondMomentSum != nil { unsafe addSecondMoment(start, rows: rows, pool: pool) }
+    statistics.tokenCount += rows
+    return true
+  }
+
+  private mutating func addMoments(_ inputs: UnsafePointer<Float>, rows: Int) -> Bool {
+    let columns = statistics.columns
+    var squares = [Float](repeating: 0, count: columns)
+    var maxima = statistics.maxima
+    for row in 0..<rows {
+      let base = unsafe inputs + row * columns
+      for column in 0..<columns {
+        let value = unsafe base[column]
+        squares[column] += value * value
+        maxima[column] = max(maxima[column], abs(value))
+      }
+    }
+    guard squares.allSatisfy(\.isFinite) else { return false }
+    for column in 0..<columns { statistics.squareSums[column] += Double(squares[column]) }
+    statistics.maxima = maxima
+    return true
+  }
+
+  private mutating func addSecondMoment(_ inputs: UnsafePointer<Float>, rows: Int, pool: ThreadPool) {
+    let columns = statistics.columns
+    let starts = Array(stride(from: 0, to: columns, by: Self.tile))
+    let tiles = starts.flatMap { row in starts.filter { $0 <= row }.map { (row, $0) } }
+    unsafe statistics.secondMomentSum?.withUnsafeMutableBufferPointer { sums in
+      guard let target = unsafe sums.baseAddress else { return }
+      let output = unsafe SharedPointer(pointer: target)
+      let source = unsafe SharedPointer(pointer: UnsafeMutablePointer(mutating: inputs))
+      pool.run(taskCount: tiles.count) { index in
+        let (row, column) = tiles[index]
+        let height = Int32(min(Self.tile, columns - row))
+        let width = Int32(min(Self.tile, columns - column))
+        unsafe cblas_sgemm(
+          CblasRowMajor, CblasTrans, CblasNoTrans, height, width, Int32(rows), 1, source.pointer + row, Int32(columns),
+          source.pointer + column, Int32(columns), 1, output.pointer + row * columns + column, Int32(columns))
+      }
+    }
+  }
+
+  /// The statistics with the upper triangle filled in from the lower.
+  func finish() -> InputStatistics {
+    var result = statistics
+    let columns = result.columns
+    guard result.secondMomentSum != nil else { return result }
+    unsafe result.secondMomentSum?.withUnsafeMutableBufferPointer { sums in
+      for row in 0..<columns {
+        for column in 0..<row { unsafe sums[column * columns + row] = sums[row * columns + column] }
+      }
+    }
+    return result
+  }
+}
+
+/// A pointer that tasks of a pool may share; each touches its own part.
+struct SharedPointer: @unchecked Sendable {
+  let pointer: UnsafeMutablePointer<Float>
+}

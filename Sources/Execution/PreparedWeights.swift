@@ -1,0 +1,61 @@
+import Codecs
+import GraphIR
+import Kernels
+import OrderedCollections
+import TensorCore
+
+/// The constants of a graph in the layouts that kernels read: panels for matrices, float32 for vectors.
+public struct PreparedWeights: Sendable {
+  /// Matrices by ``key(_:)`` of the operand.
+  public var matrices: OrderedDictionary<String, PanelMatrix>
+  /// Vectors by ``key(_:)`` of the operand.
+  public var vectors: OrderedDictionary<String, [Float]>
+
+  /// Adopts constants that are prepared already.
+  public init(matrices: OrderedDictionary<String, PanelMatrix> = [:], vectors: OrderedDictionary<String, [Float]> = [:]) {
+    self.matrices = matrices
+    self.vectors = vectors
+  }
+
+  /// What an operand's constant is called: its name, or the names joined by `+`.
+  public static func key(_ operand: Operand) -> String { operand.constants.joined(separator: "+") }
+
+  /// Packs every constant that the graph uses; `weight` is asked once for each name and operand.
+  /// - Throws: ``ExecutionError``, or what `weight` throws.
+  public init(graph: Graph, weight: (String) throws -> Weight) throws {
+    self.init()
+    for node in graph.nodes {
+      for (position, operand) in node.operands.enumerated() where operand.value == nil {
+        let key = PreparedWeights.key(operand)
+        let isMatrix = PreparedWeights.isMatrix(node, position)
+        guard isMatrix ? matrices[key] == nil : vectors[key] == nil else { continue }
+        let parts = try operand.constants.map { name in
+          try PreparedWeights.checked(try weight(name), name: name, type: graph.constants[name])
+        }
+        if isMatrix {
+          matrices[key] = try PanelMatrix(packing: parts)
+        } else {
+          vectors[key] = try parts.flatMap { try $0.decoded().values }
+        }
+      }
+    }
+  }
+
+  /// Whether an operand's constant is a matrix that rows are multiplied with or taken from.
+  static func isMatrix(_ node: Node, _ position: Int) -> Bool {
+    position == 1 && (node.operation == .linear || node.operation == .embedding)
+  }
+
+  private static func checked(_ weight: Weight, name: String, type: ConstantType?) throws -> Weight {
+    guard let type, weight.shape.dimensions == type.dimensions else {
+      throw ExecutionError.constant(
+        name, expected: type.map { "\($0.dimensions)" } ?? "no such constant", found: "\(weight.shape)")
+    }
+    return weight
+  }
+
+  /// Bytes of all constants.
+  public var byteCount: Int {
+    matrices.values.reduce(0) { $0 + $1.byteCount } + vectors.values.reduce(0) { $0 + $1.count * 4 }
+  }
+}

@@ -1,0 +1,73 @@
+import Codecs
+import GraphIR
+import Kernels
+
+/// A graph made ready to run: kernels chosen, weights in panels, memory planned. Immutable; sessions run it.
+public final class Program: Sendable {
+  /// One input of the graph.
+  public struct Input: Sendable {
+    /// Its name.
+    public let name: String
+    /// Columns of float inputs; nil for integers.
+    public let columns: Int?
+  }
+
+  /// The graph that was compiled.
+  public let graph: Graph
+  /// Inputs in order.
+  public let inputs: [Input]
+  /// Columns of each output.
+  public let outputColumns: [Int]
+  /// How it computes.
+  public let options: ExecutionOptions
+  /// The constants.
+  public let weights: PreparedWeights
+  /// Floats per token of the arena.
+  public let arenaColumns: Int
+  /// Layers with a key and value cache: heads and head dimension by cache number.
+  let caches: [Int: (heads: Int, headDimension: Int)]
+  let steps: [Step]
+  /// Whether every output is made after the last attention, so that a run may ask for some rows only.
+  public let canSelectRows: Bool
+
+  /// Compiles a graph with weights that are in panels already.
+  /// - Throws: ``ExecutionError``, `GraphError`.
+  public init(graph: Graph, weights: PreparedWeights, options: ExecutionOptions = .init()) throws {
+    let plan = try MemoryPlan(graph)
+    let builder = StepBuilder(graph: graph, plan: plan, weights: weights)
+    var steps: [Step] = []
+    var caches: [Int: (heads: Int, headDimension: Int)] = [:]
+    var lastAttention = -1
+    var outputBeforeLastAttention = false
+    for node in graph.nodes {
+      guard let step = try builder.step(node) else { continue }
+      if case .attention(let parameters) = step.kind {
+        caches[parameters.cache] = (parameters.keyValueHeads, parameters.headDimension)
+        lastAttention = steps.count
+      }
+      steps.append(step)
+    }
+    for index in steps.indices {
+      steps[index].isAfterLastAttention = index > lastAttention
+      let makesOutput = steps[index].outputs.contains { if case .output = $0.space { true } else { false } }
+      if index <= lastAttention, makesOutput { outputBeforeLastAttention = true }
+    }
+    self.graph = graph
+    self.options = options
+    self.weights = weights
+    self.steps = steps
+    self.caches = caches
+    self.arenaColumns = plan.arenaColumns
+    self.canSelectRows = !outputBeforeLastAttention
+    self.inputs = graph.inputs.map { Input(name: graph.name(of: $0), columns: graph.type(of: $0).columns) }
+    self.outputColumns = graph.outputs.map { graph.type(of: $0).columns ?? 0 }
+  }
+
+  /// Compiles a graph, packing its weights.
+  /// - Throws: ``ExecutionError``, `GraphError`, or what `weight` throws.
+  public convenience init(
+    graph: Graph, options: ExecutionOptions = .init(), weight: (String) throws -> Weight
+  ) throws {
+    try self.init(graph: graph, weights: PreparedWeights(graph: graph, weight: weight), options: options)
+  }
+}

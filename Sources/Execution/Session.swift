@@ -1,0 +1,137 @@
+import GraphIR
+import Kernels
+import TensorCore
+
+/// One conversation with a program: its key and value caches and its scratch memory. Not for several threads at a time.
+public final class Session {
+  /// What is run.
+  public let program: Program
+  /// The threads that it runs on.
+  public let pool: ThreadPool
+  /// Tokens in the caches.
+  public private(set) var position = 0
+
+  var caches: [Int: KVPages] = [:]
+  let workspace = Workspace()
+  var arena = FloatBuffer()
+  var outputs: [FloatBuffer]
+
+  /// An empty conversation.
+  public init(program: Program, pool: ThreadPool) {
+    self.program = program
+    self.pool = pool
+    outputs = program.outputColumns.map { _ in FloatBuffer() }
+    for (number, shape) in program.caches {
+      caches[number] = KVPages(
+        kvHeads: shape.heads, headDimension: shape.headDimension, element: program.options.cacheElement)
+    }
+  }
+
+  /// Forgets everything.
+  public func reset() { truncate(to: 0) }
+
+  /// Forgets all but the first `count` tokens.
+  public func truncate(to count: Int) {
+    for cache in caches.values { cache.truncate(to: count) }
+    position = min(position, count)
+  }
+
+  /// Bytes of cached keys and values.
+  public var cacheByteCount: Int { caches.values.reduce(0) { $0 + $1.byteCount } }
+
+  /// Bytes of the arena at its largest so far.
+  public var arenaByteCount: Int { arena.capacity * MemoryLayout<Float>.stride }
+
+  /// Appends tokens and gives the logits of the rows asked for.
+  ///
+  /// - Parameters:
+  ///   - tokens: ids in the vocabulary; cut into chunks as long as the options say.
+  ///   - rows: which of `tokens` to make logits for; nil: only the last.
+  ///   - body: gets `[rows, vocabulary]` float32, row-major, valid during the call.
+  /// - Throws: ``ExecutionError``, or what `body` throws.
+  public func forward<Result>(
+    _ tokens: [Int32], rows: Range<Int>? = nil, _ body: (UnsafeBufferPointer<Float>) throws -> Result
+  ) throws -> Result {
+    let wanted = rows ?? max(tokens.count - 1, 0)..<tokens.count
+    guard wanted.lowerBound >= 0, wanted.upperBound <= tokens.count else {
+      throw ExecutionError.rows(expected: "0..<\(tokens.count)", found: "\(wanted)")
+    }
+    guard program.outputColumns.count == 1, program.inputs.first?.columns == nil else {
+      throw ExecutionError.input("tokens", expected: "a graph from tokens to logits", found: program.graph.name)
+    }
+    unsafe outputs[0].reserve(wanted.count * program.outputColumns[0])
+    var start = 0
+    while start < tokens.count {
+      let chunk = start..<min(start + program.options.chunkLength, tokens.count)
+      let selected = wanted.clamped(to: chunk)
+      let local = selected.lowerBound - start..<selected.upperBound - start
+      try unsafe run(
+        tokens: Array(tokens[chunk]), floats: [:], rows: local, outputRow: max(selected.lowerBound - wanted.lowerBound, 0))
+      start = chunk.upperBound
+    }
+    return try unsafe body(outputs[0].prefix(wanted.count * program.outputColumns[0]))
+  }
+
+  /// Runs a part of a model on float inputs, all rows, and gives its outputs in order.
+  ///
+  /// - Parameters:
+  ///   - tokens: ids for inputs of integer type other than positions; their number is the number of rows.
+  ///   - floats: row-major values of the float inputs by name, each `[rows, columns]`.
+  ///   - body: gets the outputs, `[rows, columns]` each, valid during the call.
+  /// - Throws: ``ExecutionError``, or what `body` throws.
+  public func run<Result>(
+    tokens: [Int32], floats: [String: UnsafeBufferPointer<Float>],
+    _ body: ([UnsafeBufferPointer<Float>]) throws -> Result
+  ) throws -> Result {
+    for (index, columns) in program.outputColumns.enumerated() { outputs[index].reserve(tokens.count * columns) }
+    try unsafe run(tokens: tokens, floats: floats, rows: 0..<tokens.count, outputRow: 0)
+    return try unsafe body(
+      program.outputColumns.indices.map { unsafe outputs[$0].prefix(tokens.count * program.outputColumns[$0]) })
+  }
+
+  private func run(
+    tokens: [Int32], floats: [String: UnsafeBufferPointer<Float>], rows: Range<Int>, outputRow: Int
+  ) throws {
+    guard program.canSelectRows || rows == 0..<tokens.count else {
+      throw ExecutionError.rows(expected: "all \(tokens.count) rows", found: "\(rows)")
+    }
+    arena.reserve(program.arenaColumns * tokens.count)
+    let positions = (0..<tokens.count).map { Int32(position + $0) }
+    var inputs = InputTable(tokens: tokens, positions: positions)
+    for (number, input) in program.inputs.enumerated() {
+      guard let columns = input.columns else {
+        inputs.isPositions.append(input.name == "positions")
+        unsafe inputs.floats.append(nil)
+        continue
+      }
+      guard let values = unsafe floats[input.name], unsafe values.count == tokens.count * columns else {
+        throw ExecutionError.input(
+          input.name, expected: "\(tokens.count) x \(columns) values",
+          found: unsafe floats[input.name].map { "\(unsafe $0.count)" } ?? "nothing (input \(number))")
+      }
+      inputs.isPositions.append(false)
+      unsafe inputs.floats.append(values)
+    }
+    try perform(inputs, rows: rows, outputRow: outputRow)
+    position += tokens.count
+  }
+
+  private func perform(_ inputs: InputTable, rows: Range<Int>, outputRow: Int) throws {
+    let all = 0..<inputs.tokens.count
+    for step in program.steps {
+      let active = step.isAfterLastAttention ? rows : all
+      guard !active.isEmpty else { continue }
+      try StepRunner(session: self, inputs: inputs, rows: active, selection: rows, outputRow: outputRow).run(step)
+    }
+  }
+}
+
+/// What a run was given, by number of the graph's input.
+struct InputTable {
+  let tokens: [Int32]
+  let positions: [Int32]
+  var isPositions: [Bool] = []
+  var floats: [UnsafeBufferPointer<Float>?] = []
+
+  func integers(_ number: Int) -> [Int32] { isPositions[number] ? positions : tokens }
+}

@@ -1,0 +1,123 @@
+import GraphIR
+import Kernels
+
+/// One operation with everything looked up: what the session's loop runs.
+struct Step {
+  enum Kind {
+    case embedding(PanelMatrix, tokens: Int)
+    case linear(PanelMatrix, bias: [Float]?)
+    case rmsNorm(weight: [Float], epsilon: Float)
+    case addRMSNorm(weight: [Float], epsilon: Float)
+    case rope(RopeParameters, positions: Int)
+    case attention(AttentionParameters)
+    case add
+    case multiply
+    case scale(Float)
+    case silu
+    case gelu(usingTanh: Bool)
+    case softcap(Float)
+    case swiglu
+    /// A slice that is an output of the graph; other slices are views and need no step.
+    case copy
+  }
+
+  struct RopeParameters {
+    let inverseFrequencies: [Float]
+    let heads: Int
+    let headDimension: Int
+    let isInterleaved: Bool
+    let magnitude: Float
+  }
+
+  struct AttentionParameters {
+    let heads: Int
+    let keyValueHeads: Int
+    let headDimension: Int
+    let scale: Float
+    let window: Int
+    let cache: Int
+  }
+
+  let kind: Kind
+  let inputs: [MemoryPlan.Location]
+  let outputs: [MemoryPlan.Location]
+  /// Whether rows do not depend on each other from here to the end, so that only the rows asked for are computed.
+  var isAfterLastAttention = false
+}
+
+/// Turns the nodes of a graph into steps.
+struct StepBuilder {
+  let graph: Graph
+  let plan: MemoryPlan
+  let weights: PreparedWeights
+
+  func step(_ node: Node) throws -> Step? {
+    if node.operation == .slice, let result = node.results.first, !graph.outputs.contains(result) { return nil }
+    let inputs = node.valueOperands.compactMap { plan.locations[$0] }
+    let outputs = node.results.compactMap { plan.locations[$0] }
+    return Step(kind: try kind(node), inputs: inputs, outputs: outputs)
+  }
+
+  private func kind(_ node: Node) throws -> Step.Kind {
+    switch node.operation {
+    case .embedding: return .embedding(try matrix(node), tokens: try inputNumber(node, 0))
+    case .linear: return .linear(try matrix(node), bias: node.operands.count > 2 ? try vector(node, 2) : nil)
+    case .rmsNorm: return .rmsNorm(weight: try vector(node, 1), epsilon: Float(try node.float("eps")))
+    case .addRMSNorm: return .addRMSNorm(weight: try vector(node, 2), epsilon: Float(try node.float("eps")))
+    case .rope:
+      return .rope(
+        Step.RopeParameters(
+          inverseFrequencies: try vector(node, 2), heads: try node.integer("heads"),
+          headDimension: try node.integer("head_dim"), isInterleaved: try node.bool("interleaved"),
+          magnitude: Float(try node.float("magnitude"))),
+        positions: try inputNumber(node, 1))
+    case .attention: return .attention(try attention(node))
+    case .add: return .add
+    case .multiply: return .multiply
+    case .scale: return .scale(Float(try node.float("factor")))
+    case .silu: return .silu
+    case .gelu: return .gelu(usingTanh: try node.string("approximate") == "tanh")
+    case .softcap: return .softcap(Float(try node.float("cap")))
+    case .swiglu: return .swiglu
+    case .slice: return .copy
+    default:
+      throw ExecutionError.unsupported(
+        operation: node.operation.rawValue, scope: node.scope, reason: "the executor has no step for it")
+    }
+  }
+
+  private func attention(_ node: Node) throws -> Step.AttentionParameters {
+    guard try node.bool("causal"), try node.float("softcap") == 0 else {
+      throw ExecutionError.unsupported(
+        operation: "attention", scope: node.scope, reason: "only causal attention without a soft cap")
+    }
+    return Step.AttentionParameters(
+      heads: try node.integer("heads"), keyValueHeads: try node.integer("kv_heads"),
+      headDimension: try node.integer("head_dim"), scale: Float(try node.float("scale")),
+      window: try node.integer("window"), cache: try node.integer("cache"))
+  }
+
+  private func matrix(_ node: Node) throws -> PanelMatrix {
+    let key = PreparedWeights.key(node.operands[1])
+    guard let matrix = weights.matrices[key] else {
+      throw ExecutionError.constant(key, expected: "a prepared matrix", found: "nothing")
+    }
+    return matrix
+  }
+
+  private func vector(_ node: Node, _ position: Int) throws -> [Float] {
+    let key = PreparedWeights.key(node.operands[position])
+    guard let vector = weights.vectors[key] else {
+      throw ExecutionError.constant(key, expected: "a prepared vector", found: "nothing")
+    }
+    return vector
+  }
+
+  private func inputNumber(_ node: Node, _ position: Int) throws -> Int {
+    guard let value = node.operands[position].value, let number = graph.inputs.firstIndex(of: value) else {
+      throw ExecutionError.unsupported(
+        operation: node.operation.rawValue, scope: node.scope, reason: "integers must be inputs of the graph")
+    }
+    return number
+  }
+}

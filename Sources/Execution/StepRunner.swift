@@ -1,0 +1,109 @@
+import Kernels
+
+/// Runs one step on some rows: resolves places to pointers and calls the kernel.
+struct StepRunner {
+  let session: Session
+  let inputs: InputTable
+  /// Rows of the run that this step works on.
+  let rows: Range<Int>
+  /// Rows of the run that outputs are kept for.
+  let selection: Range<Int>
+  /// Row of the output buffer where the selection begins.
+  let outputRow: Int
+
+  private var kernels: KernelTable { session.program.options.kernels }
+  private var pool: ThreadPool { session.pool }
+
+  func run(_ step: Step) throws {
+    switch step.kind {
+    case .embedding(let table, let input):
+      try embed(table, inputs.integers(input), into: place(step.outputs[0]))
+    case .linear(let matrix, let bias):
+      let (x, y) = (place(step.inputs[0]), place(step.outputs[0]))
+      withOptionalPointer(bias) { bias in
+        unsafe kernels.linear(
+          x, matrix, bias: bias, into: y, activations: session.program.options.activations,
+          workspace: session.workspace, pool: pool)
+      }
+    case .rmsNorm(let weight, let epsilon):
+      unsafe kernels.rmsNorm(place(step.inputs[0]), weight: weight, epsilon: epsilon, into: place(step.outputs[0]), pool: pool)
+    case .addRMSNorm(let weight, let epsilon):
+      unsafe kernels.addRMSNorm(
+        place(step.inputs[0]), place(step.inputs[1]), weight: weight, epsilon: epsilon, sum: place(step.outputs[0]),
+        into: place(step.outputs[1]), pool: pool)
+    case .rope(let parameters, let input): rotate(step, parameters, inputs.integers(input))
+    case .attention(let parameters): attend(step, parameters)
+    case .add: kernels.add(place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
+    case .multiply:
+      kernels.multiply(place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
+    case .scale(let factor): kernels.scale(place(step.inputs[0]), by: factor, into: place(step.outputs[0]), pool: pool)
+    case .silu: kernels.silu(place(step.inputs[0]), into: place(step.outputs[0]), pool: pool)
+    case .gelu(let usingTanh):
+      kernels.gelu(place(step.inputs[0]), usingTanh: usingTanh, into: place(step.outputs[0]), pool: pool)
+    case .softcap(let cap): kernels.softcap(place(step.inputs[0]), cap: cap, into: place(step.outputs[0]), pool: pool)
+    case .swiglu:
+      kernels.swiglu(gate: place(step.inputs[0]), up: place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
+    case .copy: copy(place(step.inputs[0]), place(step.outputs[0]))
+    }
+  }
+
+  /// The rows of a value that this step works on.
+  private func place(_ location: MemoryPlan.Location) -> Rows {
+    let base: UnsafeMutablePointer<Float>
+    var first = rows.lowerBound
+    switch location.space {
+    case .arena(let offset): unsafe base = session.arena.start + offset * inputs.tokens.count
+    case .input(let number):
+      guard let values = unsafe inputs.floats[number]?.baseAddress else { preconditionFailure("inputs were checked") }
+      // Inputs are never an output of a step: MemoryPlan does not let any operation overwrite them.
+      unsafe base = UnsafeMutablePointer(mutating: values)
+    case .output(let number):
+      unsafe base = session.outputs[number].start
+      first = outputRow + rows.lowerBound - selection.lowerBound
+    }
+    return unsafe Rows(
+      pointer: base + first * location.stride + location.column, rows: rows.count, columns: location.columns,
+      stride: location.stride)
+  }
+
+  private func embed(_ table: PanelMatrix, _ tokens: [Int32], into output: Rows) throws {
+    for (index, token) in tokens.enumerated() where token < 0 || Int(token) >= table.rows {
+      throw ExecutionError.tokenOutOfRange(
+        token: Int(token), position: session.position + index, vocabulary: table.rows)
+    }
+    unsafe tokens.withUnsafeBufferPointer { ids in
+      guard let start = unsafe ids.baseAddress else { return }
+      unsafe kernels.embedding(start + rows.lowerBound, count: rows.count, table, into: output, pool: pool)
+    }
+  }
+
+  private func rotate(_ step: Step, _ parameters: Step.RopeParameters, _ positions: [Int32]) {
+    unsafe positions.withUnsafeBufferPointer { ids in
+      guard let start = unsafe ids.baseAddress else { return }
+      unsafe kernels.rope(
+        place(step.inputs[0]), positions: start + rows.lowerBound, inverseFrequencies: parameters.inverseFrequencies,
+        heads: parameters.heads, headDimension: parameters.headDimension, interleaved: parameters.isInterleaved,
+        magnitude: parameters.magnitude, into: place(step.outputs[0]), pool: pool)
+    }
+  }
+
+  private func attend(_ step: Step, _ parameters: Step.AttentionParameters) {
+    guard let cache = session.caches[parameters.cache] else { preconditionFailure("caches were made with the session") }
+    kernels.appendKV(k: place(step.inputs[1]), v: place(step.inputs[2]), to: cache, pool: pool)
+    kernels.attention(
+      place(step.inputs[0]), cache: cache, heads: parameters.heads, kvHeads: parameters.keyValueHeads,
+      headDimension: parameters.headDimension, scale: parameters.scale, window: parameters.window,
+      into: place(step.outputs[0]), workspace: session.workspace, pool: pool)
+  }
+
+  private func copy(_ source: Rows, _ target: Rows) {
+    for row in 0..<source.rows {
+      unsafe (target.pointer + row * target.stride).update(from: source.pointer + row * source.stride, count: source.columns)
+    }
+  }
+
+  private func withOptionalPointer(_ values: [Float]?, _ body: (UnsafePointer<Float>?) -> Void) {
+    guard let values else { return unsafe body(nil) }
+    unsafe values.withUnsafeBufferPointer { unsafe body($0.baseAddress) }
+  }
+}

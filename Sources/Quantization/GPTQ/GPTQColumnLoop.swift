@@ -1,0 +1,177 @@
+import COpenBLAS
+import Codecs
+import TensorCore
+
+/// The loop of GPTQ over the columns of some rows. Rows do not depend on each other, so chunks of rows run in
+/// parallel and each result is a function of its rows alone.
+///
+/// Working values are kept transposed, `[column][row]`, so that the work on one column is contiguous.
+struct GPTQColumnLoop {
+  let method: GPTQ
+  let codec: any GridCodec
+  let weights: FloatMatrix
+  let hessian: Hessian
+  let order: ColumnOrder
+  /// Upper factor of the inverse, in `order`, row-major.
+  let inverse: [Float]
+
+  /// What became of some rows.
+  struct Part: Sendable {
+    var codes: [UInt8]
+    var grids: [Grid]
+    var error: Double
+    var roundingError: Double
+    var roundedRowCount: Int
+  }
+
+  private var columns: Int { weights.columns }
+  private var groupLength: Int { codec.groupLength(columns: columns) }
+  private var groupCount: Int { Checked.ceilingQuotient(columns, groupLength) }
+
+  /// Blocks end where groups end, so that a group's scale is chosen from values that are up to date.
+  private var blockLength: Int {
+    let length = groupLength
+    guard length <= 1024 else { return method.blockSize }
+    return Checked.ceilingQuotient(method.blockSize, length) * length
+  }
+
+  func run(rows: Range<Int>) -> Part {
+    let rounded = GridRounding(codec: codec, columns: columns).round(
+      weights.values.span, rows: rows, importance: hessian.diagonal, search: method.scaleSearch)
+    var state = State(loop: self, rows: rows)
+    if method.staticGroups || !order.isNatural { state.grids = rounded.grids }
+    for start in stride(from: 0, to: columns, by: blockLength) {
+      let block = start..<min(start + blockLength, columns)
+      roundBlock(block, &state)
+      updateRemaining(block, &state)
+    }
+    return keepBetter(state, rounded, rows)
+  }
+
+  private struct State {
+    let rowCount: Int
+    /// `[step][row]`, dead columns zero.
+    var values: [Float]
+    /// `[row][column]` in natural order.
+    var codes: [UInt8]
+    /// `[row][group]`.
+    var grids: [Grid]
+    /// `[step in block][row]`.
+    var errors: [Float]
+
+    init(loop: GPTQColumnLoop, rows: Range<Int>) {
+      rowCount = rows.count
+      let columns = loop.columns
+      values = [Float](repeating: 0, count: columns * rows.count)
+      for (step, column) in loop.order.columns.enumerated() where !loop.order.dead[column] {
+        for row in 0..<rows.count {
+          values[step * rows.count + row] = loop.weights.values[(rows.lowerBound + row) * columns + column]
+        }
+      }
+      codes = [UInt8](repeating: 0, count: columns * rows.count)
+      grids = [Grid](
+        repeating: Grid(scale: 1, zero: 0, maximumCode: 1), count: rows.count * loop.groupCount)
+      errors = [Float](repeating: 0, count: loop.blockLength * rows.count)
+    }
+  }
+
+  private func roundBlock(_ block: Range<Int>, _ state: inout State) {
+    let rowCount = state.rowCount
+    let fixedGrids = method.staticGroups || !order.isNatural
+    for step in block {
+      let column = order.columns[step]
+      if !fixedGrids, column % groupLength == 0 { fitGroup(column / groupLength, &state) }
+      let diagonal = 1 / inverse[step * columns + step]
+      for row in 0..<rowCount {
+        let grid = state.grids[row * groupCount + column / groupLength]
+        let value = state.values[step * rowCount + row]
+        let code = grid.code(value)
+        state.codes[row * columns + column] = UInt8(code)
+        state.errors[(step - block.lowerBound) * rowCount + row] = (value - grid.value(code)) * diagonal
+      }
+      compensate(step, in: block, &state)
+    }
+  }
+
+  /// Subtracts the error of `step` from the columns of the block that are still to come.
+  private func compensate(_ step: Int, in block: Range<Int>, _ state: inout State) {
+    let rowCount = state.rowCount
+    unsafe state.errors.withUnsafeBufferPointer { errors in
+      unsafe state.values.withUnsafeMutableBufferPointer { values in
+        let error = (step - block.lowerBound) * rowCount
+        for later in step + 1..<max(block.upperBound, step + 1) {
+          let factor = inverse[step * columns + later]
+          let base = later * rowCount
+          for row in 0..<rowCount { unsafe values[base &+ row] -= factor * errors[error &+ row] }
+        }
+      }
+    }
+  }
+
+  /// Subtracts the errors of a block from all columns after it, in one matrix product.
+  private func updateRemaining(_ block: Range<Int>, _ state: inout State) {
+    let remaining = columns - block.upperBound
+    guard remaining > 0 else { return }
+    let rowCount = state.rowCount
+    unsafe inverse.withUnsafeBufferPointer { inverse in
+      unsafe state.errors.withUnsafeBufferPointer { errors in
+        unsafe state.values.withUnsafeMutableBufferPointer { values in
+          guard let factor = unsafe inverse.baseAddress, let error = unsafe errors.baseAddress,
+            let target = unsafe values.baseAddress
+          else { return }
+          unsafe cblas_sgemm(
+            CblasRowMajor, CblasTrans, CblasNoTrans, Int32(remaining), Int32(rowCount), Int32(block.count), -1,
+            factor + block.lowerBound * columns + block.upperBound, Int32(columns), error, Int32(rowCount), 1,
+            target + block.upperBound * rowCount, Int32(rowCount))
+        }
+      }
+    }
+  }
+
+  private func fitGroup(_ group: Int, _ state: inout State) {
+    let range = group * groupLength..<min((group + 1) * groupLength, columns)
+    let diagonal = hessian.diagonalSlice(range)
+    var values = [Float](repeating: 0, count: range.count)
+    for row in 0..<state.rowCount {
+      for (index, column) in range.enumerated() { values[index] = state.values[column * state.rowCount + row] }
+      state.grids[row * groupCount + group] = codec.fitGrid(
+        values.span, importance: diagonal.span, search: method.scaleSearch)
+    }
+  }
+
+  /// Takes for every row whichever of GPTQ and rounding has the smaller output error.
+  private func keepBetter(_ state: State, _ rounded: GridRounding.Part, _ rows: Range<Int>) -> Part {
+    let form = QuadraticForm(hessian: hessian, importance: nil)
+    let found = form.energies(residual(state.codes, state.grids, rows), columns: columns)
+    let plain = form.energies(residual(rounded.codes, rounded.grids, rows), columns: columns)
+    var part = Part(
+      codes: state.codes, grids: state.grids, error: 0, roundingError: plain.reduce(0, +), roundedRowCount: 0)
+    for row in 0..<rows.count {
+      part.error += min(found[row], plain[row])
+      guard plain[row] < found[row] else { continue }
+      part.roundedRowCount += 1
+      part.codes.replaceSubrange(
+        row * columns..<(row + 1) * columns, with: rounded.codes[row * columns..<(row + 1) * columns])
+      part.grids.replaceSubrange(
+        row * groupCount..<(row + 1) * groupCount, with: rounded.grids[row * groupCount..<(row + 1) * groupCount])
+    }
+    return part
+  }
+
+  private func residual(_ codes: [UInt8], _ grids: [Grid], _ rows: Range<Int>) -> [Float] {
+    var residual = [Float](repeating: 0, count: codes.count)
+    for row in 0..<rows.count {
+      for column in 0..<columns {
+        let grid = grids[row * groupCount + column / groupLength]
+        let index = row * columns + column
+        residual[index] = weights.values[(rows.lowerBound + row) * columns + column] - grid.value(Float(codes[index]))
+      }
+    }
+    return residual
+  }
+}
+
+extension Hessian {
+  /// Mean squares of a range of inputs.
+  func diagonalSlice(_ range: Range<Int>) -> [Float] { range.map { values[$0 * size + $0] } }
+}
