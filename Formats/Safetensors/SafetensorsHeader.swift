@@ -1,0 +1,212 @@
+import OrderedCollections
+import SafeIO
+import TensorCore
+
+/// The parsed header of a file: where every tensor lies, checked against the size of the file.
+struct SafetensorsHeader {
+  struct Entry {
+    var elementType: ElementType
+    var shape: Shape
+    /// Offset in the file.
+    var begin: Int
+    var byteCount: Int
+    var end: Int { begin + byteCount }
+  }
+
+  private(set) var metadata: OrderedDictionary<String, String> = [:]
+  private(set) var entries: OrderedDictionary<String, Entry> = [:]
+  private(set) var warnings: [String] = []
+  private let file: String
+  private let dataStart: Int
+  private let dataEnd: Int
+  private var unknownKeys = 0
+
+  /// Parses and checks; touches no byte after the header.
+  init(_ region: MemoryRegion, file: String, limits: Limits) throws(SafetensorsError) {
+    self.file = file
+    dataStart = try SafetensorsHeader.dataStart(region, file: file, limits: limits)
+    dataEnd = region.byteCount
+    var reader = JSONReader(region, range: 8..<dataStart, file: file, limits: limits)
+    do throws(SafeIOError) {
+      try reader.beginObject()
+    } catch { throw .io(error) }
+    var hasMetadata = false
+    while let (name, offset) = try nextName(&reader) {
+      if name == "__metadata__" {
+        guard !hasMetadata else {
+          throw .header(file: file, offset: offset, problem: "__metadata__ appears twice")
+        }
+        hasMetadata = true
+        metadata = try readMetadata(&reader)
+        continue
+      }
+      let entry = try readEntry(&reader, name)
+      guard entries.updateValue(entry, forKey: name) == nil else {
+        throw .tensor(file: file, name: name, problem: "the name appears twice", expected: nil, found: nil)
+      }
+      guard entries.count <= limits.maxTensors else {
+        throw .io(.limit(file: file, what: "tensors", limit: limits.maxTensors, found: entries.count))
+      }
+    }
+    do throws(SafeIOError) { try reader.finish() } catch { throw .io(error) }
+    try checkTiling()
+    noteOddities()
+  }
+
+  /// Checks the length prefix and the first byte, and tells other formats by their first bytes.
+  private static func dataStart(
+    _ region: MemoryRegion, file: String, limits: Limits
+  ) throws(SafetensorsError) -> Int {
+    var reader = ByteReader(region, file: file)
+    let length: UInt64
+    do throws(SafeIOError) { length = try reader.readLittleEndian() } catch {
+      throw ForeignFormat.error(region, file: file) ?? .io(error)
+    }
+    guard length >= 2, length <= UInt64(limits.maxHeaderBytes), length <= UInt64(region.byteCount - 8) else {
+      throw ForeignFormat.error(region, file: file)
+        ?? .headerLength(file: file, length: length, limit: min(limits.maxHeaderBytes, region.byteCount - 8))
+    }
+    guard unsafe region.withBytes({ unsafe $0[8] }) == UInt8(ascii: "{") else {
+      throw ForeignFormat.error(region, file: file)
+        ?? .header(file: file, offset: 8, problem: "the header must begin with {")
+    }
+    return 8 + Int(length)
+  }
+
+  private func nextName(_ reader: inout JSONReader) throws(SafetensorsError) -> (String, Int)? {
+    do throws(SafeIOError) {
+      _ = reader.peek()
+      let offset = reader.offset
+      return try reader.nextKey().map { ($0, offset) }
+    } catch { throw .io(error) }
+  }
+
+  private func readMetadata(
+    _ reader: inout JSONReader
+  ) throws(SafetensorsError) -> OrderedDictionary<String, String> {
+    var result: OrderedDictionary<String, String> = [:]
+    do throws(SafeIOError) {
+      try reader.beginObject()
+      while let key = try reader.nextKey() {
+        let offset = reader.offset
+        guard reader.peek() == UInt8(ascii: "\"") else {
+          throw reader.failure("metadata values must be strings")
+        }
+        guard result.updateValue(try reader.readString(), forKey: key) == nil else {
+          throw reader.failure("a metadata key appears twice", at: offset)
+        }
+      }
+    } catch { throw .io(error) }
+    return result
+  }
+
+  // MARK: Entries
+
+  private mutating func readEntry(_ reader: inout JSONReader, _ name: String) throws(SafetensorsError)
+    -> Entry
+  {
+    var type: String?
+    var dimensions: [Int64]?
+    var range: [Int64]?
+    do throws(SafeIOError) {
+      try reader.beginObject()
+      while let key = try reader.nextKey() {
+        switch key {
+        case "dtype" where type == nil: type = try reader.readString()
+        case "shape" where dimensions == nil: dimensions = try readIntegers(&reader)
+        case "data_offsets" where range == nil: range = try readIntegers(&reader)
+        case "dtype", "shape", "data_offsets": throw reader.failure("the key \"\(key)\" appears twice")
+        default:
+          _ = try reader.readValue()
+          unknownKeys += 1
+        }
+      }
+    } catch { throw .io(error) }
+    guard let type, let dimensions, let range else {
+      throw failure(name, "dtype, shape and data_offsets are needed")
+    }
+    return try entry(name, type, dimensions, range)
+  }
+
+  private func readIntegers(_ reader: inout JSONReader) throws(SafeIOError) -> [Int64] {
+    var result: [Int64] = []
+    try reader.beginArray()
+    while try reader.nextElement() { result.append(try reader.readInteger()) }
+    return result
+  }
+
+  private func entry(
+    _ name: String, _ type: String, _ dimensions: [Int64], _ range: [Int64]
+  ) throws(SafetensorsError) -> Entry {
+    guard let elementType = ElementType(rawValue: type) else {
+      throw failure(name, "unknown dtype", expected: "one of the format's types", found: type)
+    }
+    guard dimensions.count <= Limits.standard.maxRank else {
+      throw failure(name, "too many dimensions", expected: "at most 64", found: "\(dimensions.count)")
+    }
+    guard range.count == 2, range[0] >= 0, range[0] <= range[1], range[1] <= Int64(dataEnd - dataStart) else {
+      throw failure(
+        name, "data_offsets must be a range inside the data",
+        expected: "0 <= begin <= end <= \(dataEnd - dataStart)",
+        found: "\(range)")
+    }
+    let shape: Shape
+    let byteCount: Int
+    do throws(TensorCoreError) {
+      shape = try Shape(dimensions.map { Int($0) })
+      byteCount = try elementType.byteCount(elements: shape.elementCount)
+    } catch {
+      throw failure(name, "shape \(dimensions) of \(type): \(error.diagnostic.message)")
+    }
+    guard Int64(byteCount) == range[1] - range[0] else {
+      throw failure(
+        name, "shape and dtype do not give the size of the data", expected: "\(byteCount) bytes",
+        found: "\(range[1] - range[0])")
+    }
+    return Entry(
+      elementType: elementType, shape: shape, begin: dataStart + Int(range[0]), byteCount: byteCount)
+  }
+
+  private func failure(
+    _ name: String, _ problem: String, expected: String? = nil, found: String? = nil
+  ) -> SafetensorsError {
+    .tensor(file: file, name: name, problem: problem, expected: expected, found: found)
+  }
+
+  // MARK: The data as a whole
+
+  /// Ranges in order of their begin must follow each other without hole or overlap and end with the file.
+  private func checkTiling() throws(SafetensorsError) {
+    let values = entries.values
+    let order = values.indices.sorted { first, second in
+      (values[first].begin, values[first].end, first) < (values[second].begin, values[second].end, second)
+    }
+    var position = dataStart
+    var previous = "the header"
+    for index in order {
+      let entry = values[index]
+      let name = entries.keys[index]
+      guard entry.begin == position else {
+        let problem =
+          entry.begin < position
+          ? "the data overlap those of"
+          : "a hole of \(entry.begin - position) bytes between these data and"
+        throw .neighbours(file: file, first: previous, second: name, problem: problem)
+      }
+      position = entry.end
+      previous = name
+    }
+    guard position == dataEnd else {
+      throw .header(
+        file: file, offset: position, problem: "\(dataEnd - position) bytes after the data of '\(previous)'")
+    }
+  }
+
+  private mutating func noteOddities() {
+    let misaligned = entries.values.count { entry in
+      entry.elementType.bitWidth > 8 && entry.begin % (entry.elementType.bitWidth / 8) != 0
+    }
+    if misaligned > 0 { warnings.append("\(misaligned) tensors are not aligned to their element size") }
+    if unknownKeys > 0 { warnings.append("\(unknownKeys) unknown keys in tensor entries were passed over") }
+  }
+}

@@ -1,0 +1,40 @@
+/// The name of what a node computes; ``OperationDefinition`` says what it means.
+public struct Operation: Hashable, Sendable, RawRepresentable, CustomStringConvertible {
+  /// The name in the textual form.
+  public let rawValue: String
+
+  /// An operation by its name, whether or not there is one.
+  public init(rawValue: String) { self.rawValue = rawValue }
+
+  /// The name in the textual form.
+  public var description: String { rawValue }
+
+  /// Rows of a matrix, chosen by tokens.
+  public static let embedding = Operation(rawValue: "embedding")
+  /// Root-mean-square normalization with a gain.
+  public static let rmsNorm = Operation(rawValue: "rms_norm")
+  /// Product with a weight matrix, and a bias.
+  public static let linear = Operation(rawValue: "linear")
+  /// Rotary position embedding.
+  public static let rope = Operation(rawValue: "rope")
+  /// Softmax attention over the cache and the tokens of the run.
+  public static let attention = Operation(rawValue: "attention")
+  /// Elementwise sum.
+  public static let add = Operation(rawValue: "add")
+  /// Elementwise product.
+  public static let multiply = Operation(rawValue: "multiply")
+  /// Product with one number.
+  public static let scale = Operation(rawValue: "scale")
+  /// x / (1 + exp(-x)).
+  public static let silu = Operation(rawValue: "silu")
+  /// Gaussian error linear unit.
+  public static let gelu = Operation(rawValue: "gelu")
+  /// cap * tanh(x / cap).
+  public static let softcap = Operation(rawValue: "softcap")
+  /// A range of columns.
+  public static let slice = Operation(rawValue: "slice")
+  /// silu(gate) * up.
+  public static let swiglu = Operation(rawValue: "swiglu")
+  /// A sum and its normalization.
+  public static let addRMSNorm = Operation(rawValue: "add_rms_norm")
+}

@@ -1,0 +1,73 @@
+extension OperationDefinition {
+  private static let headRange = 1...1 << 16
+
+  static let attentions = [
+    OperationDefinition(
+      operation: .rope,
+      summary: """
+        Rotary position embedding of `heads` heads of head_dim columns. Pair i < n = count(inverse_frequencies) of each \
+        head turns by the angle float32(positions[t]) * inverse_frequencies[i] (float32 product); cosine and sine are \
+        multiplied by magnitude. The pair is columns (i, i + n) of the head, or (2i, 2i + 1) when interleaved; \
+        (a, b) becomes (a cos - b sin, b cos + a sin). Columns from 2n on stay as they are. Frequencies are data, so that \
+        every kind of context scaling is in them.
+        """,
+      operands: [.value("x"), .value("positions"), .constant("inverse_frequencies")],
+      attributes: [
+        .required("heads", .int), .required("head_dim", .int), .optional("interleaved", .bool(false)),
+        .optional("magnitude", .float(1)),
+      ]
+    ) { (types) throws(OperandTypes.Mismatch) in
+      let x = try types.matrix(0)
+      let rows = try types.indices(1)
+      guard rows == x.rows else { throw OperandTypes.Mismatch("x has \(x.rows) rows, positions \(rows)") }
+      let heads = try types.integer("heads", in: headRange)
+      let width = try types.integer("head_dim", in: headRange)
+      guard heads * width == x.columns else {
+        throw OperandTypes.Mismatch("\(heads) heads of \(width) are not the \(x.columns) columns of x")
+      }
+      try types.requireFloat32(2)
+      let pairs = try types.constant(2, rank: 1)[0]
+      guard pairs >= 1, 2 * pairs <= width else {
+        throw OperandTypes.Mismatch("\(pairs) frequencies do not fit heads of \(width)")
+      }
+      return [try types.value(0)]
+    },
+    OperationDefinition(
+      operation: .attention,
+      summary: """
+        Grouped-query attention: query head h attends with key and value head h / (heads / kv_heads). Scores are \
+        scale * dot(q, k), then softcap * tanh(score / softcap) when softcap > 0, then softmax over the visible tokens; \
+        the result is the mean of v weighted so. Token j is visible to token i when j <= i (causal) and, with a window > 0, \
+        i - j < window. Keys and values of earlier tokens come from the cache numbered `cache` (one a layer), to which \
+        those of the run are appended; the interpreter runs whole sequences from position 0.
+        """,
+      operands: [.value("q"), .value("k"), .value("v")],
+      attributes: [
+        .required("heads", .int), .required("kv_heads", .int), .required("head_dim", .int),
+        .required("scale", .float), .optional("causal", .bool(true)), .optional("window", .int(0)),
+        .optional("softcap", .float(0)), .required("cache", .int),
+      ]
+    ) { (types) throws(OperandTypes.Mismatch) in
+      let (q, k, v) = (try types.matrix(0), try types.matrix(1), try types.matrix(2))
+      guard q.rows == k.rows, k.rows == v.rows else {
+        throw OperandTypes.Mismatch("q, k and v have \(q.rows), \(k.rows) and \(v.rows) rows")
+      }
+      let heads = try types.integer("heads", in: headRange)
+      let keyHeads = try types.integer("kv_heads", in: headRange)
+      let width = try types.integer("head_dim", in: headRange)
+      guard heads % keyHeads == 0 else {
+        throw OperandTypes.Mismatch("\(heads) heads cannot share \(keyHeads) key and value heads")
+      }
+      guard q.columns == heads * width, k.columns == keyHeads * width, v.columns == keyHeads * width else {
+        throw OperandTypes.Mismatch(
+          "q, k and v have \(q.columns), \(k.columns) and \(v.columns) columns for heads \(heads), kv_heads \(keyHeads), "
+            + "head_dim \(width)")
+      }
+      _ = try types.integer("window", in: 0...TextForm.maximumExtent)
+      _ = try types.integer("cache", in: 0...1 << 20)
+      try types.nonNegative("softcap")
+      _ = try types.float("scale")
+      return [try types.value(0)]
+    },
+  ]
+}

@@ -1,0 +1,76 @@
+extension OperationDefinition {
+  static let normalizations = [
+    OperationDefinition(
+      operation: .rmsNorm,
+      summary: "y[t, i] = weight[i] * x[t, i] / sqrt(mean over j of x[t, j]^2 + eps).",
+      operands: [.value("x"), .constant("weight")], attributes: [.required("eps", .float)]
+    ) { (types) throws(OperandTypes.Mismatch) in
+      try types.vector(1, count: try types.matrix(0).columns)
+      try types.nonNegative("eps")
+      return [try types.value(0)]
+    }
+  ]
+
+  static let elementwise = [
+    OperationDefinition(
+      operation: .add, summary: "y = a + b, element by element.", operands: [.value("a"), .value("b")],
+      attributes: [], infer: sameTypes),
+    OperationDefinition(
+      operation: .multiply, summary: "y = a * b, element by element.", operands: [.value("a"), .value("b")],
+      attributes: [], infer: sameTypes),
+    OperationDefinition(
+      operation: .scale, summary: "y = factor * x; the factor is rounded to float32 first.",
+      operands: [.value("x")], attributes: [.required("factor", .float)], infer: typeOfFirst),
+    OperationDefinition(
+      operation: .silu, summary: "y = x / (1 + exp(-x)).", operands: [.value("x")], attributes: [],
+      infer: typeOfFirst),
+    OperationDefinition(
+      operation: .gelu,
+      summary: "y = x * Phi(x), Phi the normal distribution (approximate = none), or "
+        + "x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) (approximate = tanh).",
+      operands: [.value("x")], attributes: [.optional("approximate", .string("none"))]
+    ) { (types) throws(OperandTypes.Mismatch) in
+      try types.choice("approximate", of: ["none", "tanh"])
+      return try typeOfFirst(types)
+    },
+    OperationDefinition(
+      operation: .softcap, summary: "y = cap * tanh(x / cap).", operands: [.value("x")],
+      attributes: [.required("cap", .float)]
+    ) { (types) throws(OperandTypes.Mismatch) in
+      guard try types.float("cap") > 0 else { throw OperandTypes.Mismatch("cap must be positive") }
+      return try typeOfFirst(types)
+    },
+  ]
+
+  static let fused = [
+    OperationDefinition(
+      operation: .swiglu, summary: "y = silu(gate) * up, silu rounded to float32 first.",
+      operands: [.value("gate"), .value("up")], attributes: [], infer: sameTypes),
+    OperationDefinition(
+      operation: .addRMSNorm,
+      summary: "Two results: sum = a + b, and rms_norm(sum, weight) with the same eps.",
+      operands: [.value("a"), .value("b"), .constant("weight")], attributes: [.required("eps", .float)]
+    ) { (types) throws(OperandTypes.Mismatch) in
+      let type = try sameTypes(types)[0]
+      try types.vector(2, count: try types.matrix(0).columns)
+      try types.nonNegative("eps")
+      return [type, type]
+    },
+  ]
+
+  /// One result like the first operand, which must be a matrix of activations.
+  @Sendable
+  private static func typeOfFirst(_ types: OperandTypes) throws(OperandTypes.Mismatch) -> [ValueType] {
+    _ = try types.matrix(0)
+    return [try types.value(0)]
+  }
+
+  /// One result like both operands, which must be matrices of one type.
+  @Sendable
+  private static func sameTypes(_ types: OperandTypes) throws(OperandTypes.Mismatch) -> [ValueType] {
+    _ = try types.matrix(0)
+    let (a, b) = (try types.value(0), try types.value(1))
+    guard a == b else { throw OperandTypes.Mismatch("operands of unequal types \(a) and \(b)") }
+    return [a]
+  }
+}

@@ -1,0 +1,120 @@
+import Glibc
+import TensorCore
+
+/// Writes a file that appears whole or not at all.
+public enum AtomicFile {
+  /// Lets `body` write a file without a name in the destination's directory, then syncs it and renames it to `path`.
+  ///
+  /// A failure, or the end of the process at any moment, leaves the old file or none.
+  /// - Parameter byteCount: the size of the result, when it is known: lack of space then shows at once.
+  /// - Throws: ``SafeIOError``, and what `body` throws.
+  public static func write(
+    to path: String, byteCount: Int? = nil, _ body: (inout FileWriter) throws -> Void
+  ) throws {
+    if FileReading.isDirectory(path) {
+      throw SafeIOError.cannotCreate(file: path, operation: "replace a directory by a file", code: EISDIR)
+    }
+    let file = try TemporaryFile(beside: path)
+    do {
+      if let byteCount { try file.reserve(byteCount) }
+      var writer = FileWriter(descriptor: file.descriptor, path: path)
+      try body(&writer)
+      try writer.flush()
+      try file.publish(byteCount: writer.position)
+    } catch {
+      file.discard()
+      throw error
+    }
+    file.discard()
+  }
+
+  /// Writes `bytes` to `path`.
+  /// - Throws: ``SafeIOError``.
+  public static func write(_ bytes: [UInt8], to path: String) throws {
+    try write(to: path) { writer in try writer.write(bytes) }
+  }
+
+  /// Syncs the entries of a directory to the disk; a file system that cannot is left alone.
+  static func synchronizeDirectory(_ path: String) {
+    let descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { return }
+    fsync(descriptor)
+    close(descriptor)
+  }
+}
+
+/// Numbers that keep the temporary names of one process apart.
+enum TemporaryName {
+  /// A name beside `path` that no other process and no earlier call uses.
+  static func beside(_ path: String) -> String {
+    var random = SystemRandomNumberGenerator()
+    let tag = String(random.next() as UInt64, radix: 36)
+    let name = FileReading.fileName(path).prefix(100)
+    return FileReading.directory(of: path) + "/." + name + ".partial-\(getpid())-\(tag)"
+  }
+}
+
+/// A file under construction: without a name where the file system allows, else with a temporary one.
+private struct TemporaryFile {
+  // Linux: open a file without a name; the C macro is not visible here.
+  private static let withoutName = 0o20_000_000 | O_DIRECTORY
+  let descriptor: Int32
+  private let destination: String
+  private let temporaryPath: String
+  private let isNamed: Bool
+
+  init(beside destination: String) throws(SafeIOError) {
+    self.destination = destination
+    temporaryPath = TemporaryName.beside(destination)
+    if let code = WriteFaults.code(at: .create) {
+      throw .cannotCreate(file: destination, operation: "create", code: code)
+    }
+    let directory = FileReading.directory(of: destination)
+    let unnamed = unsafe open(directory, TemporaryFile.withoutName | O_RDWR | O_CLOEXEC, 0o666)
+    if unnamed >= 0 {
+      descriptor = unnamed
+      isNamed = false
+      return
+    }
+    descriptor = unsafe open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    isNamed = true
+    guard descriptor >= 0 else { throw .cannotCreate(file: destination, operation: "create", code: errno) }
+  }
+
+  func reserve(_ byteCount: Int) throws(SafeIOError) {
+    guard byteCount > 0 else { return }
+    let code = WriteFaults.code(at: .allocate) ?? posix_fallocate(descriptor, 0, off_t(byteCount))
+    if code == ENOSPC || code == EFBIG || code == EDQUOT {
+      throw .writeFailed(file: destination, operation: "reserve \(byteCount) bytes", code: code)
+    }
+  }
+
+  func publish(byteCount: Int) throws(SafeIOError) {
+    guard ftruncate(descriptor, off_t(byteCount)) == 0 else { throw failure("set the size") }
+    if let code = WriteFaults.code(at: .synchronize) {
+      throw .writeFailed(file: destination, operation: "sync", code: code)
+    }
+    guard fsync(descriptor) == 0 else { throw failure("sync") }
+    if !isNamed {
+      let source = "/proc/self/fd/\(descriptor)"
+      guard unsafe linkat(AT_FDCWD, source, AT_FDCWD, temporaryPath, AT_SYMLINK_FOLLOW) == 0 else {
+        throw failure("link")
+      }
+    }
+    if let code = WriteFaults.code(at: .rename) {
+      throw .writeFailed(file: destination, operation: "rename", code: code)
+    }
+    guard unsafe rename(temporaryPath, destination) == 0 else { throw failure("rename") }
+    AtomicFile.synchronizeDirectory(FileReading.directory(of: destination))
+  }
+
+  /// Closes the file and removes its temporary name, if it still has one.
+  func discard() {
+    close(descriptor)
+    unsafe unlink(temporaryPath)
+  }
+
+  private func failure(_ operation: String) -> SafeIOError {
+    .writeFailed(file: destination, operation: operation, code: errno)
+  }
+}

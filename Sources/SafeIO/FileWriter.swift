@@ -1,0 +1,106 @@
+import Glibc
+import TensorCore
+
+/// Steps of writing at which a test can make the system fail.
+package enum WriteStep: Sendable { case create, allocate, write, synchronize, rename }
+
+/// Failures that tests inject; nothing is injected outside of tests.
+package enum WriteFaults {
+  /// Asked before each step; an errno value makes the step fail.
+  @TaskLocal package static var injected: (@Sendable (WriteStep) -> Int32?)?
+
+  static func code(at step: WriteStep) -> Int32? { injected?(step) }
+}
+
+/// Writes to an open file; every write is checked, short writes are continued.
+public struct FileWriter: ~Copyable {
+  private let descriptor: Int32
+  private let path: String
+  private var buffer: [UInt8] = []
+  private let capacity = 1 << 18
+  /// Bytes written so far.
+  public private(set) var position = 0
+
+  init(descriptor: Int32, path: String) {
+    self.descriptor = descriptor
+    self.path = path
+  }
+
+  /// Writes bytes.
+  /// - Throws: ``SafeIOError/writeFailed(file:operation:code:)``.
+  public mutating func write(_ bytes: [UInt8]) throws(SafeIOError) {
+    if bytes.count < capacity / 4 {
+      buffer.append(contentsOf: bytes)
+      position += bytes.count
+      if buffer.count >= capacity { try flush() }
+      return
+    }
+    try write(MemoryRegion(copying: bytes))
+  }
+
+  /// Writes text as UTF-8.
+  /// - Throws: ``SafeIOError/writeFailed(file:operation:code:)``.
+  public mutating func write(_ text: String) throws(SafeIOError) { try write(Array(text.utf8)) }
+
+  /// Writes an integer in little-endian order.
+  /// - Throws: ``SafeIOError/writeFailed(file:operation:code:)``.
+  public mutating func writeLittleEndian(_ value: some FixedWidthInteger) throws(SafeIOError) {
+    let bits = value.littleEndian
+    try write((0..<bits.bitWidth / 8).map { UInt8(truncatingIfNeeded: bits >> ($0 * 8)) })
+  }
+
+  /// Writes bytes of a region, all of them by default, without a copy.
+  /// - Throws: ``SafeIOError/writeFailed(file:operation:code:)``.
+  public mutating func write(_ region: MemoryRegion, range: Range<Int>? = nil) throws(SafeIOError) {
+    let range = (range ?? 0..<region.byteCount).clamped(to: 0..<region.byteCount)
+    try unsafe write(UnsafeRawBufferPointer(rebasing: region.unsafeBytes[range]))
+    withExtendedLifetime(region) {}
+  }
+
+  /// Writes the bytes of a tensor without a copy.
+  /// - Throws: ``SafeIOError/writeFailed(file:operation:code:)``.
+  public mutating func write(_ tensor: Tensor) throws(SafeIOError) {
+    try write(tensor.region, range: tensor.byteOffset..<tensor.byteOffset + tensor.byteCount)
+  }
+
+  /// Writes bytes in memory without a copy.
+  /// - Throws: ``SafeIOError/writeFailed(file:operation:code:)``.
+  public mutating func write(_ bytes: UnsafeRawBufferPointer) throws(SafeIOError) {
+    try flush()
+    try unsafe writeNow(bytes)
+    position += bytes.count
+  }
+
+  /// Writes `byte` until the position is a multiple of `alignment`, which must be positive.
+  /// - Throws: ``SafeIOError/writeFailed(file:operation:code:)``.
+  public mutating func pad(toMultipleOf alignment: Int, with byte: UInt8 = 0) throws(SafeIOError) {
+    let rest = position % alignment
+    if rest != 0 { try write([UInt8](repeating: byte, count: alignment - rest)) }
+  }
+
+  mutating func flush() throws(SafeIOError) {
+    guard !buffer.isEmpty else { return }
+    let pending = buffer
+    buffer.removeAll(keepingCapacity: true)
+    let result: Result<Void, SafeIOError> = unsafe pending.withUnsafeBytes { bytes in
+      do throws(SafeIOError) { return .success(try unsafe writeNow(bytes)) } catch { return .failure(error) }
+    }
+    try result.get()
+  }
+
+  private func writeNow(_ bytes: UnsafeRawBufferPointer) throws(SafeIOError) {
+    var done = 0
+    while done < bytes.count {
+      if let code = WriteFaults.code(at: .write) {
+        throw .writeFailed(file: path, operation: "write", code: code)
+      }
+      let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[done...].prefix(1 << 30))
+      let count = unsafe Glibc.write(descriptor, rest.baseAddress, rest.count)
+      if count > 0 {
+        done += count
+      } else if count == 0 || errno != EINTR {
+        throw .writeFailed(file: path, operation: "write", code: count == 0 ? ENOSPC : errno)
+      }
+    }
+  }
+}
