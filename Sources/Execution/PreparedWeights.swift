@@ -21,13 +21,15 @@ public struct PreparedWeights: Sendable {
   public static func key(_ operand: Operand) -> String { operand.constants.joined(separator: "+") }
 
   /// Packs every constant that the graph uses; `weight` is asked once for each name and operand.
+  /// - Parameter packsMatrices: false leaves matrices out, for those who need the vectors alone.
   /// - Throws: ``ExecutionError``, or what `weight` throws.
-  public init(graph: Graph, weight: (String) throws -> Weight) throws {
+  public init(graph: Graph, weight: (String) throws -> Weight, packsMatrices: Bool = true) throws {
     self.init()
     for node in graph.nodes {
       for (position, operand) in node.operands.enumerated() where operand.value == nil {
         let key = PreparedWeights.key(operand)
         let isMatrix = PreparedWeights.isMatrix(node, position)
+        guard packsMatrices || !isMatrix else { continue }
         guard isMatrix ? matrices[key] == nil : vectors[key] == nil else { continue }
         let parts = try operand.constants.map { name in
           try PreparedWeights.checked(try weight(name), name: name, type: graph.constants[name])
@@ -39,6 +41,17 @@ public struct PreparedWeights: Sendable {
         }
       }
     }
+  }
+
+  /// Names of the constants of every matrix operand, by key, in graph order.
+  public static func matrixOperands(of graph: Graph) -> OrderedDictionary<String, [String]> {
+    var result: OrderedDictionary<String, [String]> = [:]
+    for node in graph.nodes {
+      for (position, operand) in node.operands.enumerated() where operand.value == nil && isMatrix(node, position) {
+        result[key(operand)] = operand.constants
+      }
+    }
+    return result
   }
 
   /// Whether an operand's constant is a matrix that rows are multiplied with or taken from.

@@ -1,0 +1,91 @@
+import OrderedCollections
+import SafeIO
+import Safetensors
+import TensorCore
+
+extension StatisticsFile {
+  private static let formatName = "adze-statistics"
+  private static let parts = ["square_sums", "maxima", "tokens", "second_moment_sum"]
+
+  /// Whether `path` is a statistics file.
+  public static func isStatistics(path: String) -> Bool {
+    SafetensorsFile.isSafetensors(path: path) && (try? SafetensorsFile(path: path).metadata["format"]) == formatName
+  }
+
+  /// Opens a file; tensors are mapped and read when they are asked for.
+  /// - Throws: ``CalibrationError/badStatistics(file:reason:)``, `SafetensorsError`.
+  public init(path: String) throws {
+    let file = try SafetensorsFile(path: path)
+    func bad(_ reason: String) -> CalibrationError { .badStatistics(file: path, reason: reason) }
+    guard file.metadata["format"] == Self.formatName else { throw bad("is not a statistics file") }
+    guard file.metadata["version"] == "1" else {
+      throw bad("has version \(file.metadata["version"] ?? "(none)"); this build reads version 1")
+    }
+    guard let model = file.metadata["model_sha256"], let windows = file.metadata["windows"].flatMap({ Int($0) }),
+      let tokens = file.metadata["tokens"].flatMap({ Int($0) }), let weights = file.metadata["weights"],
+      windows >= 0, tokens >= 0
+    else { throw bad("lacks model_sha256, windows, tokens or weights") }
+    self.init(modelDigest: model, windowCount: windows, tokenCount: tokens, corpusDigest: "")
+    corpusDigests = (file.metadata["corpus_sha256"] ?? "").split(separator: ",").map(String.init)
+    guard let table = try JSONValue.parse(Array(weights.utf8), file: path).objectValue else {
+      throw bad("'weights' is no object")
+    }
+    for (weight, key) in table {
+      guard let key = key.stringValue else { throw bad("'weights' holds something other than text") }
+      groupOfWeight[weight] = key
+    }
+    for key in OrderedSet(groupOfWeight.values) {
+      var tensors: [String: Tensor] = [:]
+      for part in Self.parts { tensors[part] = file.tensors[key + "." + part] }
+      try Self.check(tensors, key: key, path: path)
+      groups[key] = .tensors(tensors)
+    }
+  }
+
+  private static func check(_ tensors: [String: Tensor], key: String, path: String) throws(CalibrationError) {
+    let columns = tensors["square_sums"]?.shape.elementCount ?? -1
+    let wanted: [(String, ElementType, [Int])] = [
+      ("square_sums", .f64, [columns]), ("maxima", .f32, [columns]), ("tokens", .i64, [1]),
+      ("second_moment_sum", .f32, [columns, columns]),
+    ]
+    for (part, type, dimensions) in wanted {
+      guard let tensor = tensors[part] else {
+        if part == "second_moment_sum" { continue }
+        throw .badStatistics(file: path, reason: "'\(key)' lacks \(part)")
+      }
+      guard tensor.elementType == type, tensor.shape.dimensions == dimensions else {
+        throw .badStatistics(
+          file: path,
+          reason: "'\(key).\(part)' is \(tensor.elementType.name)\(tensor.shape), expected \(type.name)\(dimensions)")
+      }
+    }
+  }
+
+  /// Writes the file; the same statistics give the same bytes.
+  /// - Throws: `SafetensorsError`, `SafeIOError`.
+  public func write(to path: String) throws {
+    var tensors: OrderedDictionary<String, Tensor> = [:]
+    for (key, stored) in groups {
+      let statistics = try stored.load()
+      let columns = statistics.columns
+      tensors[key + ".square_sums"] = try Tensor(
+        bytes: statistics.squareSums.flatMap { value in (0..<8).map { UInt8(truncatingIfNeeded: value.bitPattern >> (8 * UInt64($0))) } },
+        elementType: .f64, shape: Shape([columns]))
+      tensors[key + ".maxima"] = try Tensor(statistics.maxima, shape: Shape([columns]))
+      let count = Int64(statistics.tokenCount)
+      tensors[key + ".tokens"] = try Tensor(
+        bytes: (0..<8).map { UInt8(truncatingIfNeeded: count >> (8 * Int64($0))) }, elementType: .i64, shape: [1])
+      if let sums = statistics.secondMomentSum {
+        tensors[key + ".second_moment_sum"] = try Tensor(sums, shape: Shape([columns, columns]))
+      }
+    }
+    let weights = JSONValue.object(JSONObject(groupOfWeight.map { ($0.key, .string($0.value)) }))
+    try SafetensorsWriter.write(
+      tensors,
+      metadata: [
+        "format": Self.formatName, "version": "1", "model_sha256": modelDigest, "windows": String(windowCount),
+        "tokens": String(tokenCount), "corpus_sha256": corpusDigests.joined(separator: ","),
+        "weights": weights.serialized(),
+      ], to: path)
+  }
+}

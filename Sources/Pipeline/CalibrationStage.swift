@@ -1,0 +1,60 @@
+import Calibration
+import Codecs
+import GraphIR
+import Kernels
+import SafeIO
+
+/// Lets the unquantized model read a corpus and keeps what its linear layers see.
+public struct CalibrationStage {
+  let model: LoadedModel
+  let pool: ThreadPool
+  let kernels: KernelTable
+
+  /// Prepares the stage.
+  public init(model: LoadedModel, pool: ThreadPool, kernels: KernelTable = .best) {
+    self.model = model
+    self.pool = pool
+    self.kernels = kernels
+  }
+
+  /// Runs the stage over every linear layer inside the blocks.
+  /// - Throws: ``PipelineError``, `CalibrationError` and what lies below.
+  public func run(
+    windows: CalibrationWindows, withSecondMoments: Bool,
+    progress: @escaping (QuantizationStage.Progress) throws -> Void = { _ in }
+  ) throws -> StatisticsFile {
+    let weights = try model.requireCheckpoint()
+    let inBlocks = model.graph.blocks.flatMap { block in
+      model.graph.nodes[block.nodes].filter { $0.operation == .linear }.flatMap { $0.operands[1].constants }
+    }
+    var file = StatisticsFile(
+      modelDigest: try model.weightsDigest(), windowCount: windows.windows.count, tokenCount: windows.tokenCount,
+      corpusDigest: windows.digest)
+    let sequential = SequentialCalibration(
+      graph: model.graph, windows: windows, targets: Set(inBlocks),
+      collection: withSecondMoments ? .secondMoments : .moments, pool: pool, kernels: kernels)
+    try sequential.run(
+      weight: { name in
+        guard let weight = weights[name] else { throw PipelineError.weight(name, reason: "is not in the checkpoint") }
+        return weight
+      },
+      progress: { try progress(QuantizationStage.Progress(what: $0.scope, fraction: $0.fraction)) },
+      quantize: { group, statistics in
+        file.add(statistics, weights: group.weights)
+        return [:]
+      })
+    let missed = Set(inBlocks).subtracting(file.groupOfWeight.keys)
+    guard missed.isEmpty else { throw CalibrationError.neverReached(missed.sorted()) }
+    return file
+  }
+}
+
+extension LoadedModel {
+  /// SHA-256 over the digests of the weight files, in their order.
+  /// - Throws: `SafeIOError`.
+  public func weightsDigest() throws -> String {
+    var checksum = Checksum()
+    for file in files { checksum.update(Checksum.sha256(try MappedFile.open(file)).bytes) }
+    return checksum.finish().hexadecimal
+  }
+}

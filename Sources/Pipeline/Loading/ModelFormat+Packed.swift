@@ -1,0 +1,145 @@
+import Codecs
+import Execution
+import GraphIR
+import Kernels
+import OrderedCollections
+import PackedModel
+import SafeIO
+import TensorCore
+import Tokenizers
+
+extension ModelFormat {
+  /// A file that `adze pack` wrote.
+  static let packed = ModelFormat(
+    name: "packed model",
+    recognises: { PackedFile.isPacked($0) },
+    load: { path in try PackedModelReader(path: path).load() })
+}
+
+/// Reads a packed model: sections are used where they lie, unless they are compressed.
+struct PackedModelReader {
+  let path: String
+  let file: PackedFile
+
+  init(path: String) throws {
+    self.path = path
+    file = try PackedFile(path: path)
+  }
+
+  func load() throws -> LoadedModel {
+    let layoutName = file.metadata["layout"]?.stringValue ?? ""
+    guard let layout = PackOptions.Layout(rawValue: layoutName) else {
+      throw bad("metadata", "layout '\(layoutName)' is unknown")
+    }
+    guard let summary = file.metadata["summary"].flatMap({ ModelSummary(json: $0) }),
+      let configuration = file.metadata["configuration"], let table = file.metadata["tensors"]
+    else { throw bad("metadata", "lacks summary, configuration or tensors") }
+    let graph = try Graph(parsing: text("graph"))
+    try graph.verify()
+    let prepared = try PreparedWeights(
+      matrices: layout == .panel16 ? panels(table) : planes(table), vectors: vectors(table))
+    return LoadedModel(
+      path: path, format: "packed model", files: [path], configuration: configuration, summary: summary, graph: graph,
+      content: .packed(
+        prepared,
+        PackedDescription(
+          layout: layout, bitsPerWeight: file.metadata["bits_per_weight"]?.doubleValue ?? 0,
+          provenance: file.metadata["provenance"] ?? .null)),
+      derivedNames: [], tokenizer: try tokenizer(), warnings: [])
+  }
+
+  private func bad(_ section: String, _ reason: String) -> PipelineError {
+    .badPackedModel(path: path, section: section, reason: reason)
+  }
+
+  private func text(_ section: String) throws -> String {
+    let slice = try file.bytes(of: section)
+    return unsafe slice.withBytes { unsafe String(decoding: $0, as: UTF8.self) }
+  }
+
+  private func tokenizer() throws -> TokenizerSource? {
+    guard let name = file.metadata["tokenizer"]?.stringValue else { return nil }
+    guard let kind = TokenizerKind(rawValue: name) else { throw bad("tokenizer", "kind '\(name)' is unknown") }
+    let slice = try file.bytes(of: "tokenizer")
+    return try TokenizerSource(kind: kind, bytes: unsafe slice.withBytes { unsafe Array($0) })
+  }
+
+  private func entries(_ table: JSONValue, _ key: String) throws -> [JSONValue] {
+    guard let entries = table[key]?.arrayValue else { throw bad("metadata", "tensors lack '\(key)'") }
+    return entries
+  }
+
+  private func field(_ entry: JSONValue, _ key: String) throws -> Int {
+    guard let value = entry[key]?.intValue, value >= 0 else {
+      throw bad("metadata", "'\(entry["name"]?.stringValue ?? "?")' lacks a non-negative '\(key)'")
+    }
+    return value
+  }
+
+  private func name(_ entry: JSONValue, _ key: String = "name") throws -> String {
+    guard let value = entry[key]?.stringValue else { throw bad("metadata", "a tensor lacks '\(key)'") }
+    return value
+  }
+
+  private func vectors(_ table: JSONValue) throws -> OrderedDictionary<String, [Float]> {
+    let section = try file.bytes(of: "vectors")
+    let all = try Tensor(
+      elementType: .f32, shape: Shape([section.byteCount / 4]), region: section.region, byteOffset: section.byteOffset)
+    var result: OrderedDictionary<String, [Float]> = [:]
+    for entry in try entries(table, "vectors") {
+      let (offset, count) = (try field(entry, "offset"), try field(entry, "count"))
+      let end = try Checked.sum(offset, count)
+      guard end <= all.shape.elementCount else { throw bad("vectors", "'\(try name(entry))' lies outside the section") }
+      result[try name(entry)] = try all.floats(elements: offset..<end)
+    }
+    return result
+  }
+
+  private func panels(_ table: JSONValue) throws -> OrderedDictionary<String, PanelMatrix> {
+    var result: OrderedDictionary<String, PanelMatrix> = [:]
+    for entry in try entries(table, "matrices") {
+      let section = try name(entry, "section")
+      guard let encoding = PanelEncoding(rawValue: try name(entry, "encoding")) else {
+        throw bad(section, "encoding '\(try name(entry, "encoding"))' is unknown")
+      }
+      result[try name(entry)] = try PanelMatrix(
+        encoding: encoding, rows: field(entry, "rows"), columns: field(entry, "columns"),
+        blockLength: field(entry, "block_length"), hasZeros: entry["has_zeros"]?.boolValue ?? false,
+        storage: file.bytes(of: section))
+    }
+    return result
+  }
+
+  private func planes(_ table: JSONValue) throws -> OrderedDictionary<String, PanelMatrix> {
+    var result: OrderedDictionary<String, PanelMatrix> = [:]
+    for entry in try entries(table, "matrices") {
+      let members = try entries(entry, "members").map { try weight($0) }
+      result[try name(entry)] = try PanelMatrix(packing: members)
+    }
+    return result
+  }
+
+  private func weight(_ member: JSONValue) throws -> Weight {
+    var planes: OrderedDictionary<String, Tensor> = [:]
+    for plane in try entries(member, "planes") {
+      let section = try name(plane, "section")
+      guard let type = ElementType(rawValue: try name(plane, "element_type")) else {
+        throw bad(section, "element type is unknown")
+      }
+      let dimensions = try entries(plane, "shape").map { $0.intValue ?? -1 }
+      let bytes = try file.bytes(of: section)
+      let tensor = try Tensor(
+        elementType: type, shape: Shape(dimensions), region: bytes.region, byteOffset: bytes.byteOffset)
+      guard tensor.byteCount == bytes.byteCount else { throw bad(section, "has other bytes than its shape needs") }
+      planes[try name(plane)] = tensor
+    }
+    let encoding = try name(member, "encoding")
+    let (rows, columns) = (try field(member, "rows"), try field(member, "columns"))
+    if let values = planes["values"], planes.count == 1 {
+      guard values.shape.dimensions == [rows, columns] else { throw bad(try name(member), "has another shape") }
+      return .dense(values)
+    }
+    let codec = try CodecRegistry.codec(canonicalName: encoding)
+    return .encoded(try EncodedMatrix(codec: codec, rows: rows, columns: columns, planes: planes))
+  }
+}

@@ -1,0 +1,144 @@
+import Codecs
+import GGUF
+import GraphIR
+import OrderedCollections
+import SafeIO
+import Safetensors
+import TensorCore
+
+/// What can be told of a model without reading its weights.
+public struct ModelInspection: Sendable {
+  /// One stored tensor.
+  public struct StoredTensor: Sendable {
+    /// Its name.
+    public let name: String
+    /// Its dimensions, as printed.
+    public let shape: String
+    /// Element type or codec.
+    public let encoding: String
+    /// Bytes of storage.
+    public let byteCount: Int
+    /// Storage bits divided by weights.
+    public let bitsPerWeight: Double
+  }
+
+  /// Facts in the order in which people read them.
+  public private(set) var facts: [(String, String)] = []
+  /// Every tensor in the file's order.
+  public private(set) var tensors: [StoredTensor] = []
+  /// Oddities.
+  public private(set) var warnings: [String] = []
+  private var object = JSONObject()
+
+  /// Inspects a model, a GGUF header or a bare safetensors file.
+  /// - Throws: ``PipelineError`` and the formats' own errors.
+  public init(path: String) throws {
+    guard FileReading.exists(path) else { throw PipelineError.missing(path: path) }
+    if FirstBytes.begins(path, with: "GGUF") {
+      try describe(gguf: GGUFFile(path: path), path: path)
+    } else if SafetensorsFile.isSafetensors(path: path),
+      !FileReading.exists(FileReading.directory(of: path) + "/config.json")
+    {
+      try describe(bare: SafetensorsFile(path: path), path: path)
+    } else {
+      try describe(ModelFormats.load(path))
+    }
+  }
+
+  /// The facts as one object; tensors only when asked for.
+  public func json(withTensors: Bool) -> JSONValue {
+    var result = object
+    if withTensors {
+      result["tensors"] = .array(
+        tensors.map { tensor in
+          [
+            "name": .string(tensor.name), "shape": .string(tensor.shape), "encoding": .string(tensor.encoding),
+            "bytes": JSONValue(tensor.byteCount), "bits_per_weight": .number(tensor.bitsPerWeight),
+          ]
+        })
+    }
+    return .object(result)
+  }
+
+  private mutating func add(_ title: String, _ key: String, _ value: JSONValue, _ text: String? = nil) {
+    object[key] = value
+    let shown = text ?? value.stringValue ?? value.serialized()
+    facts.append((title, shown))
+  }
+
+  private mutating func describe(_ model: LoadedModel) throws {
+    warnings = model.warnings
+    let summary = model.summary
+    add("file", "path", .string(model.path))
+    add("format", "format", .string(model.format))
+    add("family", "family", .string(summary.family))
+    add("layers", "layers", JSONValue(summary.layerCount))
+    add("hidden size", "hidden_size", JSONValue(summary.hiddenSize))
+    add("attention heads", "attention_heads", JSONValue(summary.headCount))
+    add("key and value heads", "key_value_heads", JSONValue(summary.keyValueHeadCount))
+    add("head dimension", "head_dimension", JSONValue(summary.headDimension))
+    add("vocabulary", "vocabulary_size", JSONValue(summary.vocabularySize))
+    add("context length", "context_length", JSONValue(summary.contextLength))
+    switch model.content {
+    case .checkpoint(let weights): describe(weights: weights.filter { !model.derivedNames.contains($0.key) }, of: model)
+    case .packed(let prepared, let description):
+      add("layout", "layout", .string(description.layout.rawValue))
+      add("bits per weight", "bits_per_weight", .number(description.bitsPerWeight), decimals(description.bitsPerWeight))
+      add("provenance", "provenance", description.provenance)
+      for (name, matrix) in prepared.matrices {
+        tensors.append(
+          StoredTensor(
+            name: name, shape: "[\(matrix.rows), \(matrix.columns)]", encoding: matrix.encoding.rawValue,
+            byteCount: matrix.byteCount,
+            bitsPerWeight: Double(matrix.byteCount) * 8 / Double(max(matrix.rows * matrix.columns, 1))))
+      }
+    }
+    add("nodes", "nodes", JSONValue(model.graph.nodes.count))
+    add("file bytes", "file_bytes", JSONValue(model.fileByteCount))
+    if let tokenizer = model.tokenizer {
+      add("tokenizer", "tokenizer", .string(tokenizer.kind.rawValue), "\(tokenizer.kind.rawValue), \(tokenizer.tokenizer.vocabularyCount) tokens")
+    } else {
+      add("tokenizer", "tokenizer", .null, "none")
+    }
+  }
+
+  private mutating func describe(weights: OrderedDictionary<String, Weight>, of model: LoadedModel) {
+    let parameters = weights.values.reduce(0) { $0 + $1.shape.elementCount }
+    add("parameters", "parameters", JSONValue(parameters))
+    let storage = LinearStorage(graph: model.graph, weights: weights)
+    add("bits per weight", "bits_per_weight", .number(storage.bitsPerWeight), decimals(storage.bitsPerWeight) + " (linear layers)")
+    var byEncoding: OrderedDictionary<String, Int> = [:]
+    for weight in weights.values { byEncoding[weight.encodingName, default: 0] += 1 }
+    add(
+      "storage", "encodings", .object(JSONObject(byEncoding.map { ($0.key, JSONValue($0.value)) })),
+      byEncoding.map { "\($0.value) x \($0.key)" }.joined(separator: ", "))
+    if let history = model.configuration["adze_provenance"] { add("history", "history", history) }
+    for (name, weight) in weights {
+      tensors.append(
+        StoredTensor(
+          name: name, shape: weight.shape.description, encoding: weight.encodingName, byteCount: weight.byteCount,
+          bitsPerWeight: weight.bitsPerWeight))
+    }
+  }
+
+  private mutating func describe(bare file: SafetensorsFile, path: String) throws {
+    warnings = file.warnings
+    add("file", "path", .string(path))
+    add("format", "format", "safetensors", "safetensors without config.json")
+    add("metadata", "metadata", .object(JSONObject(file.metadata.map { ($0.key, .string($0.value)) })))
+    add("tensors", "tensor_count", JSONValue(file.tensors.count))
+    add("file bytes", "file_bytes", JSONValue(try FileReading.size(path)))
+    for (name, tensor) in file.tensors {
+      tensors.append(
+        StoredTensor(
+          name: name, shape: tensor.shape.description, encoding: tensor.elementType.name, byteCount: tensor.byteCount,
+          bitsPerWeight: Double(tensor.elementType.bitWidth)))
+    }
+  }
+
+  private func decimals(_ value: Double) -> String {
+    let thousandths = Int((value * 1000).rounded())
+    let fraction = String(thousandths % 1000)
+    return "\(thousandths / 1000)." + String(repeating: "0", count: 3 - fraction.count) + fraction
+  }
+}

@@ -1,0 +1,95 @@
+import Codecs
+import Execution
+import GraphIR
+import GraphPasses
+import Kernels
+import OrderedCollections
+import PackedModel
+import SafeIO
+import TensorCore
+
+/// Turns a checkpoint, quantized or not, into one file that runs without preparation.
+public struct PackStage {
+  /// What was written.
+  public struct Result: Sendable {
+    /// Bytes of the file.
+    public let byteCount: Int
+    /// What the passes did.
+    public let passReports: [PassReport]
+    /// The graph after passes.
+    public let graph: Graph
+  }
+
+  let source: LoadedModel
+  let weights: OrderedDictionary<String, Weight>
+  let history: JSONValue
+  let options: PackOptions
+
+  /// Packs a checkpoint as it is.
+  /// - Throws: ``PipelineError/unsupportedFormat(path:format:reason:hint:)`` for packed files.
+  public init(_ model: LoadedModel, options: PackOptions) throws(PipelineError) {
+    source = model
+    weights = try model.requireCheckpoint()
+    history = model.configuration["adze_provenance"] ?? .null
+    self.options = options
+  }
+
+  /// Packs a model that was just quantized.
+  public init(_ model: QuantizedModel, options: PackOptions) {
+    source = model.source
+    weights = model.weights
+    history = model.provenance
+    self.options = options
+  }
+
+  /// Packs and writes.
+  /// - Throws: ``PipelineError``, `GraphError`, `KernelsError`, `PackedModelError`, `SafeIOError`.
+  public func write(to path: String) throws -> Result {
+    for file in source.files where FileReading.isSameFile(file, path) { throw PipelineError.outputIsInput(path: path) }
+    var graph = source.graph
+    for (name, type) in graph.constants {
+      if let weight = weights[name] { graph.constants[name] = ConstantType(weight.encodingName, type.dimensions) }
+    }
+    let reports = try PassPipeline.standard.run(&graph)
+    var contents = PackedContents(options: options)
+    try contents.add(graph: graph, weights: weights)
+    try PackedWriter.write(
+      to: path, metadata: metadata(graph: graph, contents: contents), requiredFeatures: contents.requiredFeatures,
+      sections: contents.sections(graph: graph, tokenizer: source.tokenizer))
+    return Result(byteCount: try FileReading.size(path), passReports: reports, graph: graph)
+  }
+
+  private func metadata(graph: Graph, contents: PackedContents) throws -> JSONObject {
+    let storage = LinearStorage(graph: source.graph, weights: weights)
+    var files: [JSONValue] = []
+    for file in source.files {
+      files.append([
+        "name": .string(FileReading.fileName(file)),
+        "sha256": .string(Checksum.sha256(try MappedFile.open(file)).hexadecimal),
+      ])
+    }
+    return [
+      "producer": .string("adze " + AdzeVersion.current),
+      "layout": .string(options.layout.rawValue),
+      "bits_per_weight": .number(storage.bitsPerWeight),
+      "configuration": source.configuration,
+      "summary": source.summary.json,
+      "tokenizer": source.tokenizer.map { .string($0.kind.rawValue) } ?? .null,
+      "tensors": contents.table,
+      "provenance": ["sources": .array(files), "history": history],
+    ]
+  }
+}
+
+/// Version of Adze, as files and `--version` name it.
+public enum AdzeVersion {
+  /// The current version.
+  public static let current = "0.1.0"
+}
+
+extension QuantizedModel {
+  /// What was done to the weights, without anything that differs from run to run.
+  var provenance: JSONValue {
+    ["recipe": recipe.json, "calibration": calibration?.json ?? .null]
+  }
+}

@@ -1,0 +1,82 @@
+import TensorCore
+
+/// What can go wrong between the stages.
+public enum PipelineError: DiagnosableError {
+  /// Nothing lies at this path.
+  case missing(path: String)
+  /// No format recognises what lies at this path.
+  case unrecognised(path: String, found: String)
+  /// The format is known, but this command cannot use it.
+  case unsupportedFormat(path: String, format: String, reason: String, hint: String?)
+  /// The model has no tokenizer, and text has to be read or written.
+  case missingTokenizer(path: String)
+  /// A pattern is no regular expression.
+  case badPattern(String, reason: String)
+  /// A pattern matches no weight.
+  case patternMatchesNothing(String, option: String)
+  /// No weight is left to quantize.
+  case nothingToQuantize
+  /// A weight cannot be quantized as asked.
+  case weight(String, reason: String)
+  /// Too many layers fell back.
+  case tooManyFallbacks(count: Int, total: Int, allowedShare: Double, layers: [String])
+  /// The output would overwrite the input.
+  case outputIsInput(path: String)
+  /// The plan needs more memory than it may use.
+  case memoryLimit(needed: Int, allowed: Int)
+  /// A packed file whose parts contradict each other.
+  case badPackedModel(path: String, section: String, reason: String)
+  /// Statistics that were made with another model.
+  case foreignStatistics(path: String, expected: String, found: String)
+  /// An option that makes no sense here.
+  case usage(String, hint: String?)
+
+  /// The presentation.
+  public var diagnostic: Diagnostic {
+    switch self {
+    case .missing(let path):
+      Diagnostic(code: "model.missing", status: .missingInput, message: "no such file or directory", file: path)
+    case .unrecognised(let path, let found):
+      Diagnostic(
+        code: "model.unrecognised", message: "no known model format", file: path, found: found,
+        hint: "MODEL is a Hugging Face directory, a .safetensors file beside its config.json, a .adze, .gguf or llama2.c .bin file")
+    case .unsupportedFormat(let path, let format, let reason, let hint):
+      Diagnostic(code: "model.unsupported", message: "\(format): \(reason)", file: path, hint: hint)
+    case .missingTokenizer(let path):
+      Diagnostic(
+        code: "model.missing-tokenizer", message: "the model has no tokenizer", file: path,
+        hint: "put tokenizer.json beside the weights (llama2.c: tokenizer.bin)")
+    case .badPattern(let pattern, let reason):
+      Diagnostic(code: "pattern.invalid", status: .usage, message: "no regular expression: \(reason)", subject: pattern)
+    case .patternMatchesNothing(let pattern, let option):
+      Diagnostic(
+        code: "pattern.no-match", status: .usage, message: "\(option) matches no weight", subject: pattern,
+        hint: "adze inspect MODEL --tensors lists the names")
+    case .nothingToQuantize:
+      Diagnostic(code: "quantize.nothing", status: .usage, message: "no weight is left to quantize")
+    case .weight(let name, let reason):
+      Diagnostic(code: "quantize.weight", message: reason, subject: name)
+    case .tooManyFallbacks(let count, let total, let share, let layers):
+      Diagnostic(
+        code: "quantize.fallbacks",
+        message: "\(count) of \(total) layers fell back to rounding: \(layers.prefix(20).joined(separator: ", "))",
+        expected: "at most \(share * 100) %",
+        hint: "more calibration data or more damping; --max-fallback 1 accepts it")
+    case .outputIsInput(let path):
+      Diagnostic(code: "output.is-input", status: .usage, message: "the output is the input", file: path)
+    case .memoryLimit(let needed, let allowed):
+      Diagnostic(
+        code: "limit.memory", status: .limit, message: "the plan needs more memory than it may use",
+        expected: "at most \(allowed) bytes", found: "\(needed) bytes",
+        hint: "fewer --samples or a shorter --length need less, or raise --max-memory")
+    case .badPackedModel(let path, let section, let reason):
+      Diagnostic(code: "packed.contents", message: reason, file: path, subject: section)
+    case .foreignStatistics(let path, let expected, let found):
+      Diagnostic(
+        code: "statistics.foreign", message: "the statistics were made with another model", file: path,
+        expected: expected, found: found)
+    case .usage(let message, let hint):
+      Diagnostic(code: "usage", status: .usage, message: message, hint: hint)
+    }
+  }
+}

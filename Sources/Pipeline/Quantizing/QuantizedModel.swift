@@ -1,0 +1,87 @@
+import Codecs
+import OrderedCollections
+import Quantization
+import SafeIO
+import TensorCore
+
+/// A model whose weights were quantized, ready for any container.
+public struct QuantizedModel: Sendable {
+  /// The model it was made from.
+  public let source: LoadedModel
+  /// All weights, quantized and untouched, in the source's order.
+  public let weights: OrderedDictionary<String, Weight>
+  /// What was done.
+  public let recipe: QuantizationRecipe
+  /// How it went, a row a layer, in graph order.
+  public let reports: [LayerReport]
+  /// What it was calibrated on; nil when nothing was needed.
+  public let calibration: CalibrationDescription?
+
+  /// Names of the quantized weights.
+  public var quantizedNames: [String] { reports.map(\.layer) }
+
+  /// Storage of the quantized weights in bits per weight.
+  public var bitsPerWeight: Double {
+    var bits = 0.0
+    var count = 0
+    for name in quantizedNames {
+      guard let weight = weights[name] else { continue }
+      bits += Double(weight.byteCount) * 8
+      count += weight.shape.elementCount
+    }
+    return bits / Double(max(count, 1))
+  }
+
+  /// The report that `--report` writes.
+  public var reportJSON: JSONValue {
+    .object([
+      "source": .string(FileReading.fileName(source.path)),
+      "recipe": recipe.json,
+      "calibration": calibration?.json ?? .null,
+      "bits_per_weight": .number(bitsPerWeight),
+      "layers": .array(reports.map(\.json)),
+      "layers_total": JSONValue(reports.count),
+      "layers_fallen_back": JSONValue(reports.count { $0.fallback != nil }),
+      "damping_retries": JSONValue(reports.reduce(0) { $0 + $1.dampingRetryCount }),
+      "dead_columns": JSONValue(reports.reduce(0) { $0 + $1.deadColumnCount }),
+    ])
+  }
+}
+
+/// What a model was calibrated on.
+public struct CalibrationDescription: Sendable, Equatable {
+  /// Windows that were read.
+  public var windowCount: Int
+  /// Tokens that were read.
+  public var tokenCount: Int
+  /// Digest of the token windows (or of the statistics file).
+  public var digest: String
+
+  /// Creates a description.
+  public init(windowCount: Int, tokenCount: Int, digest: String) {
+    self.windowCount = windowCount
+    self.tokenCount = tokenCount
+    self.digest = digest
+  }
+
+  /// As it goes into reports and packed files.
+  public var json: JSONValue {
+    .object([
+      "windows": JSONValue(windowCount), "tokens": JSONValue(tokenCount), "sha256": .string(digest),
+    ])
+  }
+}
+
+extension LayerReport {
+  /// The row of a report.
+  var json: JSONValue {
+    .object([
+      "layer": .string(layer), "method": .string(method), "codec": .string(codec),
+      "relative_error": .number(relativeError), "rounding_relative_error": .number(roundingRelativeError),
+      "tokens": JSONValue(tokenCount), "dead_columns": JSONValue(deadColumnCount),
+      "rounded_rows": JSONValue(roundedRowCount), "damping": .number(damping),
+      "damping_retries": JSONValue(dampingRetryCount), "fallback": fallback.map { .string($0) } ?? .null,
+      "bits_per_weight": .number(bitsPerWeight),
+    ])
+  }
+}

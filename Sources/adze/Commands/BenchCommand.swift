@@ -1,0 +1,122 @@
+import ArgumentParser
+import Evaluation
+import Execution
+import Glibc
+import Kernels
+import Pipeline
+import SafeIO
+
+struct BenchCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench", abstract: "Measure a model's speed.",
+    discussion: """
+      Tests as in llama-bench: pp is a prompt processed at once, tg tokens generated one after another, d tokens in the \
+      cache before. Lists are separated by commas; 0 leaves a test out. One repetition before is not counted.
+      """)
+
+  @Argument(help: "The model.") var model: String
+  @Option(name: .customShort("p"), help: ArgumentHelp("Prompt tokens.", valueName: "list")) var prompts = CountList([512])
+  @Option(name: .customShort("n"), help: ArgumentHelp("Generated tokens.", valueName: "list")) var generated = CountList([128])
+  @Option(name: .customShort("d"), help: ArgumentHelp("Tokens in the cache before.", valueName: "list")) var depths = CountList([0])
+  @Option(name: .customShort("r"), help: ArgumentHelp("Repetitions.", valueName: "count")) var repetitions: Int = 5
+  @Option(name: .customShort("o"), help: ArgumentHelp("md, json or csv.", valueName: "format")) var format: Format = .md
+  @Flag(help: .hidden) var summary = false
+  @OptionGroup var inference: InferenceArguments
+
+  enum Format: String, ExpressibleByArgument, CaseIterable { case md, json, csv }
+
+  func validate() throws {
+    guard repetitions > 0 else { throw ValidationError("-r is more than 0.") }
+  }
+
+  func run() throws {
+    if summary { return try printSummary() }
+    let model = try inference.load(model)
+    let bench = ModelBenchmark(model: model, pool: inference.execution.pool())
+    var results: [SpeedMeasurement] = []
+    let bar = ProgressBar("bench")
+    let tests = depths.values.flatMap { depth in
+      prompts.values.filter { $0 > 0 }.map { (depth, $0, 0) } + generated.values.filter { $0 > 0 }.map { (depth, 0, $0) }
+    }
+    for (index, (depth, prompt, count)) in tests.enumerated() {
+      try bar.update(Double(index) / Double(tests.count))
+      results.append(
+        try bench.measure(prompt: prompt, generated: count, depth: depth, repetitions: repetitions))
+    }
+    Console.finishProgress()
+    try printResults(results, model, threads: bench.pool.threadCount)
+  }
+
+  private func printResults(_ results: [SpeedMeasurement], _ model: LanguageModel, threads: Int) throws {
+    let size = model.source.fileByteCount
+    let isa = model.program.options.kernels.instructionSet.rawValue
+    if format == .json {
+      return try Console.print(
+        .array(
+          results.map { result in
+            var object = result.json
+            object["model_filename"] = .string(model.source.path)
+            object["model_size"] = JSONValue(size)
+            object["n_threads"] = JSONValue(threads)
+            object["isa"] = .string(isa)
+            object["bits_per_weight"] = .number(model.bitsPerWeight)
+            return .object(object)
+          }))
+    }
+    var table = TextTable(
+      ["model", "size", "bits/weight", "isa", "threads", "test", "t/s"], alignments: [.leading])
+    for result in results {
+      table.addRow([
+        FileReading.fileName(model.source.path), NumberFormat.bytes(size), NumberFormat.fixed(model.bitsPerWeight, 3),
+        isa, "\(threads)", result.testName,
+        "\(NumberFormat.fixed(result.mean, 2)) ± \(NumberFormat.fixed(result.standardDeviation, 2))",
+      ])
+    }
+    try Console.print(format == .csv ? table.commaSeparated : table.markdown)
+  }
+
+  /// For `compare`: load and first token timed from here, then one prompt and one generation; peak memory of this process.
+  private func printSummary() throws {
+    let start = ContinuousClock.now
+    let model = try inference.load(model)
+    let pool = inference.execution.pool()
+    let first = try TextGenerator(model: model, pool: pool).generate(
+      prompt: [model.source.beginOfSequence ?? 0], count: 1, sampling: .greedy) { _ in true }
+    let timeToFirstToken = ContinuousClock.now - start
+    guard !first.tokens.isEmpty || first.endedByModel else { throw ExitCode(70) }
+    let bench = ModelBenchmark(model: model, pool: pool)
+    let prefill = try bench.measure(prompt: 512, generated: 0, depth: 0, repetitions: 3)
+    let decode = try bench.measure(prompt: 0, generated: 128, depth: 0, repetitions: 3)
+    try Console.print(
+      JSONValue.object([
+        "prefill_ts": .number(prefill.median), "decode_ts": .number(decode.median),
+        "ttft_ms": .number(timeToFirstToken / .milliseconds(1)), "peak_bytes": JSONValue(PeakMemory.bytes),
+      ]).serialized())
+  }
+}
+
+/// Numbers separated by commas.
+struct CountList: ExpressibleByArgument, CustomStringConvertible {
+  let values: [Int]
+
+  init(_ values: [Int]) { self.values = values }
+
+  init?(argument: String) {
+    let parts = argument.split(separator: ",", omittingEmptySubsequences: false)
+    let values = parts.compactMap { Int($0) }
+    guard values.count == parts.count, !values.isEmpty, values.allSatisfy({ (0...1 << 20).contains($0) }) else { return nil }
+    self.values = values
+  }
+
+  var description: String { values.map(String.init).joined(separator: ",") }
+  var defaultValueDescription: String { description }
+}
+
+/// The most memory that this process has held.
+enum PeakMemory {
+  static var bytes: Int {
+    var usage = rusage()
+    getrusage(RUSAGE_SELF, &usage)
+    return Int(usage.ru_maxrss) * 1024
+  }
+}

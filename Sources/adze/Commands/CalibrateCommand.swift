@@ -1,0 +1,53 @@
+import ArgumentParser
+import Calibration
+import Pipeline
+
+struct CalibrateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "calibrate",
+    abstract: "Let a model read a corpus and keep statistics of every linear layer's inputs.",
+    discussion: """
+      The statistics are of the unquantized model: mean squares and maxima, and with --hessian the second moments that \
+      GPTQ needs. 'adze quantize --statistics' uses them. Without a file, quantize calibrates as it goes, on the inputs \
+      that the already quantized layers make, which is more accurate.
+
+        adze calibrate MODEL --corpus FILE -o STATS --hessian
+        adze calibrate --merge A --merge B -o C
+      """)
+
+  @Argument(help: "The model.") var model: String?
+  @OptionGroup var corpus: CorpusArguments
+  @Option(name: [.short, .long], help: "Statistics file to write.") var output: String
+  @Flag(help: "Keep second moments: in x in float32 values for each group of layers.") var hessian = false
+  @Option(help: "Add up statistics files of the same model; give twice or more, without MODEL.") var merge: [String] = []
+  @OptionGroup var execution: ExecutionArguments
+
+  func validate() throws {
+    if merge.isEmpty {
+      guard model != nil else { throw ValidationError("Give a MODEL, or files to --merge.") }
+      guard !corpus.corpus.isEmpty else { throw ValidationError("Give at least one --corpus.") }
+    } else {
+      guard model == nil, corpus.corpus.isEmpty else { throw ValidationError("--merge takes no MODEL and no --corpus.") }
+      guard merge.count >= 2 else { throw ValidationError("--merge needs two files or more.") }
+    }
+  }
+
+  func run() throws {
+    guard let model else { return try mergeFiles() }
+    let source = try ModelFormats.load(model)
+    for warning in source.warnings { Console.warn(warning) }
+    let bar = ProgressBar("calibrate")
+    let statistics = try CalibrationStage(model: source, pool: execution.pool(), kernels: execution.kernels()).run(
+      windows: corpus.windows(for: source), withSecondMoments: hessian
+    ) { try bar.update($0.fraction, $0.what) }
+    try statistics.write(to: output)
+    bar.finish("\(statistics.tokenCount) tokens, \(statistics.groupOfWeight.count) weights, written to \(output)")
+  }
+
+  private func mergeFiles() throws {
+    var result = try StatisticsFile(path: merge[0])
+    for path in merge.dropFirst() { result = try result.merged(with: StatisticsFile(path: path)) }
+    try result.write(to: output)
+    Console.note("merged \(merge.count) files: \(result.tokenCount) tokens, written to \(output)")
+  }
+}

@@ -1,0 +1,90 @@
+import ArgumentParser
+import Evaluation
+import Execution
+import Kernels
+import Pipeline
+import SafeIO
+
+struct CompareCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "compare", abstract: "Measure what models lost against a base, and what they gained.",
+    discussion: """
+      All models read the same windows side by side; the distance is the mean Kullback-Leibler divergence of their \
+      next-token distributions from the base's. Speed is measured for each model in a process of its own.
+
+        adze compare bf16-model int8.adze int4.adze --corpus TEXT --report report.html
+      """)
+
+  @Argument(help: "The base, usually the model before quantization.") var base: String
+  @Argument(help: "The models to compare with it.") var models: [String]
+  @Option(help: "The text.") var corpus: String
+  @Option(name: .customShort("c"), help: ArgumentHelp("Tokens of a window.", valueName: "tokens")) var window: Int = 512
+  @Option(help: "Measure the first windows only.") var chunks: Int?
+  @Option(help: "Which predictions count: second-half or all.") var score: ScoredPart = .secondHalf
+  @Flag(help: "Do not measure speed.") var noSpeed = false
+  @Option(help: "Write a page with tables and charts.") var report: String?
+  @Flag(help: "Print one JSON array, the base first.") var json = false
+  @OptionGroup var inference: InferenceArguments
+
+  func run() throws {
+    let loaded = try ([base] + models).map { try inference.load($0) }
+    let windows = try EvaluationWindows(
+      tokens: TextFile.tokens([corpus], model: loaded[0].source), length: window,
+      beginOfSequence: loaded[0].source.beginOfSequence, scoredPart: score, limit: chunks)
+    let pool = inference.execution.pool()
+    let candidates = loaded.map { model in
+      ComparisonEvaluation.Candidate(
+        name: model.source.path, runner: Session(program: model.program, pool: pool))
+    }
+    let bar = ProgressBar("compare")
+    let result = try ComparisonEvaluation.run(
+      base: candidates[0], models: Array(candidates.dropFirst()), windows: windows, scheduler: .threads(pool)
+    ) { try bar.update(Double($0.windowsDone) / Double($0.windowCount)) }
+    bar.finish("\(windows.count) windows of \(windows.length) tokens")
+    var measurements = [measurement(loaded[0], result.base, nil)]
+    for (model, report) in zip(loaded.dropFirst(), result.models) {
+      measurements.append(measurement(model, report.perplexity, report.divergence))
+    }
+    if !noSpeed { try measureSpeed(&measurements, pool: pool) }
+    if let report { try write(measurements, windows, to: report) }
+    guard !json else { return try Console.print(.array(measurements.map(\.json))) }
+    try Console.print(ModelMeasurement.table(measurements).plain)
+  }
+
+  private func measurement(
+    _ model: LanguageModel, _ perplexity: PerplexityResult, _ divergence: DivergenceResult?
+  ) -> ModelMeasurement {
+    ModelMeasurement(
+      name: model.source.path, fileByteCount: model.source.fileByteCount, bitsPerWeight: model.bitsPerWeight,
+      perplexity: perplexity, divergence: divergence)
+  }
+
+  private func measureSpeed(_ measurements: inout [ModelMeasurement], pool: ThreadPool) throws {
+    for (index, path) in ([base] + models).enumerated() {
+      try Interruption.check()
+      let arguments =
+        ["bench", path, "--summary", "-t", String(pool.threadCount), "--isa", inference.execution.isa]
+        + ["--activations", inference.activations.rawValue]
+      let summary = try JSONValue.parse(ChildProcess.output(arguments: arguments), file: "bench")
+      measurements[index].speed = ModelMeasurement.Speed(
+        prefill: summary["prefill_ts"]?.doubleValue ?? 0, decode: summary["decode_ts"]?.doubleValue ?? 0,
+        peakByteCount: summary["peak_bytes"]?.intValue, timeToFirstToken: summary["ttft_ms"]?.doubleValue)
+    }
+  }
+
+  private func write(_ measurements: [ModelMeasurement], _ windows: EvaluationWindows, to path: String) throws {
+    let page = ComparisonReport.html(
+      models: measurements,
+      title: "Comparison with \(FileReading.fileName(base))",
+      facts: [
+        ("text", FileReading.fileName(corpus)),
+        ("text, SHA-256", Checksum.sha256(try MappedFile.open(corpus)).hexadecimal),
+        ("windows", "\(windows.count) of \(windows.length) tokens"),
+        ("predictions", NumberFormat.grouped(Double(windows.predictionCount))),
+        ("activations of quantized layers", inference.activations.rawValue),
+        ("adze", AdzeVersion.current),
+        ("command", "adze compare \(([base] + models).joined(separator: " ")) --corpus \(corpus) -c \(window)"),
+      ])
+    try AtomicFile.write(Array(page.utf8), to: path)
+  }
+}

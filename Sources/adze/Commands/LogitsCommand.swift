@@ -1,0 +1,41 @@
+import ArgumentParser
+import Execution
+import Kernels
+import Pipeline
+import SafeIO
+import Safetensors
+import TensorCore
+
+struct LogitsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "logits", abstract: "Write a model's logits for given token ids.",
+    discussion: """
+      Reads `input_ids` (integers, [B, T]) from a safetensors file and writes `logits` float32 [B, T, vocabulary]; each \
+      row is a sequence of its own. Computes in float32 with a float32 cache unless told otherwise.
+      """)
+
+  @Argument(help: "The model.") var model: String
+  @Option(help: "Safetensors file with input_ids.") var input: String
+  @Option(name: [.short, .long], help: "Safetensors file to write.") var output: String
+  @Option(help: "Tokens that go through the model at a time; 1 goes token by token through the cache.") var chunk: Int = 512
+  @Option(help: "Arithmetic of quantized layers: float32 or int8.") var activations: ActivationPrecision = .float32
+  @Option(name: .customLong("kv"), help: "Type of cached keys and values: f32 or f16.") var cacheElement: KVElement = .f32
+  @OptionGroup var execution: ExecutionArguments
+
+  func validate() throws {
+    guard (1...65536).contains(chunk) else { throw ValidationError("--chunk is 1 to 65536.") }
+  }
+
+  func run() throws {
+    let source = try ModelFormats.load(model)
+    for warning in source.warnings { Console.warn(warning) }
+    let model = try LanguageModel(
+      source,
+      options: ExecutionOptions(
+        activations: activations, cacheElement: cacheElement, chunkLength: chunk, kernels: execution.kernels()))
+    let bar = ProgressBar("logits")
+    let logits = try LogitsStage(model: model, pool: execution.pool()).run(inputFile: input) { try bar.update($0) }
+    try SafetensorsWriter.write(["logits": logits], to: output)
+    bar.finish("\(logits.shape) written to \(output)")
+  }
+}

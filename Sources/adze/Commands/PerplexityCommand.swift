@@ -1,0 +1,56 @@
+import ArgumentParser
+import Evaluation
+import Execution
+import Pipeline
+import SafeIO
+
+struct PerplexityCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "perplexity", abstract: "Measure how well a model predicts a text.",
+    discussion: """
+      The whole text as windows of -c tokens that do not overlap; the model's begin-of-sequence token takes the place of \
+      each window's first token; predictions of the second half count, as in llama-perplexity. With --base, the \
+      distance of the predictions from those of another model, kept by --save-base.
+      """)
+
+  @Argument(help: "The model.") var model: String
+  @Option(help: "The text.") var corpus: String
+  @Option(name: .customShort("c"), help: ArgumentHelp("Tokens of a window.", valueName: "tokens")) var window: Int = 512
+  @Option(help: "Measure the first windows only.") var chunks: Int?
+  @Option(help: "Which predictions count: second-half or all.") var score: ScoredPart = .secondHalf
+  @Option(help: "Compare with the predictions in this file (llama-perplexity's KL base format).") var base: String?
+  @Option(help: "Keep the predictions in this file.") var saveBase: String?
+  @Flag(help: "Print one JSON object.") var json = false
+  @OptionGroup var inference: InferenceArguments
+
+  func run() throws {
+    let model = try inference.load(model)
+    let windows = try EvaluationWindows(
+      tokens: TextFile.tokens([corpus], model: model.source), length: window,
+      beginOfSequence: model.source.beginOfSequence, scoredPart: score, limit: chunks)
+    let pool = inference.execution.pool()
+    let bar = ProgressBar("perplexity")
+    let report = try BaseFile.measuring(
+      windows: windows, vocabularyCount: model.source.summary.vocabularySize, base: base, saveTo: saveBase
+    ) { base, sink in
+      try PerplexityEvaluation.run(
+        model: Session(program: model.program, pool: pool), windows: windows, base: base, saveBase: sink,
+        scheduler: .threads(pool)
+      ) { try bar.update(Double($0.windowsDone) / Double($0.windowCount), "perplexity \(NumberFormat.significant($0.perplexity, 5))") }
+    }
+    bar.finish()
+    guard !json else { return try Console.print(report.json) }
+    var table = TextTable(["", ""], alignments: [.leading])
+    table.addRow(["perplexity", NumberFormat.uncertain(report.perplexity.perplexity, error: report.perplexity.perplexityError)])
+    table.addRow(["predictions", NumberFormat.grouped(Double(report.perplexity.tokenCount))])
+    if let divergence = report.divergence {
+      table.addRow(["KL divergence, mean", NumberFormat.uncertain(divergence.mean, error: divergence.error)])
+      table.addRow(["KL divergence, median", NumberFormat.significant(divergence.median, 3)])
+      table.addRow(["KL divergence, 99 %", NumberFormat.significant(divergence.p99, 3)])
+      table.addRow(["same top token", NumberFormat.fixed(divergence.top1Agreement * 100, 2) + " %"])
+    }
+    try Console.print(table.plainRows)
+  }
+}
+
+extension ScoredPart: ExpressibleByArgument {}

@@ -1,0 +1,49 @@
+import ArgumentParser
+import Calibration
+import Pipeline
+import SafeIO
+
+/// Options of commands that let a model read calibration text.
+struct CorpusArguments: ParsableArguments {
+  @Option(name: .long, help: ArgumentHelp("Text file to calibrate on; may be repeated.", valueName: "file"))
+  var corpus: [String] = []
+
+  @Option(help: "Number of windows to read.")
+  var samples: Int = 128
+
+  @Option(help: "Tokens of a window.")
+  var length: Int = 512
+
+  @Option(help: "0: the first windows of the text; any other number: that seed's draw of windows.")
+  var seed: UInt64 = 0
+
+  func validate() throws {
+    guard (1...1_000_000).contains(samples) else { throw ValidationError("--samples is 1 to 1000000.") }
+    guard (2...1_000_000).contains(length) else { throw ValidationError("--length is 2 to 1000000.") }
+  }
+
+  /// The windows of the corpus, tokenized by the model's tokenizer.
+  func windows(for model: LoadedModel) throws -> CalibrationWindows {
+    let tokens = try TextFile.tokens(corpus, model: model)
+    let windows = try CalibrationWindows(
+      tokens: tokens, count: samples, length: length, beginOfSequence: model.beginOfSequence, seed: seed)
+    if windows.windows.count < samples {
+      Console.warn("the corpus has \(windows.windows.count) windows of \(length) tokens, not \(samples)")
+    }
+    return windows
+  }
+}
+
+/// Text files as tokens.
+enum TextFile {
+  /// Tokens of the files, one after another, without special tokens.
+  static func tokens(_ paths: [String], model: LoadedModel) throws -> [Int32] {
+    let tokenizer = try model.requireTokenizer()
+    var tokens: [Int32] = []
+    for path in paths {
+      let bytes = try FileReading.readAll(path, limit: Limits.standard.maxTextBytes)
+      tokens += tokenizer.encode(bytes, addSpecialTokens: false, parseSpecialTokens: false)
+    }
+    return tokens
+  }
+}

@@ -1,0 +1,69 @@
+import ArgumentParser
+import Execution
+import Kernels
+import Pipeline
+
+/// Options of every command that computes.
+struct ExecutionArguments: ParsableArguments {
+  @Option(name: [.short, .long], help: "Number of threads; 0: one for each processor.")
+  var threads: Int = 0
+
+  @Option(help: "Instruction set of the kernels: auto, avx512, avx2 or portable.")
+  var isa: String = "auto"
+
+  func validate() throws {
+    guard (0...256).contains(threads) else { throw ValidationError("--threads is 0 to 256.") }
+  }
+
+  /// The kernels that `--isa` names.
+  func kernels() throws -> KernelTable {
+    guard isa != "auto" else { return .best }
+    guard let instructionSet = InstructionSet(rawValue: isa) else {
+      throw ValidationError("--isa \(isa): no such instruction set; auto, avx512, avx2 or portable.")
+    }
+    guard let table = KernelTable.table(for: instructionSet) else {
+      throw ValidationError("--isa \(isa): this processor does not have it.")
+    }
+    return table
+  }
+
+  /// The threads.
+  func pool() -> ThreadPool { ThreadPool(threadCount: threads > 0 ? threads : ThreadPool.processorCount) }
+}
+
+/// Options of commands that run a whole model.
+struct InferenceArguments: ParsableArguments {
+  @OptionGroup var execution: ExecutionArguments
+
+  @Option(
+    help: """
+      Arithmetic of quantized layers: int8 (activations rounded to 8 bits per block, fast) or float32 (exactly what \
+      the stored weights mean).
+      """)
+  var activations: ActivationPrecision = .int8
+
+  @Option(name: .customLong("kv"), help: "Type of cached keys and values: f16 or f32.")
+  var cacheElement: KVElement = .f16
+
+  @Option(help: "Tokens that go through the model at a time.")
+  var chunk: Int = 512
+
+  func validate() throws {
+    guard (1...65536).contains(chunk) else { throw ValidationError("--chunk is 1 to 65536.") }
+  }
+
+  func options() throws -> ExecutionOptions {
+    ExecutionOptions(
+      activations: activations, cacheElement: cacheElement, chunkLength: chunk, kernels: try execution.kernels())
+  }
+
+  /// Reads a model and makes it ready, with its warnings on standard error.
+  func load(_ path: String) throws -> LanguageModel {
+    let source = try ModelFormats.load(path)
+    for warning in source.warnings { Console.warn(warning) }
+    return try LanguageModel(source, options: options())
+  }
+}
+
+extension ActivationPrecision: ExpressibleByArgument {}
+extension KVElement: ExpressibleByArgument {}

@@ -1,0 +1,61 @@
+import Evaluation
+
+/// Progress on standard error: a bar with the time left on a terminal, a plain line now and then elsewhere.
+final class ProgressBar {
+  private let title: String
+  private let start = ContinuousClock.now
+  private var lastShown: ContinuousClock.Instant?
+  private var lastTenth = -1
+
+  init(_ title: String) { self.title = title }
+
+  /// Shows how far the work is, and stops it when a signal has come.
+  func update(_ fraction: Double, _ detail: String = "") throws {
+    try Interruption.check()
+    let now = ContinuousClock.now
+    if Console.errorIsTerminal {
+      if let lastShown, now - lastShown < .milliseconds(80), fraction < 1 { return }
+      lastShown = now
+      Console.noteInline("\r\u{1B}[K" + line(fraction, detail, elapsed: now - start))
+    } else {
+      let tenth = Int(fraction * 10)
+      if lastShown == nil { lastShown = now }
+      // Short work says nothing on the way.
+      guard tenth > lastTenth, now - start > .seconds(3) else { return }
+      lastTenth = tenth
+      Console.note(plainLine(fraction, detail, elapsed: now - start))
+    }
+  }
+
+  /// Removes the bar and says how long the work took.
+  func finish(_ summary: String = "") {
+    Console.finishProgress()
+    let text = summary.isEmpty ? "" : ": \(summary)"
+    Console.note("\(title) done in \(Self.time(ContinuousClock.now - start))\(text)")
+  }
+
+  private func line(_ fraction: Double, _ detail: String, elapsed: Duration) -> String {
+    let width = 24
+    let filled = Int(min(max(fraction, 0), 1) * Double(width))
+    let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
+    return "\(title) \(bar) \(NumberFormat.fixed(fraction * 100, 0)) % \(left(fraction, elapsed)) \(detail.prefix(40))"
+  }
+
+  private func plainLine(_ fraction: Double, _ detail: String, elapsed: Duration) -> String {
+    "\(title): \(NumberFormat.fixed(fraction * 100, 0)) % after \(Self.time(elapsed)), \(left(fraction, elapsed)) \(detail)"
+  }
+
+  private func left(_ fraction: Double, _ elapsed: Duration) -> String {
+    guard fraction > 0.02 else { return "" }
+    return "\(Self.time(elapsed * ((1 - fraction) / fraction))) left"
+  }
+
+  /// `850 ms`, `12.3 s` or `4 min 05 s`.
+  static func time(_ duration: Duration) -> String {
+    let seconds = duration / .seconds(1)
+    if seconds < 1 { return "\(Int(seconds * 1000)) ms" }
+    if seconds < 100 { return NumberFormat.fixed(seconds, 1) + " s" }
+    let whole = Int(seconds)
+    return "\(whole / 60) min \(whole % 60 < 10 ? "0" : "")\(whole % 60) s"
+  }
+}
