@@ -57,7 +57,7 @@ let package = Package(
     // Level 1
     room("SafeIO", ["TensorCore", "CZstd", collections] + (rooms == nil ? [crypto] : []), exclude: rooms == nil ? [] : ["Checksum.swift"]),
     // Level 2
-    room("GraphIR", ["TensorCore", collections]),
+    room("GraphIR", ["TensorCore", collections], exclude: ["TextForm.md"]),
     room("Codecs", ["TensorCore", collections]),
     room("Safetensors", ["TensorCore", "SafeIO", collections], path: "Formats/Safetensors", exclude: documents),
     room("GGUF", ["TensorCore", "SafeIO", collections], path: "Formats/GGUF", exclude: documents),
