@@ -1,4 +1,6 @@
 import GraphIR
+import OrderedCollections
+import TensorCore
 import TestSupport
 import Testing
 
@@ -136,7 +138,7 @@ import Testing
     var edited = graph
     let (q, s, u) = (try value("g1"), try value("s1"), try value("u1"))
     edited.replaceUses([s: u, u: q])
-    #expect(edited.nodes[13].operands == [.value(q), .value(q)])
+    #expect(edited.nodes[14].operands == [.value(q), .value(q)])
   }
 }
 

@@ -1,5 +1,6 @@
 import Glibc
 import GraphIR
+import OrderedCollections
 import TensorCore
 import TestSupport
 import Testing

@@ -60,7 +60,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ("", 1, 1), ("graph @g () { return }", 1, 21), ("graph @g (x: f64[T]) { return %x }", 1, 14),
+    ("", 1, 1), ("graph @g () { return }", 1, 22), ("graph @g (x: f64[T]) { return %x }", 1, 14),
     ("graph @g (x: i32[T], x: i32[T]) { return %x }", 1, 22),
     ("graph @g (x: i32[T]) {\n  %y = gelu %z : f32[T, 3]\n  return %y\n}", 2, 13),
     ("graph @g (x: f32[T, 3]) {\n  %y = gelu %x : f32[T, 4]\n  return %y\n}", 2, 18),
@@ -95,7 +95,7 @@ import Testing
   /// Every prefix and every changed byte of a valid text parses or is refused; what parses prints and reads back.
   @Test func damagedTextNeverTraps() throws {
     let bytes = Array(SampleGraphs.decoder.utf8)
-    for end in bytes.indices {
+    for end in bytes.indices.dropLast() {
       #expect(throws: GraphError.self) { try Graph(parsing: Array(bytes[..<end])) }
     }
     var generator = SeededGenerator(seed: 11)
