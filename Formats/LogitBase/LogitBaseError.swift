@@ -20,17 +20,20 @@ public enum LogitBaseError: DiagnosableError, Equatable {
     case .io(let error): error.diagnostic
     case .header(let file, let field, let expected, let found):
       Diagnostic(
-        code: "logit-base.header", message: "the header is not that of a base file", file: file, subject: field,
+        code: "logit-base.header", message: "the header is not that of a base file", file: file,
+        subject: field,
         expected: expected, found: found)
     case .size(let file, let expected, let found):
       Diagnostic(
         code: "logit-base.size", message: "the file does not have the size that its header gives", file: file,
-        expected: "\(expected) bytes", found: "\(found)", hint: "the run that wrote it may have been cut short")
+        expected: "\(expected) bytes", found: "\(found)",
+        hint: "the run that wrote it may have been cut short")
     case .row(let index, let problem):
       Diagnostic(code: "logit-base.row", message: "row \(index): \(problem)")
     case .rowCount(let expected, let found):
       Diagnostic(
-        code: "logit-base.row-count", status: .bug, message: "rows are missing or too many", expected: "\(expected)",
+        code: "logit-base.row-count", status: .bug, message: "rows are missing or too many",
+        expected: "\(expected)",
         found: "\(found)")
     }
   }

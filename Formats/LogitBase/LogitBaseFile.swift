@@ -43,7 +43,9 @@ public struct LogitBaseFile: Sendable {
     }
   }
 
-  private static func layout(_ reader: inout ByteReader, file: String) throws(LogitBaseError) -> LogitBaseLayout {
+  private static func layout(_ reader: inout ByteReader, file: String) throws(LogitBaseError)
+    -> LogitBaseLayout
+  {
     var fields: [Int] = []
     do throws(SafeIOError) {
       guard try reader.readBytes(8) == LogitBaseLayout.magic else {

@@ -15,7 +15,8 @@ public enum LogitBaseWriter {
   ) throws {
     guard tokens.count == layout.chunkCount * layout.contextLength else {
       throw LogitBaseError.header(
-        file: path, field: "tokens", expected: "\(layout.chunkCount * layout.contextLength)", found: "\(tokens.count)")
+        file: path, field: "tokens", expected: "\(layout.chunkCount * layout.contextLength)",
+        found: "\(tokens.count)")
     }
     try AtomicFile.write(to: path, byteCount: layout.fileByteCount()) { file in
       try writeHeader(layout, tokens, to: &file)
@@ -46,7 +47,9 @@ public enum LogitBaseWriter {
     guard logits.count == layout.vocabularyCount else {
       throw .row(index: index, problem: "\(logits.count) logits for \(layout.vocabularyCount) tokens")
     }
-    guard let row = LogitBaseRow(logits: logits) else { throw .row(index: index, problem: "a logit is not finite") }
+    guard let row = LogitBaseRow(logits: logits) else {
+      throw .row(index: index, problem: "a logit is not finite")
+    }
     var words: [UInt16] = []
     words.reserveCapacity(layout.wordsPerRow)
     for bits in [row.scale.bitPattern, row.minimum.bitPattern] {

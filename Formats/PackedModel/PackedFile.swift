@@ -86,7 +86,8 @@ public struct PackedFile: Sendable {
     for (index, section) in sections.values.enumerated() {
       let start = index == 0 ? headerEnd : position
       if !isZero(start..<section.offset) {
-        problems.append(PackedProblem(section: section.name, problem: "the bytes before the section are not zero"))
+        problems.append(
+          PackedProblem(section: section.name, problem: "the bytes before the section are not zero"))
       }
       do throws(PackedModelError) { _ = try bytes(of: section.name, checked: true) } catch {
         problems.append(PackedProblem(section: section.name, problem: error.diagnostic.message))
@@ -107,11 +108,14 @@ public struct PackedFile: Sendable {
     unsafe region.withBytes { bytes in unsafe bytes[range].allSatisfy { $0 == 0 } }
   }
 
-  private func decompressed(_ section: PackedSectionDescriptor, _ range: Range<Int>) throws(PackedModelError) -> MemoryRegion {
+  private func decompressed(_ section: PackedSectionDescriptor, _ range: Range<Int>) throws(PackedModelError)
+    -> MemoryRegion
+  {
     guard section.byteCount <= limits.maxDecompressedBytes else {
       throw .io(
         .limit(
-          file: path, what: "bytes of a section", limit: limits.maxDecompressedBytes, found: section.byteCount))
+          file: path, what: "bytes of a section", limit: limits.maxDecompressedBytes, found: section.byteCount
+        ))
     }
     let plain: MemoryRegion
     do throws(SafeIOError) {

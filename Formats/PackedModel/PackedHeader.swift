@@ -25,7 +25,8 @@ struct PackedHeader {
     do throws(SafeIOError) {
       value = try JSONValue.parse(region, range: headerRange, file: file, limits: limits)
     } catch { throw .io(error) }
-    guard let metadata = value["metadata"]?.objectValue, let features = value["required_features"]?.arrayValue,
+    guard let metadata = value["metadata"]?.objectValue,
+      let features = value["required_features"]?.arrayValue,
       let entries = value["sections"]?.arrayValue
     else {
       throw .header(
@@ -56,7 +57,8 @@ struct PackedHeader {
       }
     }
     guard position == region.byteCount else {
-      throw .header(file: file, offset: position, problem: "\(region.byteCount - position) bytes after the last section")
+      throw .header(
+        file: file, offset: position, problem: "\(region.byteCount - position) bytes after the last section")
     }
   }
 
@@ -69,13 +71,16 @@ struct PackedHeader {
   ) throws(PackedModelError) -> Range<Int> {
     var reader = ByteReader(region, file: file)
     do throws(SafeIOError) {
-      guard region.byteCount >= 8, try reader.readBytes(8) == magic else { throw SafeIOError.missing(file: file) }
+      guard region.byteCount >= 8, try reader.readBytes(8) == magic else {
+        throw SafeIOError.missing(file: file)
+      }
     } catch { throw .notPacked(file: file) }
     let fields: (version: UInt32, flags: UInt32, length: UInt64, fileLength: UInt64)
     let digest: [UInt8]
     do throws(SafeIOError) {
       fields = try (
-        reader.readLittleEndian(), reader.readLittleEndian(), reader.readLittleEndian(), reader.readLittleEndian()
+        reader.readLittleEndian(), reader.readLittleEndian(), reader.readLittleEndian(),
+        reader.readLittleEndian()
       )
       digest = try reader.readBytes(32)
     } catch { throw .io(error) }
@@ -83,17 +88,21 @@ struct PackedHeader {
     guard fields.flags == 0 else { throw .feature(file: file, name: "flags \(fields.flags)") }
     let length = fields.length
     let fileLength = fields.fileLength
-    guard length >= 2, length <= UInt64(min(limits.maxHeaderBytes, region.byteCount - preambleByteCount)) else {
+    guard length >= 2, length <= UInt64(min(limits.maxHeaderBytes, region.byteCount - preambleByteCount))
+    else {
       throw .header(file: file, offset: 16, problem: "a header of \(length) bytes cannot be")
     }
     guard fileLength == UInt64(region.byteCount) else {
       throw .header(
         file: file, offset: 24,
-        problem: "the file has \(region.byteCount) bytes and was written with \(fileLength): it is truncated or damaged")
+        problem:
+          "the file has \(region.byteCount) bytes and was written with \(fileLength): it is truncated or damaged"
+      )
     }
     let range = preambleByteCount..<preambleByteCount + Int(length)
     guard PackedHeader.digest(region, header: range).bytes == digest else {
-      throw .header(file: file, offset: 32, problem: "the checksum of the header is wrong: the file is damaged")
+      throw .header(
+        file: file, offset: 32, problem: "the checksum of the header is wrong: the file is damaged")
     }
     return range
   }
@@ -108,10 +117,13 @@ struct PackedHeader {
     return checksum.finish()
   }
 
-  private mutating func checkFeatures(_ features: [JSONValue], supported: Set<String>) throws(PackedModelError) {
+  private mutating func checkFeatures(_ features: [JSONValue], supported: Set<String>)
+    throws(PackedModelError)
+  {
     for feature in features {
       guard let name = feature.stringValue else {
-        throw .header(file: file, offset: PackedHeader.preambleByteCount, problem: "a required feature is no string")
+        throw .header(
+          file: file, offset: PackedHeader.preambleByteCount, problem: "a required feature is no string")
       }
       guard PackedHeader.ownFeatures.contains(name) || supported.contains(name) else {
         throw .feature(file: file, name: name)
@@ -120,7 +132,8 @@ struct PackedHeader {
     }
   }
 
-  private func descriptor(_ entry: JSONValue, index: Int) throws(PackedModelError) -> PackedSectionDescriptor {
+  private func descriptor(_ entry: JSONValue, index: Int) throws(PackedModelError) -> PackedSectionDescriptor
+  {
     let name = entry["name"]?.stringValue ?? "section \(index)"
     guard !name.isEmpty, entry["name"] != nil, let kind = entry["kind"]?.stringValue,
       let offset = entry["offset"]?.intValue, let stored = entry["stored_bytes"]?.intValue,
@@ -134,13 +147,18 @@ struct PackedHeader {
     guard let transform = PackedTransform(rawValue: transform) else {
       throw failure(name, "unknown transform", expected: "none or bf16_planes", found: transform)
     }
-    guard let digest = SHA256Digest(hexadecimal: digest) else { throw failure(name, "the checksum is no SHA-256") }
+    guard let digest = SHA256Digest(hexadecimal: digest) else {
+      throw failure(name, "the checksum is no SHA-256")
+    }
     if compression == .none && (stored != byteCount || transform != .none) {
       throw failure(name, "an uncompressed section must be stored as it is")
     }
-    if transform == .bf16Planes && byteCount % 2 != 0 { throw failure(name, "an odd number of bytes in 16-bit values") }
+    if transform == .bf16Planes && byteCount % 2 != 0 {
+      throw failure(name, "an odd number of bytes in 16-bit values")
+    }
     return PackedSectionDescriptor(
-      name: name, kind: kind, offset: offset, storedByteCount: stored, byteCount: byteCount, compression: compression,
+      name: name, kind: kind, offset: offset, storedByteCount: stored, byteCount: byteCount,
+      compression: compression,
       transform: transform, digest: digest)
   }
 

@@ -23,11 +23,13 @@ public enum PackedModelError: DiagnosableError, Equatable {
     switch self {
     case .io(let error): error.diagnostic
     case .notPacked(let file):
-      Diagnostic(code: "packed.magic", message: "not a packed model", file: file, offset: 0, expected: "ADZEPACK")
+      Diagnostic(
+        code: "packed.magic", message: "not a packed model", file: file, offset: 0, expected: "ADZEPACK")
     case .version(let file, let version):
       Diagnostic(
         code: "packed.version", message: "the packed file has a later version", file: file, offset: 8,
-        expected: "\(PackedFile.version)", found: "\(version)", hint: "use a newer Adze, or pack the model again")
+        expected: "\(PackedFile.version)", found: "\(version)",
+        hint: "use a newer Adze, or pack the model again")
     case .feature(let file, let name):
       Diagnostic(
         code: "packed.feature", message: "the packed file needs a feature that this version does not have",

@@ -104,7 +104,9 @@ public struct PackedSectionInput: Sendable {
     transform: PackedTransform = .none
   ) {
     let byteCount = content.reduce(0) { $0 + $1.byteCount }
-    self.init(name: name, kind: kind, byteCount: byteCount, compression: compression, transform: transform) { content }
+    self.init(name: name, kind: kind, byteCount: byteCount, compression: compression, transform: transform) {
+      content
+    }
   }
 
   /// A section of bytes that are there.

@@ -15,7 +15,8 @@ public enum PackedWriter {
     let headerByteCount = draft.reservedByteCount(sections)
     guard headerByteCount <= Limits.standard.maxHeaderBytes else {
       throw SafeIOError.limit(
-        file: path, what: "bytes of the header", limit: Limits.standard.maxHeaderBytes, found: headerByteCount)
+        file: path, what: "bytes of the header", limit: Limits.standard.maxHeaderBytes, found: headerByteCount
+      )
     }
     try AtomicFile.write(to: path) { file in
       let start = [UInt8](repeating: 0, count: PackedHeader.preambleByteCount + headerByteCount)
@@ -35,7 +36,8 @@ public enum PackedWriter {
     for section in sections {
       guard !section.name.isEmpty, names.insert(section.name).inserted else {
         throw .section(
-          file: path, name: section.name, problem: "names must be unique and not empty", expected: nil, found: nil)
+          file: path, name: section.name, problem: "names must be unique and not empty", expected: nil,
+          found: nil)
       }
     }
   }
@@ -81,7 +83,8 @@ public enum PackedWriter {
     if section.transform == .bf16Planes {
       guard bytes.count % 2 == 0 else {
         throw PackedModelError.section(
-          file: section.name, name: section.name, problem: "an odd number of bytes in 16-bit values", expected: nil,
+          file: section.name, name: section.name, problem: "an odd number of bytes in 16-bit values",
+          expected: nil,
           found: nil)
       }
       bytes = BytePlanes.split(bytes)
@@ -116,9 +119,11 @@ private struct PackedHeaderDraft {
     if sections.contains(where: { $0.transform == .bf16Planes }) { features.insert("bf16_planes") }
     let entries = sections.map { section in
       JSONObject([
-        ("name", .string(section.name)), ("kind", .string(section.kind)), ("offset", JSONValue(section.offset)),
+        ("name", .string(section.name)), ("kind", .string(section.kind)),
+        ("offset", JSONValue(section.offset)),
         ("stored_bytes", JSONValue(section.storedByteCount)), ("bytes", JSONValue(section.byteCount)),
-        ("compression", .string(section.compression.rawValue)), ("transform", .string(section.transform.rawValue)),
+        ("compression", .string(section.compression.rawValue)),
+        ("transform", .string(section.transform.rawValue)),
         ("sha256", .string(section.digest.hexadecimal)),
       ])
     }
