@@ -57,7 +57,7 @@ let package = Package(
     // Level 1
     room("SafeIO", ["TensorCore", "CZstd", collections] + (rooms == nil ? [crypto] : []), exclude: rooms == nil ? [] : ["Checksum.swift"]),
     // Level 2
-    room("GraphIR", ["TensorCore", collections]),
+    room("GraphIR", ["TensorCore", collections], exclude: ["TextForm.md"]),
     room("Codecs", ["TensorCore", collections]),
     room("Safetensors", ["TensorCore", "SafeIO", collections], path: "Formats/Safetensors", exclude: documents),
     room("GGUF", ["TensorCore", "SafeIO", collections], path: "Formats/GGUF", exclude: documents),
@@ -92,10 +92,10 @@ let package = Package(
     tests("TokenizersTests", ["Tokenizers", "Llama2C", "SafeIO"]),
     tests("PackedModelTests", ["PackedModel", "LogitBase", "SafeIO", "TensorCore"]),
     tests("CodecsTests", ["Codecs", "TensorCore"]),
-    tests("GraphIRTests", ["GraphIR", "TensorCore"]),
-    tests("GraphPassesTests", ["GraphPasses", "GraphIR", "TensorCore"], exclude: ["Cases"]),
+    tests("GraphIRTests", ["GraphIR", "TensorCore", collections]),
+    tests("GraphPassesTests", ["GraphPasses", "GraphIR", "TensorCore", collections], exclude: ["Cases"]),
     tests("KernelsTests", ["Kernels", "CKernels", "Codecs", "TensorCore"]),
-    tests("ArchitecturesTests", ["Architectures", "GraphIR", "SafeIO", "TensorCore"]),
+    tests("ArchitecturesTests", ["Architectures", "GraphIR", "Codecs", "Safetensors", "Llama2C", "SafeIO", "TensorCore", collections]),
     tests("ExecutionTests", ["Execution", "Architectures", "GraphPasses", "GraphIR", "Kernels", "Codecs", "TensorCore"]),
     tests("QuantizationTests", ["Quantization", "Codecs", "TensorCore"]),
     tests("PipelineTests", ["Pipeline", "Calibration", "Evaluation", "Execution", "Architectures", "Quantization", "Codecs", "Safetensors", "PackedModel", "SafeIO", "TensorCore"]),

@@ -43,3 +43,16 @@ public enum Attribute: Hashable, Sendable {
     }
   }
 }
+
+extension Attribute: ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral, ExpressibleByBooleanLiteral,
+  ExpressibleByStringLiteral
+{
+  /// A whole number.
+  public init(integerLiteral value: Int) { self = .int(value) }
+  /// A real number.
+  public init(floatLiteral value: Double) { self = .float(value) }
+  /// A truth value.
+  public init(booleanLiteral value: Bool) { self = .bool(value) }
+  /// Text.
+  public init(stringLiteral value: String) { self = .string(value) }
+}

@@ -1,6 +1,9 @@
 import OrderedCollections
 
-extension Graph {
+extension Graph: CustomStringConvertible {
+  /// The textual form.
+  public var description: String { printed() }
+
   /// The textual form, described in TextForm.md; ``init(parsing:)`` reads it back.
   public func printed() -> String {
     var printer = GraphPrinter(graph: self)

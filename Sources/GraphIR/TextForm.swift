@@ -93,4 +93,27 @@ enum TextForm {
     }
     return nil
   }
+
+  /// Whether the word is a decimal number: sign, digits, then perhaps a fraction and an exponent with `e`.
+  static func isNumber(_ word: String) -> Bool {
+    var rest = Substring(word).utf8
+    func digits(_ rest: inout Substring.UTF8View) -> Bool {
+      let end = rest.firstIndex { !isDigit($0) } ?? rest.endIndex
+      let found = end != rest.startIndex
+      rest = rest[end...]
+      return found
+    }
+    if rest.first == UInt8(ascii: "-") { rest = rest.dropFirst() }
+    guard digits(&rest) else { return false }
+    if rest.first == UInt8(ascii: ".") {
+      rest = rest.dropFirst()
+      guard digits(&rest) else { return false }
+    }
+    if rest.first == UInt8(ascii: "e") {
+      rest = rest.dropFirst()
+      if rest.first == UInt8(ascii: "-") || rest.first == UInt8(ascii: "+") { rest = rest.dropFirst() }
+      guard digits(&rest) else { return false }
+    }
+    return rest.isEmpty
+  }
 }

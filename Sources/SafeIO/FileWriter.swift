@@ -78,6 +78,21 @@ public struct FileWriter: ~Copyable {
     if rest != 0 { try write([UInt8](repeating: byte, count: alignment - rest)) }
   }
 
+  /// Writes bytes over some that were written before; the position stays.
+  /// - Throws: ``SafeIOError/writeFailed(file:operation:code:)``.
+  public mutating func overwrite(at offset: Int, with bytes: [UInt8]) throws(SafeIOError) {
+    precondition(offset >= 0 && offset + bytes.count <= position, "only written bytes can be written over")
+    try flush()
+    guard lseek(descriptor, off_t(offset), SEEK_SET) >= 0 else {
+      throw .writeFailed(file: path, operation: "seek", code: errno)
+    }
+    buffer = bytes
+    try flush()
+    guard lseek(descriptor, off_t(position), SEEK_SET) >= 0 else {
+      throw .writeFailed(file: path, operation: "seek", code: errno)
+    }
+  }
+
   mutating func flush() throws(SafeIOError) {
     guard !buffer.isEmpty else { return }
     let pending = buffer

@@ -1,0 +1,114 @@
+import Glibc
+import TensorCore
+
+extension Interpreter {
+  typealias Semantics = @Sendable (InterpreterCall) throws -> [RuntimeValue]
+
+  /// What each operation computes; one entry for each definition, which a test checks.
+  static let semantics: [Operation: Semantics] = [
+    .embedding: embedding,
+    .linear: linear,
+    .slice: slice,
+    .rmsNorm: { call in
+      [try rmsNorm(call.matrix(0), weight: call.vector(1), epsilon: call.node.float("eps")).value]
+    },
+    .rope: rope,
+    .attention: attention,
+    .add: { call in [try call.matrix(0).zip(call.matrix(1), +).value] },
+    .multiply: { call in [try call.matrix(0).zip(call.matrix(1), *).value] },
+    .scale: { call in
+      let factor = Float(try call.node.float("factor"))
+      return [try call.matrix(0).map { $0 * factor }.value]
+    },
+    .silu: { call in [try call.matrix(0).map(silu).value] },
+    .gelu: { call in
+      let function = try call.node.string("approximate") == "tanh" ? geluTanh : gelu
+      return [try call.matrix(0).map(function).value]
+    },
+    .softcap: { call in
+      let cap = try call.node.float("cap")
+      return [try call.matrix(0).map { Float(cap * tanh(Double($0) / cap)) }.value]
+    },
+    .swiglu: { call in [try call.matrix(0).zip(call.matrix(1)) { silu($0) * $1 }.value] },
+    .addRMSNorm: { call in
+      let sum = try call.matrix(0).zip(call.matrix(1), +)
+      return [sum.value, try rmsNorm(sum, weight: call.vector(2), epsilon: call.node.float("eps")).value]
+    },
+  ]
+
+  /// Whether the operation can be computed.
+  public static func computes(_ operation: Operation) -> Bool { semantics[operation] != nil }
+
+  @Sendable
+  private static func embedding(_ call: InterpreterCall) throws -> [RuntimeValue] {
+    let tokens = try call.integers(0)
+    guard let table = try call.constants(1).first else { throw call.error("the table is missing") }
+    let columns = table.shape.columns
+    var result = Matrix(rows: 0, columns: columns)
+    for token in tokens {
+      guard token >= 0, Int(token) < table.shape.rows else {
+        throw call.error("token \(token) is not in the table of \(table.shape.rows) rows")
+      }
+      result.elements += try table.floats(elements: Int(token) * columns..<(Int(token) + 1) * columns)
+    }
+    return [Matrix(rows: tokens.count, columns: columns, elements: result.elements).value]
+  }
+
+  @Sendable
+  private static func linear(_ call: InterpreterCall) throws -> [RuntimeValue] {
+    let x = try call.matrix(0)
+    let weights = try call.constants(1)
+    let bias = call.operands.count > 2 ? try call.vector(2) : []
+    var result = Matrix(rows: x.rows, columns: weights.reduce(0) { $0 + $1.shape.rows })
+    var output = 0
+    for tensor in weights {
+      let weight = try tensor.floats()
+      for row in 0..<tensor.shape.rows {
+        for token in 0..<x.rows {
+          var sum = 0.0
+          for column in 0..<x.columns {
+            sum += Double(x.elements[token * x.columns + column]) * Double(weight[row * x.columns + column])
+          }
+          if !bias.isEmpty { sum += Double(bias[output]) }
+          result[token, output] = Float(sum)
+        }
+        output += 1
+      }
+    }
+    return [result.value]
+  }
+
+  @Sendable
+  private static func slice(_ call: InterpreterCall) throws -> [RuntimeValue] {
+    let x = try call.matrix(0)
+    let start = try call.node.integer("start")
+    let length = try call.node.integer("length")
+    let elements = (0..<x.rows).flatMap { x.row($0).dropFirst(start).prefix(length) }
+    return [Matrix(rows: x.rows, columns: length, elements: elements).value]
+  }
+
+  private static func rmsNorm(_ x: Matrix, weight: [Float], epsilon: Double) -> Matrix {
+    var result = x
+    for row in 0..<x.rows {
+      var sum = 0.0
+      for value in x.row(row) { sum += Double(value) * Double(value) }
+      let inverse = 1 / (sum / Double(x.columns) + epsilon).squareRoot()
+      for column in 0..<x.columns {
+        result[row, column] = Float(Double(x[row, column]) * inverse * Double(weight[column]))
+      }
+    }
+    return result
+  }
+
+  private static func silu(_ x: Float) -> Float { Float(Double(x) / (1 + exp(-Double(x)))) }
+
+  private static func gelu(_ x: Float) -> Float {
+    Float(Double(x) / 2 * erfc(-Double(x) * 0.5.squareRoot()))
+  }
+
+  private static func geluTanh(_ x: Float) -> Float {
+    let value = Double(x)
+    let inner = (2 / Double.pi).squareRoot() * (value + 0.044715 * value * value * value)
+    return Float(value / 2 * (1 + tanh(inner)))
+  }
+}

@@ -1,0 +1,159 @@
+import Glibc
+import GraphIR
+import OrderedCollections
+import TensorCore
+import TestSupport
+import Testing
+
+@Suite struct OperationTests {
+  @Test(arguments: OperationDefinition.all.map(\.operation.rawValue))
+  func everyOperationIsDocumentedAndComputed(name: String) throws {
+    let operation = Operation(rawValue: name)
+    let definition = try #require(OperationDefinition.named(operation))
+    #expect(Interpreter.computes(operation))
+    #expect(definition.summary.hasSuffix(".") && definition.summary.count > 20)
+    #expect(Set(definition.attributes.map(\.name)).count == definition.attributes.count)
+    for attribute in definition.attributes {
+      #expect(attribute.defaultValue == nil || attribute.defaultValue?.kind == attribute.kind)
+    }
+    let optional = definition.operands.map(\.isOptional)
+    #expect(optional == optional.sorted { !$0 && $1 }, "only last operands may be left out")
+  }
+
+  /// Runs one node on `x` [rows, columns] and returns its first result.
+  func run(
+    _ line: String, _ x: [Float], rows: Int, constants: [String: [Float]] = [:], shapes: String = ""
+  ) throws -> [Float] {
+    let columns = x.count / rows
+    let declarations = shapes.isEmpty ? "" : "constants { \(shapes) }"
+    let graph = try Graph(
+      parsing: "graph @g (x: f32[T, \(columns)], p: i32[T]) { \(declarations) \(line) return %y }")
+    let inputs = [
+      "x": try Tensor(x, shape: Shape([rows, columns])),
+      "p": try Tensor((0..<rows).map { Int32($0) + 3 }, shape: Shape([rows])),
+    ]
+    let results = try Interpreter.run(graph, inputs: inputs) { name in
+      let values = constants[name] ?? []
+      return try Tensor(values, shape: Shape(graph.constants[name]?.dimensions ?? []))
+    }
+    return try results[0].floats()
+  }
+
+  func expectClose(_ found: [Float], _ expected: [Double], sourceLocation: SourceLocation = #_sourceLocation)
+  {
+    #expect(found.count == expected.count, sourceLocation: sourceLocation)
+    for (a, b) in zip(found, expected) {
+      #expect(
+        abs(Double(a) - b) <= 1e-6 * max(1, abs(b)), "\(found) \(expected)", sourceLocation: sourceLocation)
+    }
+  }
+
+  @Test func elementwiseOperationsFollowTheirFormulas() throws {
+    let x: [Float] = [-3, -0.5, 0, 1.25]
+    let wide = x.map(Double.init)
+    expectClose(try run("%y = silu %x : f32[T, 4]", x, rows: 1), wide.map { $0 / (1 + exp(-$0)) })
+    expectClose(
+      try run("%y = gelu %x : f32[T, 4]", x, rows: 1),
+      wide.map { $0 * 0.5 * (1 + erf($0 / 2.0.squareRoot())) })
+    expectClose(
+      try run("%y = gelu %x {approximate = \"tanh\"} : f32[T, 4]", x, rows: 1),
+      wide.map { $0 * 0.5 * (1 + tanh(0.7978845608028654 * ($0 + 0.044715 * pow($0, 3)))) })
+    expectClose(try run("%y = softcap %x {cap = 2.0} : f32[T, 4]", x, rows: 1), wide.map { 2 * tanh($0 / 2) })
+    expectClose(try run("%y = scale %x {factor = 0.5} : f32[T, 4]", x, rows: 1), wide.map { $0 / 2 })
+    expectClose(try run("%y = add %x, %x : f32[T, 4]", x, rows: 1), wide.map { 2 * $0 })
+    expectClose(try run("%y = multiply %x, %x : f32[T, 4]", x, rows: 1), wide.map { $0 * $0 })
+    expectClose(
+      try run("%y = slice %x {start = 1, length = 1} : f32[T, 1]", [1, 2, 3, 4, 5, 6], rows: 2), [2, 5])
+  }
+
+  @Test func normalizationAndProjection() throws {
+    let x: [Float] = [3, 4, 0, 2]
+    let inverse = [1 / 12.5.squareRoot(), 1 / 2.0.squareRoot()]
+    expectClose(
+      try run(
+        "%y = rms_norm %x, @w {eps = 0.0} : f32[T, 2]", x, rows: 2, constants: ["w": [1, 10]],
+        shapes: "@w: f32[2]"),
+      [3 * inverse[0], 40 * inverse[0], 0, 20 * inverse[1]])
+    expectClose(
+      try run(
+        "%y = linear %x, [@a, @b], [@c, @d] : f32[T, 3]", x, rows: 2,
+        constants: ["a": [1, 0], "b": [0, 1, 1, 1], "c": [100], "d": [200, 300]],
+        shapes: "@a: f32[1, 2] @b: f32[2, 2] @c: f32[1] @d: f32[2]"),
+      [103, 204, 307, 100, 202, 302])
+  }
+
+  @Test func rotationTurnsPairsOfBothLayouts() throws {
+    let x: [Float] = [1, 2, 3, 4, 5]
+    let angles = [3.0, Double(Float(3) * Float(0.1))]
+    func turned(_ a: Double, _ b: Double, _ angle: Double) -> [Double] {
+      [(a * cos(angle) - b * sin(angle)) * 2, (b * cos(angle) + a * sin(angle)) * 2]
+    }
+    let half = (turned(1, 3, angles[0]), turned(2, 4, angles[1]))
+    expectClose(
+      try run(
+        "%y = rope %x, %p, @f {heads = 1, head_dim = 5, magnitude = 2.0} : f32[T, 5]", x, rows: 1,
+        constants: ["f": [1, 0.1]], shapes: "@f: f32[2]"),
+      [half.0[0], half.1[0], half.0[1], half.1[1], 5])
+    expectClose(
+      try run(
+        "%y = rope %x, %p, @f {heads = 1, head_dim = 5, interleaved = true, magnitude = 2.0} : f32[T, 5]", x,
+        rows: 1, constants: ["f": [1, 0.1]], shapes: "@f: f32[2]"),
+      turned(1, 2, angles[0]) + turned(3, 4, angles[1]) + [5])
+  }
+
+  /// Attention against a direct computation, over sharing, windows, caps and causality.
+  @Test(arguments: [
+    (1, 0, 0.0, true), (2, 0, 0.0, true), (4, 3, 0.0, true), (2, 0, 1.5, true), (2, 0, 0.0, false),
+  ])
+  func attentionFollowsItsDefinition(keyHeads: Int, window: Int, cap: Double, causal: Bool) throws {
+    var generator = SeededGenerator(seed: UInt64(keyHeads * 100 + window))
+    let (rows, width, heads) = (6, 3, 4)
+    let columns = (heads + 2 * keyHeads) * width
+    let x = generator.normals(rows * columns)
+    let text = """
+      %q = slice %x {start = 0, length = \(heads * width)} : f32[T, \(heads * width)]
+      %k = slice %x {start = \(heads * width), length = \(keyHeads * width)} : f32[T, \(keyHeads * width)]
+      %v = slice %x {start = \((heads + keyHeads) * width), length = \(keyHeads * width)} : f32[T, \(keyHeads * width)]
+      %y = attention %q, %k, %v {heads = 4, kv_heads = \(keyHeads), head_dim = 3, scale = 0.7, cache = 0,
+        window = \(window), softcap = \(cap), causal = \(causal)} : f32[T, 12]
+      """
+    func at(_ row: Int, _ column: Int) -> Double { Double(x[row * columns + column]) }
+    var expected: [Double] = []
+    for token in 0..<rows {
+      for head in 0..<heads {
+        let shared = head * keyHeads / heads
+        var sums = [Double](repeating: 0, count: width)
+        var total = 0.0
+        for other in 0..<rows where (!causal || other <= token) && (window == 0 || other > token - window) {
+          var score = 0.0
+          for i in 0..<width {
+            score += at(token, head * width + i) * at(other, (heads + shared) * width + i)
+          }
+          score *= 0.7
+          if cap > 0 { score = cap * tanh(score / cap) }
+          total += exp(score)
+          for i in 0..<width { sums[i] += exp(score) * at(other, (heads + keyHeads + shared) * width + i) }
+        }
+        expected += sums.map { $0 / total }
+      }
+    }
+    expectClose(try run(text, x, rows: rows), expected)
+  }
+
+  @Test func runsRefuseWhatDoesNotFit() throws {
+    let graph = try Graph(parsing: SampleGraphs.decoder)
+    let constants = SampleGraphs.constants(of: graph, seed: 1)
+    var inputs = try SampleGraphs.inputs(count: 3, vocabulary: 20, seed: 1)
+    inputs["positions"] = try Tensor([Int32(0), 1], shape: Shape([2]))
+    #expect(throws: GraphError.self) { try Interpreter.run(graph, inputs: inputs, constants: constants) }
+    inputs["positions"] = nil
+    #expect(throws: GraphError.self) { try Interpreter.run(graph, inputs: inputs, constants: constants) }
+    inputs = try SampleGraphs.inputs(count: 3, vocabulary: 20, seed: 1)
+    inputs["tokens"] = try Tensor([Int32(0), 20, 1], shape: Shape([3]))
+    #expect(throws: GraphError.self) { try Interpreter.run(graph, inputs: inputs, constants: constants) }
+    inputs["tokens"] = try Tensor([Int32(0), 19, 1], shape: Shape([3]))
+    #expect(throws: GraphError.self) {
+      try Interpreter.run(graph, inputs: inputs) { _ in try Tensor([Float(0)], shape: Shape([1])) }
+    }
+  }
+}
