@@ -27,6 +27,7 @@ public final class Program: Sendable {
   /// Layers with a key and value cache: heads and head dimension by cache number.
   let caches: [Int: (heads: Int, headDimension: Int)]
   let steps: [Step]
+  let rotaryTables: [Step.RotaryTableParameters]
   /// Whether every output is made after the last attention, so that a run may ask for some rows only.
   public let canSelectRows: Bool
 
@@ -34,7 +35,7 @@ public final class Program: Sendable {
   /// - Throws: ``ExecutionError``, `GraphError`.
   public init(graph: Graph, weights: PreparedWeights, options: ExecutionOptions = .init()) throws {
     let plan = try MemoryPlan(graph)
-    let builder = StepBuilder(graph: graph, plan: plan, weights: weights)
+    var builder = StepBuilder(graph: graph, plan: plan, weights: weights)
     var steps: [Step] = []
     var caches: [Int: (heads: Int, headDimension: Int)] = [:]
     var lastAttention = -1
@@ -56,6 +57,7 @@ public final class Program: Sendable {
     self.options = options
     self.weights = weights
     self.steps = steps
+    self.rotaryTables = builder.rotaryTables
     self.caches = caches
     self.arenaColumns = plan.arenaColumns
     self.canSelectRows = !outputBeforeLastAttention

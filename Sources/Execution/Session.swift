@@ -15,15 +15,17 @@ public final class Session {
   let workspace = Workspace()
   var arena = FloatBuffer()
   var outputs: [FloatBuffer]
+  let rotaryTables: [RotaryTable]
 
   /// An empty conversation.
   public init(program: Program, pool: ThreadPool) {
     self.program = program
     self.pool = pool
     outputs = program.outputColumns.map { _ in FloatBuffer() }
+    rotaryTables = program.rotaryTables.map { _ in RotaryTable() }
     for (number, shape) in program.caches {
       caches[number] = KVPages(
-        kvHeads: shape.heads, headDimension: shape.headDimension, element: program.options.cacheElement)
+        heads: shape.heads, headDimension: shape.headDimension, element: program.options.cacheElement)
     }
   }
 
@@ -112,8 +114,21 @@ public final class Session {
       inputs.isPositions.append(false)
       unsafe inputs.floats.append(values)
     }
+    fillRotaryTables(inputs)
     try perform(inputs, rows: rows, outputRow: outputRow)
     position += tokens.count
+  }
+
+  private func fillRotaryTables(_ inputs: InputTable) {
+    for (table, parameters) in zip(rotaryTables, program.rotaryTables) {
+      let positions = inputs.integers(parameters.positions)
+      unsafe positions.withUnsafeBufferPointer { positions in
+        guard let start = unsafe positions.baseAddress else { return }
+        unsafe table.fill(
+          positions: start, count: positions.count, inverseFrequencies: parameters.inverseFrequencies,
+          pairs: parameters.inverseFrequencies.count, magnitude: parameters.magnitude)
+      }
+    }
   }
 
   private func perform(_ inputs: InputTable, rows: Range<Int>, outputRow: Int) throws {

@@ -8,7 +8,7 @@ struct Step {
     case linear(PanelMatrix, bias: [Float]?)
     case rmsNorm(weight: [Float], epsilon: Float)
     case addRMSNorm(weight: [Float], epsilon: Float)
-    case rope(RopeParameters, positions: Int)
+    case rope(RopeParameters)
     case attention(AttentionParameters)
     case add
     case multiply
@@ -22,11 +22,19 @@ struct Step {
   }
 
   struct RopeParameters {
-    let inverseFrequencies: [Float]
     let heads: Int
     let headDimension: Int
     let isInterleaved: Bool
+    /// Number of the program's rotary table.
+    let table: Int
+  }
+
+  /// Cosines and sines that every layer with the same frequencies shares; filled once a run.
+  struct RotaryTableParameters: Equatable {
+    let inverseFrequencies: [Float]
     let magnitude: Float
+    /// Number of the graph's input that holds the positions.
+    let positions: Int
   }
 
   struct AttentionParameters {
@@ -35,6 +43,7 @@ struct Step {
     let headDimension: Int
     let scale: Float
     let window: Int
+    let softcap: Float
     let cache: Int
   }
 
@@ -50,27 +59,28 @@ struct StepBuilder {
   let graph: Graph
   let plan: MemoryPlan
   let weights: PreparedWeights
+  private(set) var rotaryTables: [Step.RotaryTableParameters] = []
 
-  func step(_ node: Node) throws -> Step? {
+  init(graph: Graph, plan: MemoryPlan, weights: PreparedWeights) {
+    self.graph = graph
+    self.plan = plan
+    self.weights = weights
+  }
+
+  mutating func step(_ node: Node) throws -> Step? {
     if node.operation == .slice, let result = node.results.first, !graph.outputs.contains(result) { return nil }
     let inputs = node.valueOperands.compactMap { plan.locations[$0] }
     let outputs = node.results.compactMap { plan.locations[$0] }
     return Step(kind: try kind(node), inputs: inputs, outputs: outputs)
   }
 
-  private func kind(_ node: Node) throws -> Step.Kind {
+  private mutating func kind(_ node: Node) throws -> Step.Kind {
     switch node.operation {
     case .embedding: return .embedding(try matrix(node), tokens: try inputNumber(node, 0))
     case .linear: return .linear(try matrix(node), bias: node.operands.count > 2 ? try vector(node, 2) : nil)
     case .rmsNorm: return .rmsNorm(weight: try vector(node, 1), epsilon: Float(try node.float("eps")))
     case .addRMSNorm: return .addRMSNorm(weight: try vector(node, 2), epsilon: Float(try node.float("eps")))
-    case .rope:
-      return .rope(
-        Step.RopeParameters(
-          inverseFrequencies: try vector(node, 2), heads: try node.integer("heads"),
-          headDimension: try node.integer("head_dim"), isInterleaved: try node.bool("interleaved"),
-          magnitude: Float(try node.float("magnitude"))),
-        positions: try inputNumber(node, 1))
+    case .rope: return .rope(try rope(node))
     case .attention: return .attention(try attention(node))
     case .add: return .add
     case .multiply: return .multiply
@@ -86,15 +96,25 @@ struct StepBuilder {
     }
   }
 
+  private mutating func rope(_ node: Node) throws -> Step.RopeParameters {
+    let parameters = Step.RotaryTableParameters(
+      inverseFrequencies: try vector(node, 2), magnitude: Float(try node.float("magnitude")),
+      positions: try inputNumber(node, 1))
+    let table = rotaryTables.firstIndex(of: parameters) ?? rotaryTables.count
+    if table == rotaryTables.count { rotaryTables.append(parameters) }
+    return Step.RopeParameters(
+      heads: try node.integer("heads"), headDimension: try node.integer("head_dim"),
+      isInterleaved: try node.bool("interleaved"), table: table)
+  }
+
   private func attention(_ node: Node) throws -> Step.AttentionParameters {
-    guard try node.bool("causal"), try node.float("softcap") == 0 else {
-      throw ExecutionError.unsupported(
-        operation: "attention", scope: node.scope, reason: "only causal attention without a soft cap")
+    guard try node.bool("causal") else {
+      throw ExecutionError.unsupported(operation: "attention", scope: node.scope, reason: "it is not causal")
     }
     return Step.AttentionParameters(
       heads: try node.integer("heads"), keyValueHeads: try node.integer("kv_heads"),
       headDimension: try node.integer("head_dim"), scale: Float(try node.float("scale")),
-      window: try node.integer("window"), cache: try node.integer("cache"))
+      window: try node.integer("window"), softcap: Float(try node.float("softcap")), cache: try node.integer("cache"))
   }
 
   private func matrix(_ node: Node) throws -> PanelMatrix {

@@ -31,7 +31,11 @@ struct StepRunner {
       unsafe kernels.addRMSNorm(
         place(step.inputs[0]), place(step.inputs[1]), weight: weight, epsilon: epsilon, sum: place(step.outputs[0]),
         into: place(step.outputs[1]), pool: pool)
-    case .rope(let parameters, let input): rotate(step, parameters, inputs.integers(input))
+    case .rope(let parameters):
+      unsafe kernels.rope(
+        place(step.inputs[0]), table: session.rotaryTables[parameters.table], heads: parameters.heads,
+        headDimension: parameters.headDimension, isInterleaved: parameters.isInterleaved, into: place(step.outputs[0]),
+        pool: pool)
     case .attention(let parameters): attend(step, parameters)
     case .add: kernels.add(place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
     case .multiply:
@@ -39,7 +43,7 @@ struct StepRunner {
     case .scale(let factor): kernels.scale(place(step.inputs[0]), by: factor, into: place(step.outputs[0]), pool: pool)
     case .silu: kernels.silu(place(step.inputs[0]), into: place(step.outputs[0]), pool: pool)
     case .gelu(let usingTanh):
-      kernels.gelu(place(step.inputs[0]), usingTanh: usingTanh, into: place(step.outputs[0]), pool: pool)
+      kernels.gelu(place(step.inputs[0]), isTanh: usingTanh, into: place(step.outputs[0]), pool: pool)
     case .softcap(let cap): kernels.softcap(place(step.inputs[0]), cap: cap, into: place(step.outputs[0]), pool: pool)
     case .swiglu:
       kernels.swiglu(gate: place(step.inputs[0]), up: place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
@@ -62,7 +66,7 @@ struct StepRunner {
       first = outputRow + rows.lowerBound - selection.lowerBound
     }
     return unsafe Rows(
-      pointer: base + first * location.stride + location.column, rows: rows.count, columns: location.columns,
+      base + first * location.stride + location.column, rows: rows.count, columns: location.columns,
       stride: location.stride)
   }
 
@@ -77,23 +81,12 @@ struct StepRunner {
     }
   }
 
-  private func rotate(_ step: Step, _ parameters: Step.RopeParameters, _ positions: [Int32]) {
-    unsafe positions.withUnsafeBufferPointer { ids in
-      guard let start = unsafe ids.baseAddress else { return }
-      unsafe kernels.rope(
-        place(step.inputs[0]), positions: start + rows.lowerBound, inverseFrequencies: parameters.inverseFrequencies,
-        heads: parameters.heads, headDimension: parameters.headDimension, interleaved: parameters.isInterleaved,
-        magnitude: parameters.magnitude, into: place(step.outputs[0]), pool: pool)
-    }
-  }
-
   private func attend(_ step: Step, _ parameters: Step.AttentionParameters) {
     guard let cache = session.caches[parameters.cache] else { preconditionFailure("caches were made with the session") }
     kernels.appendKV(k: place(step.inputs[1]), v: place(step.inputs[2]), to: cache, pool: pool)
     kernels.attention(
-      place(step.inputs[0]), cache: cache, heads: parameters.heads, kvHeads: parameters.keyValueHeads,
-      headDimension: parameters.headDimension, scale: parameters.scale, window: parameters.window,
-      into: place(step.outputs[0]), workspace: session.workspace, pool: pool)
+      place(step.inputs[0]), cache: cache, heads: parameters.heads, scale: parameters.scale, window: parameters.window,
+      softcap: parameters.softcap, into: place(step.outputs[0]), workspace: session.workspace, pool: pool)
   }
 
   private func copy(_ source: Rows, _ target: Rows) {
