@@ -69,7 +69,7 @@ let package = Package(
     room("CompressedTensors", ["TensorCore", "SafeIO", "Codecs", "Safetensors", collections], path: "Formats/CompressedTensors", exclude: documents),
     room("Architectures", ["TensorCore", "SafeIO", "GraphIR", "Codecs", collections]),
     room("GraphPasses", ["TensorCore", "GraphIR", "Codecs", collections]),
-    room("Kernels", ["TensorCore", "Codecs", "CKernels"]),
+    room("Kernels", ["TensorCore", "Codecs", "CKernels", collections]),
     // Level 4
     room("Execution", ["TensorCore", "GraphIR", "Codecs", "Kernels", collections]),
     // Level 5

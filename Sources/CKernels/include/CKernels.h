@@ -1,0 +1,192 @@
+#ifndef ADZE_CKERNELS_H
+#define ADZE_CKERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// Kernels of Adze. Each instruction set offers the same table of functions, and every function gives the same bits in
+// every table: sums run in the same order, and a fused multiply-add stays one wherever it stands. See PanelMatrix.swift
+// for the layout of panels.
+
+/// How the elements of a panel are stored; the numbers index the tables below.
+enum {
+  CK_F32 = 0,
+  CK_BF16 = 1,
+  CK_F16 = 2,
+  CK_Q8 = 3,
+  CK_Q4 = 4,
+  CK_ENCODING_COUNT = 5,
+};
+
+/// Rows of a panel.
+enum { CK_PANEL = 16 };
+
+/// Floats of scratch that a thread must offer `ck_linear_f32_fn`, beside 16 for every token.
+enum { CK_LINEAR_SCRATCH = 16 * 1024 };
+
+/// Keys of an attention tile; tiles begin at multiples of it.
+enum { CK_KEY_TILE = 64 };
+
+/// A matrix in panels.
+typedef struct ck_panels {
+  const uint8_t *bytes;
+  ptrdiff_t rows;
+  ptrdiff_t columns;
+  ptrdiff_t panel_bytes;
+  ptrdiff_t zeros_offset;
+  ptrdiff_t codes_offset;
+  int32_t encoding;
+  int32_t block_length;
+  int32_t has_zeros;
+} ck_panels;
+
+/// Activations as int8: codes row-major, a scale and a sum of codes per block of columns.
+typedef struct ck_quantized {
+  const int8_t *codes;
+  const float *scales;
+  const int32_t *sums;
+  ptrdiff_t code_stride;
+  ptrdiff_t block_stride;
+} ck_quantized;
+
+/// y[t][16 * first_panel ..] = panels * x[t] + bias for `panel_count` panels and `tokens` tokens.
+typedef void (*ck_linear_f32_fn)(const ck_panels *w, const float *x, ptrdiff_t x_stride, ptrdiff_t tokens,
+                                 const float *bias, float *y, ptrdiff_t y_stride, ptrdiff_t first_panel,
+                                 ptrdiff_t panel_count, float *scratch);
+/// The same from int8 activations.
+typedef void (*ck_linear_i8_fn)(const ck_panels *w, const ck_quantized *x, ptrdiff_t tokens, const float *bias, float *y,
+                                ptrdiff_t y_stride, ptrdiff_t first_panel, ptrdiff_t panel_count);
+/// Quantizes one row of `columns` floats to blocks of `block_length`, padding the last one with zeros.
+typedef void (*ck_quantize_fn)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, int8_t *codes, float *scales,
+                               int32_t *sums);
+typedef void (*ck_unary_fn)(const float *x, float *y, ptrdiff_t count);
+typedef void (*ck_unary_scalar_fn)(const float *x, float scalar, float *y, ptrdiff_t count);
+typedef void (*ck_binary_fn)(const float *a, const float *b, float *y, ptrdiff_t count);
+typedef void (*ck_rms_norm_fn)(const float *x, const float *weight, float epsilon, float *y, ptrdiff_t count);
+typedef void (*ck_add_rms_norm_fn)(const float *a, const float *b, const float *weight, float epsilon, float *sum, float *y,
+                                   ptrdiff_t count);
+/// Rotates `heads` heads of one row; `table` holds `pairs` cosines, then as many sines.
+typedef void (*ck_rope_fn)(const float *x, const float *table, ptrdiff_t heads, ptrdiff_t head_dimension, ptrdiff_t pairs,
+                           int32_t interleaved, float *y);
+/// Largest element; NaN is passed over; minus infinity when there is none.
+typedef float (*ck_maximum_fn)(const float *x, ptrdiff_t count);
+/// Sum of exp(x - reference) in double.
+typedef double (*ck_sum_exp_fn)(const float *x, float reference, ptrdiff_t count);
+/// y = exp(x - reference) * factor.
+typedef void (*ck_exp_fn)(const float *x, float reference, float factor, float *y, ptrdiff_t count);
+typedef void (*ck_narrow_fn)(const float *x, uint16_t *y, ptrdiff_t count);
+
+/// One task of attention: one key/value head and the query rows that share it.
+typedef struct ck_attention {
+  /// `tokens * group` query rows: row r is token r / group, head r % group of the group.
+  const float *q;
+  ptrdiff_t q_stride;
+  float *y;
+  ptrdiff_t y_stride;
+  ptrdiff_t tokens;
+  ptrdiff_t group;
+  ptrdiff_t head_dimension;
+  /// Position of the first token; the others follow.
+  ptrdiff_t first_position;
+  /// Keys that a token sees, itself included; 0 for all.
+  ptrdiff_t window;
+  float scale;
+  /// Logits become cap * tanh(logit / cap); 0 for none.
+  float softcap;
+  /// Pages of this head: keys as panels of 16 keys, values as panels of 16 elements.
+  const void *const *key_pages;
+  const void *const *value_pages;
+  /// Offset of this head in each page, in elements.
+  ptrdiff_t key_offset;
+  ptrdiff_t value_offset;
+  ptrdiff_t page_tokens;
+  /// Stored elements of a value: head_dimension rounded up to 16.
+  ptrdiff_t padded_dimension;
+  float *scratch;
+} ck_attention;
+
+/// Floats of scratch that an attention task of `rows` query rows needs.
+ptrdiff_t ck_attention_scratch(ptrdiff_t rows, ptrdiff_t head_dimension, ptrdiff_t padded_dimension);
+
+typedef void (*ck_attention_fn)(const ck_attention *task);
+
+/// Keys and values on their way into pages.
+typedef struct ck_store {
+  const float *k;
+  ptrdiff_t k_stride;
+  const float *v;
+  ptrdiff_t v_stride;
+  ptrdiff_t tokens;
+  ptrdiff_t first_position;
+  ptrdiff_t head_dimension;
+  ptrdiff_t padded_dimension;
+  ptrdiff_t page_tokens;
+  void *const *key_pages;
+  void *const *value_pages;
+} ck_store;
+
+/// Stores the keys and values of one head for all tokens.
+typedef void (*ck_store_fn)(const ck_store *task, ptrdiff_t head);
+
+/// All kernels of one instruction set.
+typedef struct ck_table {
+  ck_linear_f32_fn linear_f32[CK_ENCODING_COUNT];
+  /// Null for dense encodings.
+  ck_linear_i8_fn linear_i8[CK_ENCODING_COUNT];
+  ck_quantize_fn quantize;
+  ck_binary_fn add;
+  ck_binary_fn multiply;
+  ck_unary_scalar_fn scale;
+  ck_unary_fn silu;
+  ck_unary_fn gelu;
+  ck_unary_fn gelu_tanh;
+  ck_binary_fn swiglu;
+  ck_unary_scalar_fn softcap;
+  ck_rms_norm_fn rms_norm;
+  ck_add_rms_norm_fn add_rms_norm;
+  ck_rope_fn rope;
+  ck_maximum_fn maximum;
+  ck_sum_exp_fn sum_exp;
+  ck_exp_fn exp;
+  ck_narrow_fn narrow_f16;
+  /// By element: 0 f32, 1 f16.
+  ck_attention_fn attention[2];
+  ck_store_fn store[2];
+} ck_table;
+
+enum { CK_PORTABLE = 0, CK_AVX2 = 1, CK_AVX512 = 2 };
+
+/// The kernels of an instruction set; null when this processor, or this build, does not have it.
+const ck_table *ck_table_for(int32_t instruction_set);
+
+/// One row of a matrix as floats: scale * (code - zero) for codes.
+void ck_decode_row(const ck_panels *w, ptrdiff_t row, float *y);
+
+/// Cosines and sines of position * frequency for one token: `pairs` cosines, then as many sines, times `magnitude`.
+void ck_rotary_table(int32_t position, const float *frequencies, ptrdiff_t pairs, float magnitude, float *table);
+
+/// Interleaves up to 16 rows of elements of `width` (2 or 4) bytes into a zeroed panel.
+void ck_pack_dense(const uint8_t *source, ptrdiff_t source_stride, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t width,
+                   uint8_t *panel);
+
+/// Puts one row of codes (a byte each) into a panel that was filled with `padding` codes.
+void ck_pack_codes(const uint8_t *codes, ptrdiff_t columns, int32_t shift, int32_t encoding, ptrdiff_t row_in_panel,
+                   uint8_t *panel_codes);
+
+/// The float nearest to a half, and the half nearest to a float, ties to even.
+float ck_float_from_half(uint16_t half);
+uint16_t ck_half_from_float(float value);
+
+/// Tells the processor that this thread spins.
+void ck_pause(void);
+/// Binds the calling thread to the `index`-th processor that the process may use.
+void ck_pin_thread(int32_t index);
+/// Processors that the process may use.
+int32_t ck_processor_count(void);
+/// Asks for large pages; harmless where there are none.
+void ck_advise_large_pages(void *start, ptrdiff_t bytes);
+
+/// Runs `repetitions` times 96 fused multiply-adds of 16 lanes; for measuring the peak. Zero where there is none.
+ptrdiff_t ck_fma_burn(int32_t instruction_set, ptrdiff_t repetitions, float *sink);
+
+#endif

@@ -1,0 +1,8 @@
+#define CK_IS_PORTABLE
+#pragma STDC FP_CONTRACT OFF
+#include "vector_portable.h"
+
+#include "body_math.h"
+#include "body_tile.h"
+#include "body_attention_f32.h"
+#include "vector_end.h"

@@ -1,0 +1,13 @@
+// Scales and zero points of a block of codes, one lane a row. Included after a vector header.
+#include "CKernels.h"
+
+typedef struct grid {
+  v16 scale, zero;
+} grid;
+
+CK_INLINE grid block_grid(const ck_panels *w, const uint8_t *panel, ptrdiff_t block, float implicit_zero) {
+  grid g;
+  g.scale = v_load_f16((const uint16_t *)(const void *)panel + block * 16);
+  g.zero = w->has_zeros ? v_load_u8(panel + w->zeros_offset + block * 16) : v_set(implicit_zero);
+  return g;
+}

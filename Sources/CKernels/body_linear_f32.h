@@ -1,0 +1,180 @@
+// Linear layers with float32 activations: dense panels directly, codes through a scratch of floats.
+// Included after a vector header and body_tile.h.
+#include "CKernels.h"
+#include "body_grid.h"
+
+/// Columns that stay in the first cache while the tokens of a block pass by.
+enum { COLUMN_BLOCK = 256 };
+
+CK_DEFINE_PANEL(f32, float, v_load)
+CK_DEFINE_PANEL(bf16, uint16_t, v_load_bf16)
+CK_DEFINE_PANEL(f16, uint16_t, v_load_f16)
+CK_DEFINE_TILE(f32, float, v_load, 1, 4)
+CK_DEFINE_TILE(bf16, uint16_t, v_load_bf16, 1, 4)
+CK_DEFINE_TILE(f16, uint16_t, v_load_f16, 1, 4)
+CK_DEFINE_TILE(f32, float, v_load, 2, 2)
+CK_DEFINE_TILE(bf16, uint16_t, v_load_bf16, 2, 2)
+CK_DEFINE_TILE(f16, uint16_t, v_load_f16, 2, 2)
+
+/// Where a panel's results go: straight to y, or through 16 columns of scratch when the matrix ends inside the panel.
+typedef struct target {
+  float *c;
+  ptrdiff_t stride;
+  const float *bias;
+  float padded_bias[16];
+} target;
+
+CK_INLINE void open_target(target *to, const ck_panels *w, ptrdiff_t panel, const float *bias, float *y,
+                           ptrdiff_t y_stride, float *edge) {
+  ptrdiff_t rows = w->rows - panel * CK_PANEL;
+  to->c = y + panel * CK_PANEL;
+  to->stride = y_stride;
+  to->bias = bias ? bias + panel * CK_PANEL : 0;
+  if (rows >= CK_PANEL) return;
+  to->c = edge;
+  to->stride = CK_PANEL;
+  if (!bias) return;
+  for (ptrdiff_t i = 0; i < CK_PANEL; i++) to->padded_bias[i] = i < rows ? to->bias[i] : 0;
+  to->bias = to->padded_bias;
+}
+
+CK_INLINE void close_target(const ck_panels *w, ptrdiff_t panel, ptrdiff_t tokens, float *y, ptrdiff_t y_stride,
+                            const float *edge) {
+  ptrdiff_t rows = w->rows - panel * CK_PANEL;
+  if (rows >= CK_PANEL) return;
+  for (ptrdiff_t t = 0; t < tokens; t++)
+    memcpy(y + t * y_stride + panel * CK_PANEL, edge + t * CK_PANEL, (size_t)rows * sizeof(float));
+}
+
+/// Writes columns first ..< first + count of a panel as floats, 16 to a column; `first` is a multiple of 128.
+CK_INLINE void expand_f32(const ck_panels *w, const uint8_t *panel, ptrdiff_t first, ptrdiff_t count, float *to) {
+  (void)w;
+  memcpy(to, panel + first * 64, (size_t)count * 64);
+}
+CK_INLINE void expand_bf16(const ck_panels *w, const uint8_t *panel, ptrdiff_t first, ptrdiff_t count, float *to) {
+  (void)w;
+  const uint16_t *from = (const uint16_t *)(const void *)panel + first * 16;
+  for (ptrdiff_t k = 0; k < count; k++) v_store(to + 16 * k, v_load_bf16(from + 16 * k));
+}
+CK_INLINE void expand_f16(const ck_panels *w, const uint8_t *panel, ptrdiff_t first, ptrdiff_t count, float *to) {
+  (void)w;
+  const uint16_t *from = (const uint16_t *)(const void *)panel + first * 16;
+  for (ptrdiff_t k = 0; k < count; k++) v_store(to + 16 * k, v_load_f16(from + 16 * k));
+}
+
+CK_INLINE void expand_q8(const ck_panels *w, const uint8_t *panel, ptrdiff_t first, ptrdiff_t count, float *to) {
+  const uint8_t *codes = panel + w->codes_offset;
+  for (ptrdiff_t done = 0; done < count;) {
+    ptrdiff_t end = done + w->block_length < count ? done + w->block_length : count;
+    grid g = block_grid(w, panel, (first + done) / w->block_length, 128);
+    for (; done < end; done += 4) {
+      const uint8_t *step = codes + (first + done) * 16;
+      v_store(to + done * 16, v_mul(g.scale, v_sub(v_codes_q8(step, 0), g.zero)));
+      v_store(to + done * 16 + 16, v_mul(g.scale, v_sub(v_codes_q8(step, 1), g.zero)));
+      v_store(to + done * 16 + 32, v_mul(g.scale, v_sub(v_codes_q8(step, 2), g.zero)));
+      v_store(to + done * 16 + 48, v_mul(g.scale, v_sub(v_codes_q8(step, 3), g.zero)));
+    }
+  }
+}
+
+CK_INLINE void expand_q4(const ck_panels *w, const uint8_t *panel, ptrdiff_t first, ptrdiff_t count, float *to) {
+  const uint8_t *codes = panel + w->codes_offset;
+  for (ptrdiff_t done = 0; done < count;) {
+    ptrdiff_t end = done + w->block_length < count ? done + w->block_length : count;
+    grid g = block_grid(w, panel, (first + done) / w->block_length, 8);
+    for (; done < end; done += 8) {
+      const uint8_t *step = codes + (first + done) * 8;
+      CK_UNROLL for (int j = 0; j < 8; j++)
+          v_store(to + (done + j) * 16, v_mul(g.scale, v_sub(v_codes_q4(step, j & 3, j >> 2), g.zero)));
+    }
+  }
+}
+
+/// Blocks of columns outside, so that the floats of a panel's block are made once and used for all tokens.
+#define CK_DEFINE_BLOCKED(NAME, IS_FLOAT)                                                                            \
+  static void blocked_##NAME(const ck_panels *w, const float *x, ptrdiff_t xs, ptrdiff_t tokens, const float *bias,  \
+                             float *y, ptrdiff_t ys, ptrdiff_t first, ptrdiff_t count, float *scratch) {             \
+    float *edge = scratch + CK_LINEAR_SCRATCH;                                                                       \
+    for (ptrdiff_t k = 0; k == 0 || k < w->columns; k += COLUMN_BLOCK) {                                             \
+      ptrdiff_t n = w->columns - k < COLUMN_BLOCK ? w->columns - k : COLUMN_BLOCK;                                   \
+      int last = k + COLUMN_BLOCK >= w->columns;                                                                     \
+      for (ptrdiff_t p = first; p < first + count; p++) {                                                            \
+        const uint8_t *panel = w->bytes + p * w->panel_bytes;                                                        \
+        target to;                                                                                                   \
+        open_target(&to, w, p, bias, y, ys, edge);                                                                   \
+        const float *values = (const float *)(const void *)panel + k * 16;                                           \
+        if (!IS_FLOAT) {                                                                                             \
+          expand_##NAME(w, panel, k, n, scratch);                                                                    \
+          values = scratch;                                                                                          \
+        }                                                                                                            \
+        panel_f32(x + k, xs, values, n, tokens, to.c, to.stride, k > 0, last ? to.bias : 0);                         \
+        if (last) close_target(w, p, tokens, y, ys, edge);                                                           \
+      }                                                                                                              \
+    }                                                                                                                \
+  }
+
+CK_DEFINE_BLOCKED(f32, 1)
+CK_DEFINE_BLOCKED(bf16, 0)
+CK_DEFINE_BLOCKED(f16, 0)
+CK_DEFINE_BLOCKED(q8, 0)
+CK_DEFINE_BLOCKED(q4, 0)
+
+/// Few tokens: panels are read once, straight from memory.
+#define CK_DEFINE_DENSE(NAME, ELEMENT)                                                                               \
+  void ISA(ck_linear_##NAME##_f32)(const ck_panels *w, const float *x, ptrdiff_t xs, ptrdiff_t tokens,               \
+                                   const float *bias, float *y, ptrdiff_t ys, ptrdiff_t first, ptrdiff_t count,      \
+                                   float *scratch) {                                                                 \
+    if (tokens > 2 * CK_TOKENS) {                                                                                    \
+      blocked_##NAME(w, x, xs, tokens, bias, y, ys, first, count, scratch);                                          \
+      return;                                                                                                        \
+    }                                                                                                                \
+    ptrdiff_t end = first + count, whole = w->rows / CK_PANEL < end ? w->rows / CK_PANEL : end;                      \
+    ptrdiff_t stride = w->panel_bytes / (ptrdiff_t)sizeof(ELEMENT);                                                  \
+    ptrdiff_t p = first;                                                                                             \
+    if (tokens == 1)                                                                                                 \
+      for (; p + 4 <= whole; p += 4)                                                                                 \
+        tile_##NAME##_1_4(x, xs, (const ELEMENT *)(const void *)w->bytes + p * stride, stride, w->columns,           \
+                          y + p * CK_PANEL, ys, 0, bias ? bias + p * CK_PANEL : 0);                                  \
+    if (tokens == 2)                                                                                                 \
+      for (; p + 2 <= whole; p += 2)                                                                                 \
+        tile_##NAME##_2_2(x, xs, (const ELEMENT *)(const void *)w->bytes + p * stride, stride, w->columns,           \
+                          y + p * CK_PANEL, ys, 0, bias ? bias + p * CK_PANEL : 0);                                  \
+    float *edge = scratch + CK_LINEAR_SCRATCH;                                                                       \
+    for (; p < end; p++) {                                                                                           \
+      target to;                                                                                                     \
+      open_target(&to, w, p, bias, y, ys, edge);                                                                     \
+      panel_##NAME(x, xs, (const ELEMENT *)(const void *)w->bytes + p * stride, w->columns, tokens, to.c, to.stride, \
+                   0, to.bias);                                                                                      \
+      close_target(w, p, tokens, y, ys, edge);                                                                       \
+    }                                                                                                                \
+  }
+
+CK_DEFINE_DENSE(f32, float)
+CK_DEFINE_DENSE(bf16, uint16_t)
+CK_DEFINE_DENSE(f16, uint16_t)
+
+/// Codes: four panels at once for one token, so that the adds of one do not wait for each other.
+#define CK_DEFINE_CODES(NAME)                                                                                        \
+  void ISA(ck_linear_##NAME##_f32)(const ck_panels *w, const float *x, ptrdiff_t xs, ptrdiff_t tokens,               \
+                                   const float *bias, float *y, ptrdiff_t ys, ptrdiff_t first, ptrdiff_t count,      \
+                                   float *scratch) {                                                                 \
+    enum { STEP = 128 };                                                                                             \
+    ptrdiff_t whole = w->rows / CK_PANEL - first, p = 0;                                                             \
+    if (whole > count) whole = count;                                                                                \
+    if (tokens == 1) {                                                                                               \
+      for (; p + 4 <= whole; p += 4) {                                                                               \
+        float *to = y + (first + p) * CK_PANEL;                                                                      \
+        for (ptrdiff_t k = 0; k == 0 || k < w->columns; k += STEP) {                                                 \
+          ptrdiff_t n = w->columns - k < STEP ? w->columns - k : STEP;                                               \
+          for (ptrdiff_t i = 0; i < 4; i++)                                                                          \
+            expand_##NAME(w, w->bytes + (first + p + i) * w->panel_bytes, k, n, scratch + i * STEP * 16);            \
+          const float *ends = bias && k + STEP >= w->columns ? bias + (first + p) * CK_PANEL : 0;                    \
+          tile_f32_1_4(x + k, xs, scratch, STEP * 16, n, to, ys, k > 0, ends);                                       \
+        }                                                                                                            \
+      }                                                                                                              \
+    }                                                                                                                \
+    if (p < count) blocked_##NAME(w, x, xs, tokens, bias, y, ys, first + p, count - p, scratch);                     \
+  }
+
+CK_DEFINE_CODES(q8)
+CK_DEFINE_CODES(q4)

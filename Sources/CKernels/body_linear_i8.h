@@ -1,0 +1,97 @@
+// Linear layers of codes with int8 activations: exact integer sums per block, then
+// acc = fma(dot - zero * sum, weight scale * activation scale, acc), block after block.
+// Included after a vector header, body_grid.h and the dot products of the instruction set: dots_q8 and dots_q4 give
+// the sum over a block of (code - CK_Q8_BIAS) * activation, and of code * activation.
+#include "CKernels.h"
+
+#define CK_UNROLL _Pragma("clang loop unroll(full)")
+
+/// Blocks of columns that stay in the first cache while the tokens pass by.
+enum { CHUNK_COLUMNS = 2048 };
+
+CK_INLINE void tile_i8(const int T, const int is_q4, const ck_panels *w, const uint8_t *panel, const ck_quantized *x,
+                       ptrdiff_t token, ptrdiff_t first_block, ptrdiff_t end_block, v16 *acc) {
+  const ptrdiff_t length = w->block_length;
+  const ptrdiff_t block_bytes = is_q4 ? length * 8 : length * 16;
+  const uint8_t *codes = panel + w->codes_offset + first_block * block_bytes;
+  const int8_t *row = x->codes + token * x->code_stride + first_block * length;
+  const float *scales = x->scales + token * x->block_stride;
+  const int32_t *sums = x->sums + token * x->block_stride;
+  for (ptrdiff_t b = first_block; b < end_block; b++, codes += block_bytes, row += length) {
+    v16 dot[CK_I8_TOKENS];
+    if (is_q4) dots_q4(T, codes, row, x->code_stride, length, dot);
+    else dots_q8(T, codes, row, x->code_stride, length, dot);
+    grid g = block_grid(w, panel, b, is_q4 ? 8 : 128);
+    if (!is_q4) g.zero = v_sub(g.zero, v_set(CK_Q8_BIAS));
+    CK_UNROLL for (int t = 0; t < T; t++) {
+      float scale = scales[t * x->block_stride + b], sum = (float)sums[t * x->block_stride + b];
+      v16 whole = v_fma(g.zero, v_set(-sum), dot[t]);
+      acc[t] = v_fma(whole, v_mul(g.scale, v_set(scale)), acc[t]);
+    }
+  }
+}
+
+/// Loads or stores 16 results, fewer where the matrix ends.
+CK_INLINE v16 load_results(const float *y, ptrdiff_t rows) {
+  if (rows >= CK_PANEL) return v_load(y);
+  float buffer[CK_PANEL] = {0};
+  memcpy(buffer, y, (size_t)rows * sizeof(float));
+  return v_load(buffer);
+}
+CK_INLINE void store_results(float *y, v16 v, ptrdiff_t rows) {
+  if (rows >= CK_PANEL) {
+    v_store(y, v);
+    return;
+  }
+  float buffer[CK_PANEL];
+  v_store(buffer, v);
+  memcpy(y, buffer, (size_t)rows * sizeof(float));
+}
+
+CK_INLINE void tokens_i8(const int T, const int is_q4, const ck_panels *w, const ck_quantized *x, ptrdiff_t token,
+                         const float *bias, float *y, ptrdiff_t ys, ptrdiff_t p, ptrdiff_t first_block,
+                         ptrdiff_t end_block) {
+  ptrdiff_t rows = w->rows - p * CK_PANEL;
+  float *to = y + token * ys + p * CK_PANEL;
+  v16 acc[CK_I8_TOKENS];
+  CK_UNROLL for (int t = 0; t < T; t++) acc[t] = first_block > 0 ? load_results(to + t * ys, rows) : v_zero();
+  tile_i8(T, is_q4, w, w->bytes + p * w->panel_bytes, x, token, first_block, end_block, acc);
+  if (bias) {
+    v16 values = load_results(bias + p * CK_PANEL, rows);
+    CK_UNROLL for (int t = 0; t < T; t++) acc[t] = v_add(acc[t], values);
+  }
+  CK_UNROLL for (int t = 0; t < T; t++) store_results(to + t * ys, acc[t], rows);
+}
+
+#define CK_DEFINE_I8(NAME, IS_Q4)                                                                                    \
+  static void NAME##_1(const ck_panels *w, const ck_quantized *x, ptrdiff_t token, const float *bias, float *y,      \
+                       ptrdiff_t ys, ptrdiff_t p, ptrdiff_t b0, ptrdiff_t b1) {                                      \
+    tokens_i8(1, IS_Q4, w, x, token, bias, y, ys, p, b0, b1);                                                        \
+  }                                                                                                                  \
+  static void NAME##_2(const ck_panels *w, const ck_quantized *x, ptrdiff_t token, const float *bias, float *y,      \
+                       ptrdiff_t ys, ptrdiff_t p, ptrdiff_t b0, ptrdiff_t b1) {                                      \
+    tokens_i8(2, IS_Q4, w, x, token, bias, y, ys, p, b0, b1);                                                        \
+  }                                                                                                                  \
+  static void NAME##_many(const ck_panels *w, const ck_quantized *x, ptrdiff_t token, const float *bias, float *y,   \
+                          ptrdiff_t ys, ptrdiff_t p, ptrdiff_t b0, ptrdiff_t b1) {                                   \
+    tokens_i8(CK_I8_TOKENS, IS_Q4, w, x, token, bias, y, ys, p, b0, b1);                                             \
+  }                                                                                                                  \
+  void ISA(NAME)(const ck_panels *w, const ck_quantized *x, ptrdiff_t tokens, const float *bias, float *y,           \
+                 ptrdiff_t ys, ptrdiff_t first, ptrdiff_t count) {                                                   \
+    ptrdiff_t blocks = (w->columns + w->block_length - 1) / w->block_length;                                         \
+    ptrdiff_t chunk = CHUNK_COLUMNS / w->block_length;                                                               \
+    if (tokens <= CK_I8_TOKENS) chunk = blocks;                                                                      \
+    for (ptrdiff_t b = 0; b == 0 || b < blocks; b += chunk) {                                                        \
+      ptrdiff_t end = b + chunk < blocks ? b + chunk : blocks;                                                       \
+      const float *ends = end == blocks ? bias : 0;                                                                  \
+      for (ptrdiff_t p = first; p < first + count; p++) {                                                            \
+        ptrdiff_t t = 0;                                                                                             \
+        for (; t + CK_I8_TOKENS <= tokens; t += CK_I8_TOKENS) NAME##_many(w, x, t, ends, y, ys, p, b, end);          \
+        for (; t + 2 <= tokens; t += 2) NAME##_2(w, x, t, ends, y, ys, p, b, end);                                   \
+        if (t < tokens) NAME##_1(w, x, t, ends, y, ys, p, b, end);                                                   \
+      }                                                                                                              \
+    }                                                                                                                \
+  }
+
+CK_DEFINE_I8(ck_linear_q8_i8, 0)
+CK_DEFINE_I8(ck_linear_q4_i8, 1)

@@ -1,0 +1,181 @@
+// Operations on rows of floats. Included after a vector header and body_math.h.
+#include <math.h>
+
+#include "CKernels.h"
+
+/// The first `count` < 16 elements, then zeros.
+CK_INLINE v16 load_part(const float *p, ptrdiff_t count) {
+  float buffer[16] = {0};
+  memcpy(buffer, p, (size_t)count * sizeof(float));
+  return v_load(buffer);
+}
+CK_INLINE void store_part(float *p, v16 v, ptrdiff_t count) {
+  float buffer[16];
+  v_store(buffer, v);
+  memcpy(p, buffer, (size_t)count * sizeof(float));
+}
+
+#define CK_ELEMENTWISE(NAME, PARAMETERS, LOADS, PART_LOADS, VALUE)                                                   \
+  void ISA(NAME) PARAMETERS {                                                                                        \
+    ptrdiff_t i = 0;                                                                                                 \
+    for (; i + 16 <= count; i += 16) {                                                                               \
+      LOADS;                                                                                                         \
+      v_store(y + i, VALUE);                                                                                         \
+    }                                                                                                                \
+    if (i < count) {                                                                                                 \
+      PART_LOADS;                                                                                                    \
+      store_part(y + i, VALUE, count - i);                                                                           \
+    }                                                                                                                \
+  }
+#define CK_UNARY(NAME, VALUE)                                                                                        \
+  CK_ELEMENTWISE(NAME, (const float *x, float *y, ptrdiff_t count), v16 a = v_load(x + i),                           \
+                 v16 a = load_part(x + i, count - i), VALUE)
+#define CK_UNARY_SCALAR(NAME, VALUE)                                                                                 \
+  CK_ELEMENTWISE(NAME, (const float *x, float scalar, float *y, ptrdiff_t count), v16 a = v_load(x + i),             \
+                 v16 a = load_part(x + i, count - i), VALUE)
+#define CK_BINARY(NAME, VALUE)                                                                                       \
+  CK_ELEMENTWISE(NAME, (const float *p, const float *q, float *y, ptrdiff_t count),                                  \
+                 v16 a = v_load(p + i);                                                                              \
+                 v16 b = v_load(q + i), v16 a = load_part(p + i, count - i);                                         \
+                 v16 b = load_part(q + i, count - i), VALUE)
+
+CK_BINARY(ck_add_f32_f32, v_add(a, b))
+CK_BINARY(ck_multiply_f32_f32, v_mul(a, b))
+CK_BINARY(ck_swiglu_f32_f32, v_mul(v_silu(a), b))
+CK_UNARY_SCALAR(ck_scale_f32_f32, v_mul(a, v_set(scalar)))
+CK_UNARY_SCALAR(ck_softcap_f32_f32, v_mul(v_set(scalar), v_tanh(v_div(a, v_set(scalar)))))
+CK_UNARY(ck_silu_f32_f32, v_silu(a))
+CK_UNARY(ck_gelu_f32_f32, v_gelu(a))
+CK_UNARY(ck_gelu_tanh_f32_f32, v_gelu_tanh(a))
+
+CK_ELEMENTWISE(ck_exp_f32_f32, (const float *x, float reference, float factor, float *y, ptrdiff_t count),
+               v16 a = v_load(x + i), v16 a = load_part(x + i, count - i),
+               v_mul(v_exp(v_sub(a, v_set(reference))), v_set(factor)))
+
+/// Sixteen partial sums of squares, folded once.
+CK_INLINE float inverse_rms(const float *x, float epsilon, ptrdiff_t count) {
+  v16 sum = v_zero();
+  ptrdiff_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    v16 a = v_load(x + i);
+    sum = v_fma(a, a, sum);
+  }
+  if (i < count) {
+    v16 a = load_part(x + i, count - i);
+    sum = v_fma(a, a, sum);
+  }
+  return 1.0f / sqrtf(v_sum(sum) / (float)count + epsilon);
+}
+
+void ISA(ck_rms_norm_f32_f32)(const float *x, const float *weight, float epsilon, float *y, ptrdiff_t count) {
+  v16 factor = v_set(inverse_rms(x, epsilon, count));
+  ptrdiff_t i = 0;
+  for (; i + 16 <= count; i += 16) v_store(y + i, v_mul(v_mul(v_load(x + i), factor), v_load(weight + i)));
+  if (i < count)
+    store_part(y + i, v_mul(v_mul(load_part(x + i, count - i), factor), load_part(weight + i, count - i)), count - i);
+}
+
+void ISA(ck_add_rms_norm_f32_f32)(const float *a, const float *b, const float *weight, float epsilon, float *sum,
+                                  float *y, ptrdiff_t count) {
+  ISA(ck_add_f32_f32)(a, b, sum, count);
+  ISA(ck_rms_norm_f32_f32)(sum, weight, epsilon, y, count);
+}
+
+/// (a, b) -> (a cos - b sin, b cos + a sin), every product and sum rounded.
+void ISA(ck_rope_f32_f32)(const float *x, const float *table, ptrdiff_t heads, ptrdiff_t head_dimension,
+                          ptrdiff_t pairs, int32_t interleaved, float *y) {
+  const float *cosines = table, *sines = table + pairs;
+  for (ptrdiff_t h = 0; h < heads; h++, x += head_dimension, y += head_dimension) {
+    ptrdiff_t i = 0;
+    if (interleaved) {
+      for (; i < pairs; i++) {
+        float a = x[2 * i], b = x[2 * i + 1];
+        y[2 * i] = a * cosines[i] - b * sines[i];
+        y[2 * i + 1] = b * cosines[i] + a * sines[i];
+      }
+    } else {
+      for (; i + 16 <= pairs; i += 16) {
+        v16 a = v_load(x + i), b = v_load(x + pairs + i), c = v_load(cosines + i), s = v_load(sines + i);
+        v_store(y + i, v_sub(v_mul(a, c), v_mul(b, s)));
+        v_store(y + pairs + i, v_add(v_mul(b, c), v_mul(a, s)));
+      }
+      for (; i < pairs; i++) {
+        float a = x[i], b = x[pairs + i];
+        y[i] = a * cosines[i] - b * sines[i];
+        y[pairs + i] = b * cosines[i] + a * sines[i];
+      }
+    }
+    if (x != y && 2 * pairs < head_dimension)
+      memcpy(y + 2 * pairs, x + 2 * pairs, (size_t)(head_dimension - 2 * pairs) * sizeof(float));
+  }
+}
+
+float ISA(ck_maximum_f32_f32)(const float *x, ptrdiff_t count) {
+  v16 best = v_set(-__builtin_inff());
+  ptrdiff_t i = 0;
+  for (; i + 16 <= count; i += 16) best = v_max(v_load(x + i), best);
+  float result = v_maximum(best);
+  for (; i < count; i++) result = x[i] > result ? x[i] : result;
+  return result;
+}
+
+/// Sixteen partial sums over 1024 elements at a time, folded and added in double.
+double ISA(ck_sum_exp_f32_f32)(const float *x, float reference, ptrdiff_t count) {
+  double total = 0;
+  v16 shift = v_set(reference);
+  for (ptrdiff_t i = 0; i < count;) {
+    v16 sum = v_zero();
+    ptrdiff_t end = i + 1024 < count ? i + 1024 : count;
+    for (; i + 16 <= end; i += 16) sum = v_add(sum, v_exp(v_sub(v_load(x + i), shift)));
+    if (i < end) {
+      float buffer[16];
+      for (ptrdiff_t j = 0; j < 16; j++) buffer[j] = i + j < end ? x[i + j] : -__builtin_inff();
+      sum = v_add(sum, v_exp(v_sub(v_load(buffer), shift)));
+      i = end;
+    }
+    total += (double)v_sum(sum);
+  }
+  return total;
+}
+
+void ISA(ck_narrow_f32_f16)(const float *x, uint16_t *y, ptrdiff_t count) {
+  ptrdiff_t i = 0;
+  for (; i + 16 <= count; i += 16) v_store_f16(y + i, v_load(x + i));
+  if (i < count) {
+    uint16_t buffer[16];
+    v_store_f16(buffer, load_part(x + i, count - i));
+    memcpy(y + i, buffer, (size_t)(count - i) * sizeof(uint16_t));
+  }
+}
+
+/// scale = absmax / 127, code = x * (127 / absmax) to nearest even. A block too small for a normal scale becomes zero;
+/// one with infinities or NaN gets the scale NaN, so that they show in the result.
+void ISA(ck_quantize_f32_i8)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, int8_t *codes, float *scales,
+                             int32_t *sums) {
+  for (ptrdiff_t start = 0, block = 0; start < columns; start += block_length, block++) {
+    ptrdiff_t count = columns - start < block_length ? columns - start : block_length;
+    uint32_t bits = 0;
+    for (ptrdiff_t i = 0; i < count; i += 16) {
+      v16 v = count - i >= 16 ? v_load(x + start + i) : load_part(x + start + i, count - i);
+      uint32_t largest = v_magnitude_bits(v);
+      bits = largest > bits ? largest : bits;
+    }
+    float largest, factor = 0;
+    memcpy(&largest, &bits, 4);
+    scales[block] = largest / 127.0f;
+    if (bits >= 0x7F800000u) {
+      scales[block] = __builtin_nanf("");
+    } else if (scales[block] < 0x1p-126f) {
+      scales[block] = 0;
+    } else {
+      factor = 127.0f / largest;
+    }
+    sums[block] = 0;
+    for (ptrdiff_t i = 0; i < block_length; i += 16) {
+      v16 v = v_zero();
+      if (factor > 0 && count - i >= 16) v = v_mul(v_load(x + start + i), v_set(factor));
+      else if (factor > 0 && i < count) v = v_mul(load_part(x + start + i, count - i), v_set(factor));
+      sums[block] += v_store_i8(codes + start + i, v);
+    }
+  }
+}

@@ -1,0 +1,81 @@
+// Packing and reading panels: plain C for every processor, since it is bound by memory.
+#pragma STDC FP_CONTRACT OFF
+#include <string.h>
+
+#include "CKernels.h"
+#include "half.h"
+
+float ck_float_from_half(uint16_t half) { return ck_half_to_float(half); }
+uint16_t ck_half_from_float(float value) { return ck_float_to_half(value); }
+
+void ck_pack_dense(const uint8_t *source, ptrdiff_t source_stride, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t width,
+                   uint8_t *panel) {
+  // Sixteen columns at a time, so that every cache line written is filled while it is near.
+  for (ptrdiff_t start = 0; start < columns; start += 16) {
+    ptrdiff_t end = start + 16 < columns ? start + 16 : columns;
+    for (ptrdiff_t row = 0; row < rows; row++) {
+      const uint8_t *from = source + row * source_stride;
+      if (width == 2)
+        for (ptrdiff_t k = start; k < end; k++) memcpy(panel + (k * CK_PANEL + row) * 2, from + k * 2, 2);
+      else
+        for (ptrdiff_t k = start; k < end; k++) memcpy(panel + (k * CK_PANEL + row) * 4, from + k * 4, 4);
+    }
+  }
+}
+
+void ck_pack_codes(const uint8_t *codes, ptrdiff_t columns, int32_t shift, int32_t encoding, ptrdiff_t row,
+                   uint8_t *to) {
+  if (encoding == CK_Q8) {
+    for (ptrdiff_t k = 0; k < columns; k++) to[(k >> 2) * 64 + row * 4 + (k & 3)] = (uint8_t)(codes[k] + shift);
+    return;
+  }
+  for (ptrdiff_t k = 0; k < columns; k++) {
+    uint8_t *pair = to + (k >> 3) * 64 + row * 4 + (k & 3);
+    uint8_t code = (uint8_t)(codes[k] + shift) & 15;
+    *pair = (k & 4) ? (uint8_t)((*pair & 15) | (code << 4)) : (uint8_t)((*pair & 0xF0) | code);
+  }
+}
+
+static float dense_element(const ck_panels *w, const uint8_t *panel, ptrdiff_t index) {
+  float value;
+  uint16_t half;
+  uint32_t bits;
+  switch (w->encoding) {
+    case CK_F32:
+      memcpy(&value, panel + index * 4, 4);
+      return value;
+    case CK_BF16:
+      memcpy(&half, panel + index * 2, 2);
+      bits = (uint32_t)half << 16;
+      memcpy(&value, &bits, 4);
+      return value;
+    default:
+      memcpy(&half, panel + index * 2, 2);
+      return ck_half_to_float(half);
+  }
+}
+
+void ck_decode_row(const ck_panels *w, ptrdiff_t row, float *y) {
+  const uint8_t *panel = w->bytes + row / CK_PANEL * w->panel_bytes;
+  ptrdiff_t lane = row % CK_PANEL;
+  if (w->encoding != CK_Q8 && w->encoding != CK_Q4) {
+    for (ptrdiff_t k = 0; k < w->columns; k++) y[k] = dense_element(w, panel, k * CK_PANEL + lane);
+    return;
+  }
+  const uint8_t *codes = panel + w->codes_offset;
+  for (ptrdiff_t k = 0; k < w->columns; k++) {
+    ptrdiff_t block = k / w->block_length;
+    uint16_t half;
+    memcpy(&half, panel + (block * CK_PANEL + lane) * 2, 2);
+    int zero = w->encoding == CK_Q8 ? 128 : 8;
+    if (w->has_zeros) zero = panel[w->zeros_offset + block * CK_PANEL + lane];
+    int code;
+    if (w->encoding == CK_Q8) {
+      code = codes[(k >> 2) * 64 + lane * 4 + (k & 3)];
+    } else {
+      uint8_t pair = codes[(k >> 3) * 64 + lane * 4 + (k & 3)];
+      code = (k & 4) ? pair >> 4 : pair & 15;
+    }
+    y[k] = ck_half_to_float(half) * (float)(code - zero);
+  }
+}

@@ -1,2 +1,0 @@
-#include "CKernels.h"
-int ck_placeholder;

@@ -1,0 +1,101 @@
+// Vectors of 16 floats as two AVX2 registers.
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define ISA(name) name##_avx2
+#define CK_TOKENS 6
+#define CK_INLINE static inline __attribute__((always_inline))
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+
+typedef struct v16 {
+  __m256 a, b;
+} v16;
+
+CK_INLINE v16 v_make(__m256 a, __m256 b) { v16 r = {a, b}; return r; }
+CK_INLINE v16 v_set(float a) { return v_make(_mm256_set1_ps(a), _mm256_set1_ps(a)); }
+CK_INLINE v16 v_zero(void) { return v_make(_mm256_setzero_ps(), _mm256_setzero_ps()); }
+CK_INLINE v16 v_load(const float *p) { return v_make(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
+CK_INLINE void v_store(float *p, v16 v) { _mm256_storeu_ps(p, v.a); _mm256_storeu_ps(p + 8, v.b); }
+CK_INLINE __m256 v_widen_bf16(const uint16_t *p) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
+CK_INLINE v16 v_load_bf16(const uint16_t *p) { return v_make(v_widen_bf16(p), v_widen_bf16(p + 8)); }
+CK_INLINE __m256 v_widen_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+CK_INLINE v16 v_load_f16(const uint16_t *p) { return v_make(v_widen_f16(p), v_widen_f16(p + 8)); }
+CK_INLINE void v_store_f16(uint16_t *p, v16 v) {
+  _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v.a, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(v.b, _MM_FROUND_TO_NEAREST_INT));
+}
+CK_INLINE v16 v_load_u8(const uint8_t *p) {
+  __m128i bytes = _mm_loadu_si128((const __m128i *)p);
+  return v_make(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))));
+}
+CK_INLINE __m256 v_byte(const uint8_t *p, int shift, int mask) {
+  __m256i words = _mm256_loadu_si256((const __m256i *)p);
+  return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(words, shift), _mm256_set1_epi32(mask)));
+}
+CK_INLINE v16 v_codes_q8(const uint8_t *p, int column) {
+  return v_make(v_byte(p, column * 8, 255), v_byte(p + 32, column * 8, 255));
+}
+CK_INLINE v16 v_codes_q4(const uint8_t *p, int column, int high) {
+  return v_make(v_byte(p, column * 8 + high * 4, 15), v_byte(p + 32, column * 8 + high * 4, 15));
+}
+CK_INLINE v16 v_add(v16 x, v16 y) { return v_make(_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)); }
+CK_INLINE v16 v_sub(v16 x, v16 y) { return v_make(_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)); }
+CK_INLINE v16 v_mul(v16 x, v16 y) { return v_make(_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)); }
+CK_INLINE v16 v_div(v16 x, v16 y) { return v_make(_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)); }
+CK_INLINE v16 v_fma(v16 x, v16 y, v16 z) {
+  return v_make(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
+}
+CK_INLINE v16 v_max(v16 x, v16 y) { return v_make(_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)); }
+CK_INLINE v16 v_min(v16 x, v16 y) { return v_make(_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)); }
+CK_INLINE v16 v_round(v16 x) { return v_sub(v_add(x, v_set(12582912.0f)), v_set(12582912.0f)); }
+CK_INLINE v16 v_abs(v16 x) {
+  __m256 sign = _mm256_set1_ps(-0.0f);
+  return v_make(_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b));
+}
+CK_INLINE v16 v_copysign(v16 x, v16 s) {
+  __m256 sign = _mm256_set1_ps(-0.0f);
+  v16 magnitude = v_abs(x);
+  return v_make(_mm256_or_ps(magnitude.a, _mm256_and_ps(sign, s.a)), _mm256_or_ps(magnitude.b, _mm256_and_ps(sign, s.b)));
+}
+CK_INLINE v16 v_select_lt(v16 a, v16 b, v16 x, v16 y) {
+  return v_make(_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(a.a, b.a, _CMP_LT_OQ)),
+                _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(a.b, b.b, _CMP_LT_OQ)));
+}
+CK_INLINE __m256 v_power2_half(__m256 n) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+CK_INLINE v16 v_power2(v16 n) { return v_make(v_power2_half(n.a), v_power2_half(n.b)); }
+CK_INLINE float v_sum(v16 v) {
+  __m256 eight = _mm256_add_ps(v.a, v.b);
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+CK_INLINE float v_maximum(v16 v) {
+  __m256 eight = _mm256_max_ps(v.a, v.b);
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+CK_INLINE uint32_t v_magnitude_bits(v16 v) {
+  v16 m = v_abs(v);
+  __m256i eight = _mm256_max_epi32(_mm256_castps_si256(m.a), _mm256_castps_si256(m.b));
+  __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+  return (uint32_t)_mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
+}
+CK_INLINE int32_t v_store_i8(int8_t *p, v16 v) {
+  __m256i a = _mm256_cvtps_epi32(v.a), b = _mm256_cvtps_epi32(v.b);
+  __m128i words_a = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  __m128i words_b = _mm_packs_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1));
+  _mm_storeu_si128((__m128i *)p, _mm_packs_epi16(words_a, words_b));
+  __m128i four = _mm_madd_epi16(_mm_add_epi16(words_a, words_b), _mm_set1_epi16(1));
+  __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
+}

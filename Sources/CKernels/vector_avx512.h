@@ -1,0 +1,75 @@
+// Vectors of 16 floats as one AVX-512 register.
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define ISA(name) name##_avx512
+#define CK_TOKENS 12
+#define CK_INLINE static inline __attribute__((always_inline))
+
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))), \
+                             apply_to = function)
+
+typedef __m512 v16;
+
+CK_INLINE v16 v_set(float a) { return _mm512_set1_ps(a); }
+CK_INLINE v16 v_zero(void) { return _mm512_setzero_ps(); }
+CK_INLINE v16 v_load(const float *p) { return _mm512_loadu_ps(p); }
+CK_INLINE void v_store(float *p, v16 v) { _mm512_storeu_ps(p, v); }
+CK_INLINE v16 v_load_bf16(const uint16_t *p) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+CK_INLINE v16 v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+CK_INLINE void v_store_f16(uint16_t *p, v16 v) {
+  _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+CK_INLINE v16 v_load_u8(const uint8_t *p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+CK_INLINE v16 v_byte(const uint8_t *p, int shift, int mask) {
+  __m512i words = _mm512_loadu_si512((const void *)p);
+  return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(words, (unsigned)shift), _mm512_set1_epi32(mask)));
+}
+CK_INLINE v16 v_codes_q8(const uint8_t *p, int column) { return v_byte(p, column * 8, 255); }
+CK_INLINE v16 v_codes_q4(const uint8_t *p, int column, int high) { return v_byte(p, column * 8 + high * 4, 15); }
+CK_INLINE v16 v_add(v16 x, v16 y) { return _mm512_add_ps(x, y); }
+CK_INLINE v16 v_sub(v16 x, v16 y) { return _mm512_sub_ps(x, y); }
+CK_INLINE v16 v_mul(v16 x, v16 y) { return _mm512_mul_ps(x, y); }
+CK_INLINE v16 v_div(v16 x, v16 y) { return _mm512_div_ps(x, y); }
+CK_INLINE v16 v_fma(v16 x, v16 y, v16 z) { return _mm512_fmadd_ps(x, y, z); }
+CK_INLINE v16 v_max(v16 x, v16 y) { return _mm512_max_ps(x, y); }
+CK_INLINE v16 v_min(v16 x, v16 y) { return _mm512_min_ps(x, y); }
+CK_INLINE v16 v_round(v16 x) { return v_sub(v_add(x, v_set(12582912.0f)), v_set(12582912.0f)); }
+CK_INLINE v16 v_abs(v16 x) { return _mm512_abs_ps(x); }
+CK_INLINE v16 v_copysign(v16 x, v16 s) {
+  __m512i sign = _mm512_set1_epi32((int)0x80000000u);
+  return _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(_mm512_abs_ps(x)),
+                                             _mm512_and_si512(sign, _mm512_castps_si512(s))));
+}
+CK_INLINE v16 v_select_lt(v16 a, v16 b, v16 x, v16 y) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
+CK_INLINE v16 v_power2(v16 n) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+}
+CK_INLINE float v_sum(v16 v) {
+  __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+CK_INLINE float v_maximum(v16 v) {
+  __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+CK_INLINE uint32_t v_magnitude_bits(v16 v) {
+  return (uint32_t)_mm512_reduce_max_epi32(_mm512_castps_si512(_mm512_abs_ps(v)));
+}
+CK_INLINE int32_t v_store_i8(int8_t *p, v16 v) {
+  __m512i words = _mm512_cvtps_epi32(v);
+  _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(words));
+  return _mm512_reduce_add_epi32(words);
+}

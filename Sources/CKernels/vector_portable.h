@@ -1,0 +1,91 @@
+// Vectors of 16 floats in plain C.
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "half.h"
+
+#define ISA(name) name##_portable
+#define CK_TOKENS 4
+#define CK_INLINE static inline __attribute__((always_inline))
+
+typedef struct v16 {
+  float lane[16];
+} v16;
+
+#define CK_EACH for (int i = 0; i < 16; i++)
+
+CK_INLINE v16 v_set(float a) { v16 r; CK_EACH r.lane[i] = a; return r; }
+CK_INLINE v16 v_zero(void) { return v_set(0); }
+CK_INLINE v16 v_load(const float *p) { v16 r; memcpy(&r, p, sizeof r); return r; }
+CK_INLINE void v_store(float *p, v16 a) { memcpy(p, &a, sizeof a); }
+CK_INLINE v16 v_load_bf16(const uint16_t *p) {
+  v16 r;
+  CK_EACH { uint32_t bits = (uint32_t)p[i] << 16; memcpy(&r.lane[i], &bits, 4); }
+  return r;
+}
+CK_INLINE v16 v_load_f16(const uint16_t *p) { v16 r; CK_EACH r.lane[i] = ck_half_to_float(p[i]); return r; }
+CK_INLINE void v_store_f16(uint16_t *p, v16 a) { CK_EACH p[i] = ck_float_to_half(a.lane[i]); }
+CK_INLINE v16 v_load_u8(const uint8_t *p) { v16 r; CK_EACH r.lane[i] = (float)p[i]; return r; }
+/// Code `column % 4` of each of the 16 rows; `high` takes the upper nibbles.
+CK_INLINE v16 v_codes_q8(const uint8_t *p, int column) { v16 r; CK_EACH r.lane[i] = (float)p[i * 4 + column]; return r; }
+CK_INLINE v16 v_codes_q4(const uint8_t *p, int column, int high) {
+  v16 r;
+  CK_EACH r.lane[i] = (float)(high ? p[i * 4 + column] >> 4 : p[i * 4 + column] & 15);
+  return r;
+}
+CK_INLINE v16 v_add(v16 a, v16 b) { CK_EACH a.lane[i] += b.lane[i]; return a; }
+CK_INLINE v16 v_sub(v16 a, v16 b) { CK_EACH a.lane[i] -= b.lane[i]; return a; }
+CK_INLINE v16 v_mul(v16 a, v16 b) { CK_EACH a.lane[i] *= b.lane[i]; return a; }
+CK_INLINE v16 v_div(v16 a, v16 b) { CK_EACH a.lane[i] /= b.lane[i]; return a; }
+CK_INLINE v16 v_fma(v16 a, v16 b, v16 c) { CK_EACH c.lane[i] = fmaf(a.lane[i], b.lane[i], c.lane[i]); return c; }
+CK_INLINE v16 v_max(v16 a, v16 b) { CK_EACH a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; return a; }
+CK_INLINE v16 v_min(v16 a, v16 b) { CK_EACH a.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; return a; }
+/// The nearest integer, ties to even, for |a| < 2^22.
+CK_INLINE v16 v_round(v16 a) { CK_EACH a.lane[i] = (a.lane[i] + 12582912.0f) - 12582912.0f; return a; }
+CK_INLINE v16 v_abs(v16 a) { CK_EACH a.lane[i] = fabsf(a.lane[i]); return a; }
+CK_INLINE v16 v_copysign(v16 a, v16 sign) { CK_EACH a.lane[i] = copysignf(a.lane[i], sign.lane[i]); return a; }
+/// a < b ? x : y
+CK_INLINE v16 v_select_lt(v16 a, v16 b, v16 x, v16 y) {
+  CK_EACH x.lane[i] = a.lane[i] < b.lane[i] ? x.lane[i] : y.lane[i];
+  return x;
+}
+/// 2^n for whole n in -126...127; 1 for NaN.
+CK_INLINE v16 v_power2(v16 n) {
+  CK_EACH {
+    int32_t exponent = n.lane[i] >= -126.0f && n.lane[i] <= 127.0f ? (int32_t)n.lane[i] : 0;
+    uint32_t bits = (uint32_t)(exponent + 127) << 23;
+    memcpy(&n.lane[i], &bits, 4);
+  }
+  return n;
+}
+/// ((0 + 8) + (4 + 12)) + ...: the tree that halves the vector.
+CK_INLINE float v_sum(v16 a) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) a.lane[i] += a.lane[i + half];
+  return a.lane[0];
+}
+CK_INLINE float v_maximum(v16 a) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) a.lane[i] = a.lane[i] > a.lane[i + half] ? a.lane[i] : a.lane[i + half];
+  return a.lane[0];
+}
+/// The larger of `bits` and the bit patterns of |a|, lane by lane folded to one number.
+CK_INLINE uint32_t v_magnitude_bits(v16 a) {
+  uint32_t bits = 0;
+  CK_EACH {
+    uint32_t lane;
+    memcpy(&lane, &a.lane[i], 4);
+    lane &= 0x7FFFFFFF;
+    if (lane > bits) bits = lane;
+  }
+  return bits;
+}
+/// Stores the integers nearest to a (ties to even, |a| <= 127) as int8 and returns their sum.
+CK_INLINE int32_t v_store_i8(int8_t *p, v16 a) {
+  int32_t sum = 0;
+  v16 rounded = v_round(a);
+  CK_EACH { p[i] = (int8_t)rounded.lane[i]; sum += p[i]; }
+  return sum;
+}

@@ -1,0 +1,83 @@
+import CKernels
+
+/// How cached keys and values are stored.
+public enum KVElement: String, Sendable, CaseIterable {
+  case f32, f16
+
+  /// Bytes of an element.
+  public var byteCount: Int { self == .f32 ? 4 : 2 }
+}
+
+/// Keys and values of one layer, in pages of 256 tokens.
+///
+/// A page of keys holds, for each key/value head, 16 panels of 16 keys: for each element of a head, 16 consecutive
+/// keys. A page of values holds, for each head, panels of 16 elements (the head padded with zeros to a multiple of 16):
+/// for each token, 16 consecutive elements.
+@safe
+public final class KVPages: @unchecked Sendable {
+  /// Tokens of a page.
+  public static let pageTokens = 256
+  /// Key/value heads.
+  public let heads: Int
+  /// Elements of a head.
+  public let headDimension: Int
+  /// How elements are stored.
+  public let element: KVElement
+  /// Tokens stored.
+  public private(set) var count = 0
+  let paddedDimension: Int
+  private(set) var keyPages: [UnsafeMutableRawPointer] = unsafe []
+  private(set) var valuePages: [UnsafeMutableRawPointer] = unsafe []
+
+  /// Creates an empty cache.
+  public init(heads: Int, headDimension: Int, element: KVElement) {
+    precondition(heads > 0 && headDimension > 0, "a cache needs heads")
+    self.heads = heads
+    self.headDimension = headDimension
+    self.element = element
+    paddedDimension = (headDimension + 15) / 16 * 16
+  }
+
+  deinit {
+    for unsafepage in unsafe keyPages { unsafe page.deallocate() }
+    for unsafepage in unsafe valuePages { unsafe page.deallocate() }
+  }
+
+  private var keyPageByteCount: Int { heads * KVPages.pageTokens * headDimension * element.byteCount }
+  private var valuePageByteCount: Int { heads * KVPages.pageTokens * paddedDimension * element.byteCount }
+
+  /// Bytes of all pages.
+  public var byteCount: Int { unsafe keyPages.count * (keyPageByteCount + valuePageByteCount) }
+
+  /// Makes room for `tokens` tokens in all, so that appending does not allocate.
+  public func reserve(_ tokens: Int) {
+    while unsafe keyPages.count * KVPages.pageTokens < tokens {
+      unsafe keyPages.append(KVPages.page(keyPageByteCount))
+      unsafe valuePages.append(KVPages.page(valuePageByteCount))
+    }
+  }
+
+  private static func page(_ byteCount: Int) -> UnsafeMutableRawPointer {
+    let page = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
+    unsafe page.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount)
+    return unsafe page
+  }
+
+  /// Counts tokens that were stored beyond ``count``.
+  func advance(by tokens: Int) { count += tokens }
+
+  /// Forgets all but the first `tokens` tokens; pages stay for later.
+  ///
+  /// Pages that held forgotten tokens alone are zeroed, so that nothing of them, not even a NaN, reaches later results;
+  /// within the last page kept, tokens are overwritten as others come and masked until then.
+  public func truncate(to tokens: Int) {
+    precondition(tokens >= 0 && tokens <= count, "a cache cannot grow by truncation")
+    let kept = (tokens + KVPages.pageTokens - 1) / KVPages.pageTokens
+    let used = (count + KVPages.pageTokens - 1) / KVPages.pageTokens
+    for page in kept..<max(used, kept) {
+      unsafe keyPages[page].initializeMemory(as: UInt8.self, repeating: 0, count: keyPageByteCount)
+      unsafe valuePages[page].initializeMemory(as: UInt8.self, repeating: 0, count: valuePageByteCount)
+    }
+    count = tokens
+  }
+}

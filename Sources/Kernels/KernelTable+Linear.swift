@@ -1,0 +1,156 @@
+import CKernels
+
+extension KernelTable {
+  /// Tokens that are worked through together, so that their columns stay in the second cache.
+  private static let tokenBlock = 192
+
+  /// A linear layer: `y[t] = w * x[t] + bias`.
+  ///
+  /// - Parameters:
+  ///   - x: `[T, columns]`.
+  ///   - w: `[rows, columns]`.
+  ///   - bias: `rows` values, or nil.
+  ///   - y: `[T, rows]`; must not overlap `x`.
+  ///   - activations: for codes, what they are multiplied with; dense weights always take float32.
+  ///   - workspace: scratch of the caller.
+  ///   - pool: threads.
+  ///
+  /// Float32: one fused multiply-add per product in order of the columns, then the bias. Int8: exact integer sums per
+  /// block, then `acc = fma(sum, weight scale * activation scale, acc)` in order of the blocks, then the bias.
+  public func linear(
+    _ x: Rows, _ w: PanelMatrix, bias: UnsafePointer<Float>? = nil, into y: Rows,
+    activations: ActivationPrecision = .float32, workspace: Workspace, pool: ThreadPool
+  ) {
+    unsafe precondition(
+      x.columns == w.columns && y.columns == w.rows && x.rows == y.rows, "shapes of a linear layer")
+    if w.encoding.isQuantized, activations == .int8 {
+      unsafe quantizeActivations(x, blockLength: w.blockLength, into: workspace.activations, pool: pool)
+      unsafe linear(workspace.activations, w, bias: bias, into: y, pool: pool)
+      return
+    }
+    let function = unsafe linearFunction(w.encoding)
+    let blocks = unsafe TaskGrid(
+      panels: w.panelCount, tokens: x.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
+    workspace.reserve(
+      threadCount: pool.threadCount,
+      floatCount: Int(CK_LINEAR_SCRATCH) + 16 * max(blocks.tokensPerBlock, 1))
+    let view = unsafe w.view
+    pool.run(taskCount: blocks.count) { task, worker in
+      let (panels, tokens) = blocks[task]
+      var panelsView = unsafe view
+      unsafe function(
+        &panelsView, x[tokens.lowerBound], x.stride, tokens.count, bias, y[tokens.lowerBound], y.stride,
+        panels.lowerBound, panels.count, workspace.scratch(worker))
+    }
+    withExtendedLifetime(w.storage) {}
+  }
+
+  /// The same from activations that were quantized before with the block length of `w`.
+  public func linear(
+    _ x: QuantizedRows, _ w: PanelMatrix, bias: UnsafePointer<Float>? = nil, into y: Rows, pool: ThreadPool
+  ) {
+    unsafe precondition(
+      x.columns == w.columns && y.columns == w.rows && x.rows == y.rows, "shapes of a linear layer")
+    precondition(w.encoding.isQuantized && w.blockLength == x.blockLength, "blocks of a linear layer")
+    let functions = unsafe self.functions.linear_i8
+    guard let function = unsafe w.encoding == .q8 ? functions.3 : functions.4 else { return }
+    let blocks = TaskGrid(
+      panels: w.panelCount, tokens: x.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
+    let view = unsafe w.view
+    let source = unsafe x.view
+    pool.run(taskCount: blocks.count) { task, _ in
+      let (panels, tokens) = blocks[task]
+      var panelsView = unsafe view
+      var part = unsafe source
+      unsafe part.codes += tokens.lowerBound * source.code_stride
+      unsafe part.scales += tokens.lowerBound * source.block_stride
+      unsafe part.sums += tokens.lowerBound * source.block_stride
+      unsafe function(
+        &panelsView, &part, tokens.count, bias, y[tokens.lowerBound], y.stride, panels.lowerBound,
+        panels.count)
+    }
+    withExtendedLifetime((w.storage, x)) {}
+  }
+
+  /// Rounds activations to int8 per token and block of `blockLength` columns (32, 64 or 128).
+  ///
+  /// `scale = absmax / 127`, code = value * (127 / absmax) to nearest even. Blocks whose scale would not be a normal
+  /// number become zero; blocks with infinities or NaN get the scale NaN, which reaches the result.
+  public func quantizeActivations(_ x: Rows, blockLength: Int, into target: QuantizedRows, pool: ThreadPool) {
+    precondition([32, 64, 128].contains(blockLength), "block length")
+    unsafe target.prepare(rows: x.rows, columns: x.columns, blockLength: blockLength)
+    guard let function = unsafe functions.quantize else { return }
+    unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
+      let to = unsafe target.target(row)
+      unsafe function(x[row], x.columns, blockLength, to.codes, to.scales, to.sums)
+    }
+  }
+
+  /// Rows of an embedding table: `y[i] = w[ids[i]]`; ids outside the table give zeros.
+  public func embedding(
+    _ ids: UnsafePointer<Int32>, count: Int, _ w: PanelMatrix, into y: Rows, pool: ThreadPool
+  ) {
+    unsafe precondition(y.rows == count && y.columns == w.columns, "shapes of an embedding")
+    forEachRow(count, columns: w.columns, pool) { row in
+      let id = unsafe Int(ids[row])
+      if id >= 0 && id < w.rows {
+        unsafe w.decodeRow(id, into: y[row])
+      } else {
+        unsafe y[row].update(repeating: 0, count: y.columns)
+      }
+    }
+  }
+
+  private func linearFunction(_ encoding: PanelEncoding) -> ck_linear_f32_fn {
+    let functions = unsafe self.functions.linear_f32
+    let function: ck_linear_f32_fn? =
+      switch encoding {
+      case .f32: unsafe functions.0
+      case .bf16: unsafe functions.1
+      case .f16: unsafe functions.2
+      case .q8: unsafe functions.3
+      case .q4: unsafe functions.4
+      }
+    guard let function = unsafe function else { preconditionFailure("every table has every linear kernel") }
+    return unsafe function
+  }
+}
+
+/// Cuts a linear layer into tasks: groups of panels times blocks of tokens.
+struct TaskGrid {
+  let panelsPerGroup: Int
+  let groups: Int
+  let tokensPerBlock: Int
+  private let panels: Int
+  private let tokens: Int
+  private let blocks: Int
+
+  init(panels: Int, tokens: Int, tokenBlock: Int, threads: Int) {
+    self.panels = panels
+    self.tokens = tokens
+    let blockCount = max(1, (tokens + tokenBlock - 1) / tokenBlock)
+    // Whole register tiles of every instruction set.
+    tokensPerBlock = (tokens + blockCount * 12 - 1) / (blockCount * 12) * 12
+    blocks = tokens == 0 ? 0 : (tokens + tokensPerBlock - 1) / tokensPerBlock
+    // Several tasks a thread even out what the system takes away; groups of four panels suit one token.
+    let wanted = threads == 1 ? 1 : max(1, threads * 8 / max(blocks, 1))
+    let perGroup = (panels + wanted - 1) / max(wanted, 1)
+    panelsPerGroup = max(4, (perGroup + 3) / 4 * 4)
+    groups = (panels + panelsPerGroup - 1) / panelsPerGroup
+  }
+
+  /// Tasks.
+  var count: Int { groups * blocks }
+
+  /// Panels and tokens of a task; tasks of one block of tokens follow each other.
+  subscript(task: Int) -> (panels: Range<Int>, tokens: Range<Int>) {
+    let group = task % groups
+    let block = task / groups
+    let firstPanel = group * panelsPerGroup
+    let firstToken = block * tokensPerBlock
+    return (
+      firstPanel..<min(firstPanel + panelsPerGroup, panels),
+      firstToken..<min(firstToken + tokensPerBlock, tokens)
+    )
+  }
+}

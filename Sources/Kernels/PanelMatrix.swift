@@ -1,0 +1,152 @@
+import CKernels
+import TensorCore
+
+/// How the elements of a ``PanelMatrix`` are stored.
+public enum PanelEncoding: String, Sendable, CaseIterable {
+  case f32, bf16, f16, q8, q4
+
+  /// Whether elements are codes with scales.
+  public var isQuantized: Bool { self == .q8 || self == .q4 }
+
+  /// The number that C knows it by.
+  var code: Int32 {
+    switch self {
+    case .f32: Int32(CK_F32)
+    case .bf16: Int32(CK_BF16)
+    case .f16: Int32(CK_F16)
+    case .q8: Int32(CK_Q8)
+    case .q4: Int32(CK_Q4)
+    }
+  }
+}
+
+/// A weight matrix `[rows, columns]` laid out for the kernels of every instruction set: panels of 16 rows.
+///
+/// Rows are padded with zeros to a multiple of 16; panel `p` holds rows `16p ..< 16p + 16`, and panels follow each
+/// other without gaps. All numbers are little-endian.
+///
+/// **Dense** (`f32`, `bf16`, `f16`): for each column, 16 consecutive elements, one a row.
+///
+/// **Codes** (`q8`, `q4`): columns are cut into blocks of ``blockLength`` (32, 64 or 128); the last block is padded. A
+/// panel is three planes, each padded to a multiple of 64 bytes:
+///
+/// 1. scales: for each block, 16 f16;
+/// 2. zero points, only if ``hasZeros``: for each block, 16 u8;
+/// 3. codes, unsigned. `q8`: for each 4 columns, 64 bytes, byte `4i + j` is the code of row `i`, column `j` of the
+///    four. `q4`: for each 8 columns, 64 bytes, byte `4i + j` holds the code of row `i`, column `j` of the eight in its
+///    low nibble and that of column `4 + j` in its high nibble.
+///
+/// A value is `scale * (code - zero)`, exact in float32; without zero points `zero` is 128 (`q8`) or 8 (`q4`). Codes of
+/// 2 to 4 bits become `q4`, those of 5 to 8 bits `q8`, shifted so that the fixed zero point holds.
+@safe
+public struct PanelMatrix: Sendable {
+  /// Rows of a panel.
+  public static let panelRows = 16
+  /// How elements are stored.
+  public let encoding: PanelEncoding
+  /// Output features.
+  public let rows: Int
+  /// Input features.
+  public let columns: Int
+  /// Columns that share a scale; 0 for dense encodings.
+  public let blockLength: Int
+  /// Whether zero points are stored.
+  public let hasZeros: Bool
+  /// The bytes, as u8.
+  public let storage: Tensor
+  /// Whether every value is the one that the weight had; false when scales of a wider type were rounded to f16
+  /// (relative error at most 2^-11).
+  public internal(set) var isExact = true
+
+  /// Adopts bytes laid out before, such as those of a packed file.
+  /// - Throws: ``KernelsError/storageSize(expected:found:)`` or ``KernelsError/invalidLayout(_:)``.
+  public init(
+    encoding: PanelEncoding, rows: Int, columns: Int, blockLength: Int, hasZeros: Bool, storage: Tensor
+  ) throws(KernelsError) {
+    let layout = try PanelLayout(
+      encoding: encoding, rows: rows, columns: columns, blockLength: blockLength, hasZeros: hasZeros)
+    guard storage.byteCount == layout.byteCount else {
+      throw .storageSize(expected: layout.byteCount, found: storage.byteCount)
+    }
+    let address = unsafe storage.withBytes { UInt(bitPattern: $0.baseAddress) }
+    guard address % 4 == 0 else { throw .invalidLayout("the bytes are not aligned") }
+    self.encoding = encoding
+    self.rows = rows
+    self.columns = columns
+    self.blockLength = blockLength
+    self.hasZeros = hasZeros
+    self.storage = storage
+  }
+
+  /// Bytes of storage.
+  public var byteCount: Int { storage.byteCount }
+
+  /// Panels.
+  public var panelCount: Int { (rows + PanelMatrix.panelRows - 1) / PanelMatrix.panelRows }
+
+  /// The memory as C sees it, valid as long as the storage lives.
+  var view: ck_panels {
+    let scaleBytes = PanelLayout.padded(blockCount * 32)
+    let zeroBytes = hasZeros ? PanelLayout.padded(blockCount * 16) : 0
+    return unsafe storage.withBytes { bytes in
+      unsafe ck_panels(
+        bytes: bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), rows: rows, columns: columns,
+        panel_bytes: panelCount == 0 ? 0 : byteCount / panelCount, zeros_offset: scaleBytes,
+        codes_offset: scaleBytes + zeroBytes, encoding: encoding.code, block_length: Int32(blockLength),
+        has_zeros: hasZeros ? 1 : 0)
+    }
+  }
+
+  private var blockCount: Int { blockLength == 0 ? 0 : (columns + blockLength - 1) / blockLength }
+
+  /// Writes one row as floats; `target` must hold ``columns`` of them.
+  public func decodeRow(_ row: Int, into target: UnsafeMutablePointer<Float>) {
+    precondition(row >= 0 && row < rows, "row out of range")
+    var view = unsafe view
+    unsafe ck_decode_row(&view, row, target)
+    withExtendedLifetime(storage) {}
+  }
+}
+
+/// Sizes of the parts of a panel.
+struct PanelLayout {
+  let blockCount: Int
+  let panelByteCount: Int
+  let panelCount: Int
+  let byteCount: Int
+
+  /// - Throws: ``KernelsError/invalidLayout(_:)`` or an overflow.
+  init(
+    encoding: PanelEncoding, rows: Int, columns: Int, blockLength: Int, hasZeros: Bool
+  ) throws(KernelsError) {
+    guard rows >= 0, columns >= 0 else { throw .invalidLayout("negative size") }
+    if encoding.isQuantized {
+      guard [32, 64, 128].contains(blockLength) else {
+        throw .invalidLayout("blocks of \(blockLength) columns")
+      }
+      blockCount = Checked.ceilingQuotient(columns, blockLength)
+    } else {
+      guard blockLength == 0, !hasZeros else { throw .invalidLayout("dense panels have no blocks") }
+      blockCount = 0
+    }
+    panelCount = Checked.ceilingQuotient(rows, PanelMatrix.panelRows)
+    // Far below the range of Int even after multiplication by the bytes of a column.
+    guard columns < 1 << 48, rows < 1 << 48 else { throw .invalidLayout("too large") }
+    let wide = blockCount * blockLength
+    switch encoding {
+    case .f32: panelByteCount = columns * 64
+    case .bf16, .f16: panelByteCount = columns * 32
+    case .q8:
+      panelByteCount =
+        PanelLayout.padded(blockCount * 32) + (hasZeros ? PanelLayout.padded(blockCount * 16) : 0) + wide * 16
+    case .q4:
+      panelByteCount =
+        PanelLayout.padded(blockCount * 32) + (hasZeros ? PanelLayout.padded(blockCount * 16) : 0) + wide * 8
+    }
+    do throws(TensorCoreError) {
+      byteCount = try Checked.product(panelCount, panelByteCount)
+    } catch { throw .tensor(error) }
+  }
+
+  static func padded(_ byteCount: Int) -> Int { (byteCount + 63) / 64 * 64 }
+}

@@ -1,0 +1,147 @@
+import CKernels
+import Codecs
+import TensorCore
+
+/// Writes weights into panels.
+@safe
+struct PanelPacker {
+  let plan: PackingPlan
+  let layout: PanelLayout
+  let weights: [Weight]
+  /// For each weight, the row of the packed matrix at which it begins; then the number of all rows.
+  private let starts: [Int]
+
+  init(plan: PackingPlan, layout: PanelLayout, weights: [Weight]) {
+    self.plan = plan
+    self.layout = layout
+    self.weights = weights
+    var starts = [0]
+    for weight in weights { starts.append(starts[starts.count - 1] + weight.shape.rows) }
+    self.starts = starts
+  }
+
+  /// Fills `target`, which is zeroed and as long as the layout says.
+  func pack(into target: UnsafeMutableRawBufferPointer, pool: ThreadPool?) {
+    guard let base = unsafe target.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return }
+    let body: (Int) -> Void = { panel in
+      unsafe packPanel(panel, base + panel * layout.panelByteCount)
+    }
+    if let pool {
+      pool.run(taskCount: layout.panelCount, body)
+    } else {
+      for panel in 0..<layout.panelCount { body(panel) }
+    }
+  }
+
+  private func packPanel(_ panel: Int, _ target: UnsafeMutablePointer<UInt8>) {
+    if plan.encoding.isQuantized { unsafe prepareCodes(target) }
+    var row = panel * PanelMatrix.panelRows
+    let end = min(row + PanelMatrix.panelRows, starts[starts.count - 1])
+    while row < end {
+      let index = (starts.firstIndex { $0 > row } ?? starts.count) - 1
+      let stop = min(end, starts[index + 1])
+      let range = row - starts[index]..<stop - starts[index]
+      unsafe packRows(of: weights[index], range, lane: row % PanelMatrix.panelRows, target)
+      row = stop
+    }
+  }
+
+  /// Padding decodes to zero: scale 0 in padded rows, codes equal to the zero point in padded columns.
+  private func prepareCodes(_ target: UnsafeMutablePointer<UInt8>) {
+    let scaleBytes = PanelLayout.padded(layout.blockCount * 32)
+    let zeroBytes = plan.hasZeros ? PanelLayout.padded(layout.blockCount * 16) : 0
+    let isQ4 = plan.encoding == .q4
+    if plan.hasZeros {
+      unsafe (target + scaleBytes).update(repeating: isQ4 ? 8 : 128, count: layout.blockCount * 16)
+    }
+    let codeBytes = layout.panelByteCount - scaleBytes - zeroBytes
+    unsafe (target + scaleBytes + zeroBytes).update(repeating: isQ4 ? 0x88 : 128, count: codeBytes)
+  }
+
+  private func packRows(
+    of weight: Weight, _ range: Range<Int>, lane: Int, _ target: UnsafeMutablePointer<UInt8>
+  ) {
+    switch weight {
+    case .encoded(let matrix):
+      if plan.encoding.isQuantized, let codec = matrix.codec as? IntegerGroupCodec {
+        return unsafe packCodes(matrix, codec, range, lane: lane, target)
+      }
+    case .dense(let tensor):
+      if unsafe packElements(tensor, range, lane: lane, target) { return }
+    }
+    let columns = weight.shape.columns
+    var values = [Float](repeating: 0, count: range.count * columns)
+    unsafe values.withUnsafeMutableBufferPointer { buffer in
+      // Element types without a value were refused before.
+      try? unsafe weight.decode(rows: range, into: buffer)
+    }
+    unsafe values.withUnsafeBytes { bytes in
+      unsafe interleave(bytes, rows: range.count, lane: lane, width: 4, target)
+    }
+  }
+
+  /// Copies elements that are stored as they are; false when they must be converted.
+  private func packElements(
+    _ tensor: Tensor, _ range: Range<Int>, lane: Int, _ target: UnsafeMutablePointer<UInt8>
+  ) -> Bool {
+    let isSame =
+      switch plan.encoding {
+      case .f32: tensor.elementType == .f32
+      case .bf16: tensor.elementType == .bf16
+      case .f16: tensor.elementType == .f16
+      default: false
+      }
+    guard isSame else { return false }
+    let width = tensor.elementType.bitWidth / 8
+    let rowBytes = tensor.shape.columns * width
+    unsafe tensor.withBytes { bytes in
+      unsafe interleave(
+        UnsafeRawBufferPointer(rebasing: bytes[range.lowerBound * rowBytes..<range.upperBound * rowBytes]),
+        rows: range.count, lane: lane, width: width, target)
+    }
+    return true
+  }
+
+  private func interleave(
+    _ bytes: UnsafeRawBufferPointer, rows: Int, lane: Int, width: Int, _ target: UnsafeMutablePointer<UInt8>
+  ) {
+    guard let source = unsafe bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), rows > 0 else { return }
+    let columns = bytes.count / rows / width
+    unsafe ck_pack_dense(source, columns * width, rows, columns, width, target + lane * width)
+  }
+
+  private func packCodes(
+    _ matrix: EncodedMatrix, _ codec: IntegerGroupCodec, _ range: Range<Int>, lane: Int,
+    _ target: UnsafeMutablePointer<UInt8>
+  ) {
+    let parts = codec.unpacked(matrix, rows: range)
+    let columns = matrix.columns
+    let groups = codec.groupCount(columns: columns)
+    let groupLength = codec.groupLength(columns: columns)
+    let scaleBytes = PanelLayout.padded(layout.blockCount * 32)
+    let zeroBytes = plan.hasZeros ? PanelLayout.padded(layout.blockCount * 16) : 0
+    let middle = plan.encoding == .q4 ? 8 : 128
+    // Symmetric codes move to the middle of the wider range; asymmetric ones keep their place and their zero point.
+    let shift = codec.isSymmetric ? middle - codec.middleCode : 0
+    for row in 0..<range.count {
+      let rowLane = lane + row
+      for block in 0..<layout.blockCount {
+        let group = row * groups + min(block * plan.blockLength / groupLength, groups - 1)
+        let bits = Float16(parts.scales[group]).bitPattern
+        let at = (block * 16 + rowLane) * 2
+        unsafe target[at] = UInt8(truncatingIfNeeded: bits)
+        unsafe target[at + 1] = UInt8(truncatingIfNeeded: bits >> 8)
+        if plan.hasZeros {
+          unsafe target[scaleBytes + block * 16 + rowLane] = UInt8(
+            truncatingIfNeeded: Int(parts.zeros[group]) + shift)
+        }
+      }
+      unsafe parts.codes.withUnsafeBufferPointer { codes in
+        guard let start = codes.baseAddress else { return }
+        unsafe ck_pack_codes(
+          start + row * columns, columns, Int32(shift), plan.encoding.code, rowLane,
+          target + scaleBytes + zeroBytes)
+      }
+    }
+  }
+}

@@ -1,0 +1,66 @@
+import CKernels
+
+/// Activations as int8: per token and block of columns a scale, codes and the sum of the codes.
+///
+/// `value ~ scale * code`, `scale = absmax / 127`, codes rounded to nearest even; columns padded with zeros to whole
+/// blocks. Filled by ``KernelTable/quantizeActivations(_:blockLength:into:pool:)``; several linear layers over the same
+/// input share one.
+public final class QuantizedRows: @unchecked Sendable {
+  /// Tokens.
+  public internal(set) var rows = 0
+  /// Values of a token.
+  public internal(set) var columns = 0
+  /// Columns that share a scale.
+  public internal(set) var blockLength = 0
+  private let codes = AlignedBuffer()
+  private let scales = AlignedBuffer()
+  private let sums = AlignedBuffer()
+
+  /// Creates an empty one.
+  public init() {}
+
+  /// Bytes in use.
+  public var byteCount: Int { codes.byteCount + scales.byteCount + sums.byteCount }
+
+  /// Blocks of a token.
+  public var blockCount: Int { blockLength == 0 ? 0 : (columns + blockLength - 1) / blockLength }
+
+  /// Makes room.
+  func prepare(rows: Int, columns: Int, blockLength: Int) {
+    self.rows = rows
+    self.columns = columns
+    self.blockLength = blockLength
+    unsafe _ = codes.reserve(byteCount: rows * codeStride)
+    unsafe _ = scales.reserve(byteCount: rows * blockCount * 4)
+    unsafe _ = sums.reserve(byteCount: rows * blockCount * 4)
+  }
+
+  var codeStride: Int { blockCount * blockLength }
+
+  /// The memory as C sees it.
+  var view: ck_quantized {
+    unsafe ck_quantized(
+      codes: codes.reserve(byteCount: 0).assumingMemoryBound(to: Int8.self),
+      scales: scales.reserve(byteCount: 0).assumingMemoryBound(to: Float.self),
+      sums: sums.reserve(byteCount: 0).assumingMemoryBound(to: Int32.self),
+      code_stride: codeStride, block_stride: blockCount)
+  }
+
+  /// Where a row goes.
+  func target(_ row: Int) -> (
+    codes: UnsafeMutablePointer<Int8>, scales: UnsafeMutablePointer<Float>, sums: UnsafeMutablePointer<Int32>
+  ) {
+    unsafe (
+      codes.reserve(byteCount: 0).assumingMemoryBound(to: Int8.self) + row * codeStride,
+      scales.reserve(byteCount: 0).assumingMemoryBound(to: Float.self) + row * blockCount,
+      sums.reserve(byteCount: 0).assumingMemoryBound(to: Int32.self) + row * blockCount
+    )
+  }
+
+  /// The values that the codes of a row stand for.
+  public func decoded(row: Int) -> [Float] {
+    precondition(row >= 0 && row < rows)
+    let from = unsafe target(row)
+    return (0..<columns).map { unsafe from.scales[$0 / blockLength] * Float(from.codes[$0]) }
+  }
+}

@@ -1,0 +1,25 @@
+/// Scratch memory of kernels: grows on demand, never shrinks. One for each caller that works at the same time.
+public final class Workspace: @unchecked Sendable {
+  private var threads: [AlignedBuffer] = []
+  /// Int8 activations of linear layers that were given floats.
+  let activations = QuantizedRows()
+  /// Cosines and sines of rope calls that bring no table.
+  let rotary = RotaryTable()
+
+  /// Creates an empty workspace.
+  public init() {}
+
+  /// Bytes in use.
+  public var byteCount: Int {
+    threads.reduce(0) { $0 + $1.byteCount } + activations.byteCount + rotary.byteCount
+  }
+
+  /// Makes sure that each of `threadCount` threads has `floatCount` floats of its own, 64-byte aligned.
+  func reserve(threadCount: Int, floatCount: Int) {
+    while threads.count < threadCount { threads.append(AlignedBuffer()) }
+    for index in 0..<threadCount { unsafe _ = threads[index].floats(floatCount) }
+  }
+
+  /// The floats of one thread, reserved before.
+  func scratch(_ worker: Int) -> UnsafeMutablePointer<Float> { unsafe threads[worker].floats(0) }
+}
