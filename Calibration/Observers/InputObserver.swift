@@ -18,7 +18,7 @@ struct InputObserver {
   mutating func observe(_ inputs: UnsafeBufferPointer<Float>, pool: ThreadPool) -> Bool {
     let columns = statistics.columns
     let rows = columns == 0 ? 0 : inputs.count / columns
-    guard rows > 0, let start = unsafe inputs.baseAddress else { return true }
+    guard rows > 0, let start = inputs.baseAddress else { return true }
     guard unsafe addMoments(start, rows: rows) else { return false }
     if statistics.secondMomentSum != nil { unsafe addSecondMoment(start, rows: rows, pool: pool) }
     statistics.tokenCount += rows
@@ -48,7 +48,7 @@ struct InputObserver {
     let starts = Array(stride(from: 0, to: columns, by: Self.tile))
     let tiles = starts.flatMap { row in starts.filter { $0 <= row }.map { (row, $0) } }
     unsafe statistics.secondMomentSum?.withUnsafeMutableBufferPointer { sums in
-      guard let target = unsafe sums.baseAddress else { return }
+      guard let target = sums.baseAddress else { return }
       let output = unsafe SharedPointer(pointer: target)
       let source = unsafe SharedPointer(pointer: UnsafeMutablePointer(mutating: inputs))
       pool.run(taskCount: tiles.count) { index in
@@ -77,6 +77,7 @@ struct InputObserver {
 }
 
 /// A pointer that tasks of a pool may share; each touches its own part.
+@unsafe
 struct SharedPointer: @unchecked Sendable {
   let pointer: UnsafeMutablePointer<Float>
 }

@@ -101,10 +101,11 @@ public struct SequentialCalibration {
       session.reset()
       let inputs = previous.map { store[number][$0]?.floats ?? [] }
       store[number] = [:]
-      try withPointers(inputs) { pointers in
+      try unsafe withPointers(inputs) { pointers in
         let floats = unsafe Dictionary(uniqueKeysWithValues: zip(names, pointers))
         try unsafe session.run(tokens: window, floats: floats) { outputs in
-          for (value, output) in unsafe zip(frontier, outputs) {
+          for (index, value) in frontier.enumerated() {
+            let output = unsafe outputs[index]
             if value == group.input, unsafe !observer.observe(output, pool: pool) {
               throw CalibrationError.nonFinite(layer: group.weights[0], window: number)
             }

@@ -25,8 +25,9 @@ extension StatisticsFile {
       let tokens = file.metadata["tokens"].flatMap({ Int($0) }), let weights = file.metadata["weights"],
       windows >= 0, tokens >= 0
     else { throw bad("lacks model_sha256, windows, tokens or weights") }
-    self.init(modelDigest: model, windowCount: windows, tokenCount: tokens, corpusDigest: "")
-    corpusDigests = (file.metadata["corpus_sha256"] ?? "").split(separator: ",").map(String.init)
+    self.init(
+      modelDigest: model, windowCount: windows, tokenCount: tokens,
+      corpusDigests: (file.metadata["corpus_sha256"] ?? "").split(separator: ",").map(String.init))
     guard let table = try JSONValue.parse(Array(weights.utf8), file: path).objectValue else {
       throw bad("'weights' is no object")
     }

@@ -10,9 +10,9 @@ import TensorCore
 /// The metadata say which weights belong to which group, and what was read.
 public struct StatisticsFile: Sendable {
   /// Statistics by name of the group.
-  public private(set) var groups: OrderedDictionary<String, StoredStatistics>
+  public internal(set) var groups: OrderedDictionary<String, StoredStatistics>
   /// Name of the group of each weight.
-  public private(set) var groupOfWeight: OrderedDictionary<String, String>
+  public internal(set) var groupOfWeight: OrderedDictionary<String, String>
   /// Windows that were read.
   public private(set) var windowCount: Int
   /// Tokens that were read.
@@ -20,7 +20,7 @@ public struct StatisticsFile: Sendable {
   /// Digest of the model's weights.
   public let modelDigest: String
   /// Digests of the windows that were read, one a run that went into the file.
-  public private(set) var corpusDigests: [String]
+  public internal(set) var corpusDigests: [String]
 
   /// Statistics of one group, in memory or still in the file.
   public enum StoredStatistics: Sendable {
@@ -31,13 +31,13 @@ public struct StatisticsFile: Sendable {
   }
 
   /// An empty file for a model.
-  public init(modelDigest: String, windowCount: Int, tokenCount: Int, corpusDigest: String) {
+  public init(modelDigest: String, windowCount: Int, tokenCount: Int, corpusDigests: [String]) {
     groups = [:]
     groupOfWeight = [:]
     self.modelDigest = modelDigest
     self.windowCount = windowCount
     self.tokenCount = tokenCount
-    corpusDigests = [corpusDigest]
+    self.corpusDigests = corpusDigests
   }
 
   /// Adds what was seen of the inputs of a group of weights.

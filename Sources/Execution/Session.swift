@@ -61,7 +61,7 @@ public final class Session {
     guard program.outputColumns.count == 1, program.inputs.first?.columns == nil else {
       throw ExecutionError.input("tokens", expected: "a graph from tokens to logits", found: program.graph.name)
     }
-    unsafe outputs[0].reserve(wanted.count * program.outputColumns[0])
+    outputs[0].reserve(wanted.count * program.outputColumns[0])
     var start = 0
     while start < tokens.count {
       let chunk = start..<min(start + program.options.chunkLength, tokens.count)
@@ -106,10 +106,10 @@ public final class Session {
         unsafe inputs.floats.append(nil)
         continue
       }
-      guard let values = unsafe floats[input.name], unsafe values.count == tokens.count * columns else {
+      guard let values = unsafe floats[input.name], values.count == tokens.count * columns else {
         throw ExecutionError.input(
           input.name, expected: "\(tokens.count) x \(columns) values",
-          found: unsafe floats[input.name].map { "\(unsafe $0.count)" } ?? "nothing (input \(number))")
+          found: unsafe floats[input.name].map { "\($0.count)" } ?? "nothing (input \(number))")
       }
       inputs.isPositions.append(false)
       unsafe inputs.floats.append(values)
@@ -123,7 +123,7 @@ public final class Session {
     for (table, parameters) in zip(rotaryTables, program.rotaryTables) {
       let positions = inputs.integers(parameters.positions)
       unsafe positions.withUnsafeBufferPointer { positions in
-        guard let start = unsafe positions.baseAddress else { return }
+        guard let start = positions.baseAddress else { return }
         unsafe table.fill(
           positions: start, count: positions.count, inverseFrequencies: parameters.inverseFrequencies,
           pairs: parameters.inverseFrequencies.count, magnitude: parameters.magnitude)
@@ -141,12 +141,18 @@ public final class Session {
   }
 }
 
-/// What a run was given, by number of the graph's input.
+/// What a run was given, by number of the graph's input; the pointers are the caller's, valid during the run.
+@safe
 struct InputTable {
   let tokens: [Int32]
   let positions: [Int32]
   var isPositions: [Bool] = []
-  var floats: [UnsafeBufferPointer<Float>?] = []
+  var floats: [UnsafeBufferPointer<Float>?] = unsafe []
+
+  init(tokens: [Int32], positions: [Int32]) {
+    self.tokens = tokens
+    self.positions = positions
+  }
 
   func integers(_ number: Int) -> [Int32] { isPositions[number] ? positions : tokens }
 }

@@ -1,5 +1,6 @@
 import GraphIR
 import Kernels
+import OrderedCollections
 
 /// One operation with everything looked up: what the session's loop runs.
 struct Step {

@@ -17,10 +17,10 @@ struct StepRunner {
   func run(_ step: Step) throws {
     switch step.kind {
     case .embedding(let table, let input):
-      try embed(table, inputs.integers(input), into: place(step.outputs[0]))
+      try unsafe embed(table, inputs.integers(input), into: place(step.outputs[0]))
     case .linear(let matrix, let bias):
-      let (x, y) = (place(step.inputs[0]), place(step.outputs[0]))
-      withOptionalPointer(bias) { bias in
+      let (x, y) = unsafe (place(step.inputs[0]), place(step.outputs[0]))
+      unsafe withOptionalPointer(bias) { bias in
         unsafe kernels.linear(
           x, matrix, bias: bias, into: y, activations: session.program.options.activations,
           workspace: session.workspace, pool: pool)
@@ -37,17 +37,17 @@ struct StepRunner {
         headDimension: parameters.headDimension, isInterleaved: parameters.isInterleaved, into: place(step.outputs[0]),
         pool: pool)
     case .attention(let parameters): attend(step, parameters)
-    case .add: kernels.add(place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
+    case .add: unsafe kernels.add(place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
     case .multiply:
-      kernels.multiply(place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
-    case .scale(let factor): kernels.scale(place(step.inputs[0]), by: factor, into: place(step.outputs[0]), pool: pool)
-    case .silu: kernels.silu(place(step.inputs[0]), into: place(step.outputs[0]), pool: pool)
+      unsafe kernels.multiply(place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
+    case .scale(let factor): unsafe kernels.scale(place(step.inputs[0]), by: factor, into: place(step.outputs[0]), pool: pool)
+    case .silu: unsafe kernels.silu(place(step.inputs[0]), into: place(step.outputs[0]), pool: pool)
     case .gelu(let usingTanh):
-      kernels.gelu(place(step.inputs[0]), isTanh: usingTanh, into: place(step.outputs[0]), pool: pool)
-    case .softcap(let cap): kernels.softcap(place(step.inputs[0]), cap: cap, into: place(step.outputs[0]), pool: pool)
+      unsafe kernels.gelu(place(step.inputs[0]), isTanh: usingTanh, into: place(step.outputs[0]), pool: pool)
+    case .softcap(let cap): unsafe kernels.softcap(place(step.inputs[0]), cap: cap, into: place(step.outputs[0]), pool: pool)
     case .swiglu:
-      kernels.swiglu(gate: place(step.inputs[0]), up: place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
-    case .copy: copy(place(step.inputs[0]), place(step.outputs[0]))
+      unsafe kernels.swiglu(gate: place(step.inputs[0]), up: place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
+    case .copy: unsafe copy(place(step.inputs[0]), place(step.outputs[0]))
     }
   }
 
@@ -76,27 +76,27 @@ struct StepRunner {
         token: Int(token), position: session.position + index, vocabulary: table.rows)
     }
     unsafe tokens.withUnsafeBufferPointer { ids in
-      guard let start = unsafe ids.baseAddress else { return }
+      guard let start = ids.baseAddress else { return }
       unsafe kernels.embedding(start + rows.lowerBound, count: rows.count, table, into: output, pool: pool)
     }
   }
 
   private func attend(_ step: Step, _ parameters: Step.AttentionParameters) {
     guard let cache = session.caches[parameters.cache] else { preconditionFailure("caches were made with the session") }
-    kernels.appendKV(k: place(step.inputs[1]), v: place(step.inputs[2]), to: cache, pool: pool)
-    kernels.attention(
+    unsafe kernels.appendKV(k: place(step.inputs[1]), v: place(step.inputs[2]), to: cache, pool: pool)
+    unsafe kernels.attention(
       place(step.inputs[0]), cache: cache, heads: parameters.heads, scale: parameters.scale, window: parameters.window,
       softcap: parameters.softcap, into: place(step.outputs[0]), workspace: session.workspace, pool: pool)
   }
 
   private func copy(_ source: Rows, _ target: Rows) {
-    for row in 0..<source.rows {
+    for row in unsafe 0..<source.rows {
       unsafe (target.pointer + row * target.stride).update(from: source.pointer + row * source.stride, count: source.columns)
     }
   }
 
   private func withOptionalPointer(_ values: [Float]?, _ body: (UnsafePointer<Float>?) -> Void) {
-    guard let values else { return unsafe body(nil) }
+    guard let values else { return body(nil) }
     unsafe values.withUnsafeBufferPointer { unsafe body($0.baseAddress) }
   }
 }

@@ -29,7 +29,7 @@ public struct CalibrationStage {
     }
     var file = StatisticsFile(
       modelDigest: try model.weightsDigest(), windowCount: windows.windows.count, tokenCount: windows.tokenCount,
-      corpusDigest: windows.digest)
+      corpusDigests: [windows.digest])
     let sequential = SequentialCalibration(
       graph: model.graph, windows: windows, targets: Set(inBlocks),
       collection: withSecondMoments ? .secondMoments : .moments, pool: pool, kernels: kernels)

@@ -116,8 +116,8 @@ struct GPTQColumnLoop {
     unsafe inverse.withUnsafeBufferPointer { inverse in
       unsafe state.errors.withUnsafeBufferPointer { errors in
         unsafe state.values.withUnsafeMutableBufferPointer { values in
-          guard let factor = unsafe inverse.baseAddress, let error = unsafe errors.baseAddress,
-            let target = unsafe values.baseAddress
+          guard let factor = inverse.baseAddress, let error = errors.baseAddress,
+            let target = values.baseAddress
           else { return }
           unsafe cblas_sgemm(
             CblasRowMajor, CblasTrans, CblasNoTrans, Int32(remaining), Int32(rowCount), Int32(block.count), -1,
