@@ -3,7 +3,8 @@ import OrderedCollections
 /// Builds a graph node by node; types follow from the operations.
 public struct GraphBuilder: Sendable {
   private var graph: Graph
-  private var scope = ""
+  private var scopes: [String] = []
+  private var scope: String { scopes.last ?? "" }
 
   /// Starts an empty graph.
   public init(name: String) { graph = Graph(name: name) }
@@ -59,11 +60,18 @@ public struct GraphBuilder: Sendable {
   public mutating func withScope<Result, Failure: Error>(
     _ name: String, _ body: (inout GraphBuilder) throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    let outer = scope
-    scope = outer.isEmpty ? name : outer + "." + name
-    defer { scope = outer }
+    openScope(name)
+    defer { closeScope() }
     return try body(&self)
   }
+
+  /// Lets what follows stand in a scope below the current one, until ``closeScope()``.
+  public mutating func openScope(_ name: String) {
+    scopes.append(scope.isEmpty ? name : scope + "." + name)
+  }
+
+  /// Goes back to the scope around the current one.
+  public mutating func closeScope() { _ = scopes.popLast() }
 
   /// The type of a value built so far.
   public func type(of value: ValueID) -> ValueType { graph.type(of: value) }

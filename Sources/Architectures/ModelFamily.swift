@@ -1,0 +1,105 @@
+import GraphIR
+import OrderedCollections
+import SafeIO
+import TensorCore
+
+/// One kind of model that can be imported; ``all`` is the registry.
+public struct ModelFamily: Sendable {
+  /// What documents and reports call it.
+  public let name: String
+  /// What is special about it, in a sentence.
+  public let summary: String
+  /// Values of `model_type` in config.json.
+  public let modelTypes: [String]
+  /// Values of `architectures` in config.json.
+  public let architectures: [String]
+  /// Reads the configuration and builds the graph.
+  let build: @Sendable (inout ConfigurationReader, WeightCatalog) throws(ArchitectureError) -> ImportedModel
+
+  /// All families.
+  public static let all: [ModelFamily] = [.llama]
+
+  /// The family that reads the model of this configuration.
+  ///
+  /// `model_type` decides; where it is absent, `architectures`. Where both are there, they must agree.
+  /// - Throws: ``ArchitectureError/unknownModel(_:)``.
+  public static func family(of configuration: JSONValue) throws(ArchitectureError) -> ModelFamily {
+    let architectures = (configuration["architectures"]?.arrayValue ?? []).compactMap(\.stringValue)
+    if let type = configuration["model_type"]?.stringValue {
+      guard let family = all.first(where: { $0.modelTypes.contains(type) }) else {
+        throw .unknownModel("model_type '\(type)'")
+      }
+      guard architectures.isEmpty || architectures.contains(where: family.architectures.contains) else {
+        throw .unknownModel(architectures.joined(separator: ", "))
+      }
+      return family
+    }
+    guard let family = all.first(where: { $0.architectures.contains(where: architectures.contains) }) else {
+      throw .unknownModel(
+        architectures.isEmpty
+          ? "a configuration without model_type and architectures" : architectures.joined(separator: ", "))
+    }
+    return family
+  }
+
+  /// Imports a model: finds the family, validates the configuration against the tensors, and builds the graph.
+  /// - Throws: ``ArchitectureError`` naming the key or tensor.
+  public static func importModel(
+    configuration: JSONValue, weights: WeightCatalog
+  ) throws(ArchitectureError) -> ImportedModel {
+    try family(of: configuration).importModel(configuration: configuration, weights: weights)
+  }
+
+  /// Imports a model of this family.
+  /// - Throws: ``ArchitectureError`` naming the key or tensor.
+  public func importModel(
+    configuration: JSONValue, weights: WeightCatalog
+  ) throws(ArchitectureError) -> ImportedModel {
+    guard let object = configuration.objectValue else {
+      throw .configuration(key: "config.json", expected: "an object", found: configuration.kindName)
+    }
+    var reader = ConfigurationReader(object)
+    var model = try build(&reader, weights)
+    model.warnings = reader.warnings + model.warnings + reader.unreadKeyWarnings
+    return model
+  }
+}
+
+/// A model after import: the textbook graph, and what belongs to it besides the checkpoint's tensors.
+public struct ImportedModel: Sendable {
+  /// Name of the family.
+  public var family: String
+  /// Inputs `tokens: i32[T]` and `positions: i32[T]`, output `logits: f32[T, vocabulary]`; constants carry the
+  /// checkpoint's names.
+  public var graph: Graph
+  /// Constants of the graph that the checkpoint does not hold, such as rotary frequencies (f32).
+  public var derivedConstants: OrderedDictionary<String, Tensor>
+  /// Sizes and special tokens.
+  public var configuration: ModelConfiguration
+  /// What a person should know: tensors and keys that were not used, contradictions that were resolved.
+  public var warnings: [String]
+}
+
+/// Sizes and special tokens of a model.
+public struct ModelConfiguration: Sendable, Equatable {
+  /// Rows of the embedding, columns of the logits.
+  public var vocabularySize: Int
+  /// Columns of the residual stream.
+  public var hiddenSize: Int
+  /// Columns between the feed-forward projections.
+  public var intermediateSize: Int
+  /// Number of decoder blocks.
+  public var layerCount: Int
+  /// Query heads.
+  public var headCount: Int
+  /// Key and value heads.
+  public var kvHeadCount: Int
+  /// Columns of a head.
+  public var headDimension: Int
+  /// Tokens that the model was made for.
+  public var contextLength: Int
+  /// Token that starts a sequence.
+  public var bosToken: Int32?
+  /// Tokens that end a sequence.
+  public var eosTokens: [Int32]
+}

@@ -1,0 +1,95 @@
+import Architectures
+import Codecs
+import GraphIR
+import OrderedCollections
+import SafeIO
+import Safetensors
+import TensorCore
+import TestSupport
+import Testing
+
+/// A checkpoint on disk, imported.
+struct Checkpoint {
+  let model: ImportedModel
+  let tensors: OrderedDictionary<String, Tensor>
+
+  init(_ path: String) throws {
+    let configuration = try JSONValue.parse(contentsOf: path + "/config.json")
+    tensors = try SafetensorsCheckpoint(path: path).tensors
+    model = try ModelFamily.importModel(configuration: configuration, weights: WeightCatalog(tensors))
+  }
+
+  /// Finds constants: derived ones, then the checkpoint's.
+  func constant(_ name: String) throws -> Tensor {
+    guard let tensor = model.derivedConstants[name] ?? tensors[name] else {
+      throw GraphError.execution(name, reason: "no such constant")
+    }
+    return tensor
+  }
+
+  /// Logits [tokens, vocabulary] of a sequence, by the interpreter.
+  func logits(_ tokens: [Int64]) throws -> [Float] {
+    let inputs = [
+      "tokens": try Tensor(tokens.map(Int32.init), shape: Shape([tokens.count])),
+      "positions": try Tensor((0..<tokens.count).map(Int32.init), shape: Shape([tokens.count])),
+    ]
+    return try Interpreter.run(model.graph, inputs: inputs, constants: constant)[0].floats()
+  }
+}
+
+@Suite struct GoldenTests {
+  /// Every family of the registry has goldens, and the interpreter agrees with them.
+  static let goldens = ["llama": ["llama", "llama31-rope"]]
+
+  @Test func everyFamilyHasGoldens() {
+    for family in ModelFamily.all {
+      #expect(Self.goldens[family.name]?.isEmpty == false, "\(family.name)")
+      #expect(!family.summary.isEmpty && !family.modelTypes.isEmpty && !family.architectures.isEmpty)
+    }
+  }
+
+  /// Logits within 1e-4 of their standard deviation of those of transformers.
+  @Test(.enabled(if: SharedData.isAvailable), arguments: goldens.values.flatMap { $0 })
+  func logitsEqualTheReference(name: String) throws {
+    let folder = SharedData.path("goldens/\(name)")
+    let checkpoint = try Checkpoint(folder)
+    #expect(checkpoint.model.warnings.isEmpty)
+    let expected = try SafetensorsFile(path: folder + "/expected.safetensors").tensors
+    let ids = try #require(expected["input_ids"])
+    let reference = try #require(expected["logits"]).floats()
+    let tokens = try ids.integers()
+    let length = ids.shape.columns
+    let mean = reference.reduce(0.0) { $0 + Double($1) } / Double(reference.count)
+    let variance = reference.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) }
+    let deviation = (variance / Double(reference.count)).squareRoot()
+    var worst = 0.0
+    var found: [Float] = []
+    for sequence in 0..<ids.shape.rows {
+      found += try checkpoint.logits(Array(tokens[sequence * length..<(sequence + 1) * length]))
+    }
+    #expect(found.count == reference.count)
+    for (a, b) in zip(found, reference) { worst = max(worst, abs(Double(a) - Double(b))) }
+    #expect(worst <= 1e-4 * deviation, "largest difference \(worst), deviation \(deviation)")
+  }
+
+  @Test(.enabled(if: SharedData.isAvailable))
+  func theGraphIsTheTextbookOne() throws {
+    let checkpoint = try Checkpoint(SharedData.path("goldens/llama"))
+    let graph = checkpoint.model.graph
+    #expect(try Graph(parsing: graph.printed()) == graph)
+    #expect(graph.inputs.map { graph.name(of: $0) } == ["tokens", "positions"])
+    #expect(graph.outputs.map { graph.name(of: $0) } == ["logits"])
+    #expect(graph.type(of: graph.outputs[0]) == .activations(320))
+    #expect(graph.blocks.map(\.scope) == ["layers.0", "layers.1", "layers.2"])
+    #expect(graph.blocks.map { $0.inputs.map { graph.name(of: $0) } } == [["h0"], ["h1"], ["h2"]])
+    #expect(graph.linearNodes.count == 3 * 7 + 1)
+    #expect(
+      graph.linearNodes.prefix(3).map(\.weights)
+        == ["q", "k", "v"].map { ["model.layers.0.self_attn.\($0)_proj.weight"] })
+    #expect(Set(graph.nodes.map(\.scope)).contains("layers.1.feed_forward"))
+    #expect(checkpoint.model.derivedConstants.keys == ["rope.inverse_frequencies"])
+    let configuration = checkpoint.model.configuration
+    #expect(
+      configuration.bosToken == 0 && configuration.eosTokens == [1] && configuration.contextLength == 128)
+  }
+}
