@@ -39,8 +39,8 @@ public final class KVPages: @unchecked Sendable {
   }
 
   deinit {
-    for unsafepage in unsafe keyPages { unsafe page.deallocate() }
-    for unsafepage in unsafe valuePages { unsafe page.deallocate() }
+    unsafe keyPages.forEach { unsafe $0.deallocate() }
+    unsafe valuePages.forEach { unsafe $0.deallocate() }
   }
 
   private var keyPageByteCount: Int { heads * KVPages.pageTokens * headDimension * element.byteCount }
