@@ -27,7 +27,7 @@ public struct LogitsStage {
     }
     let values = try ids.integers()
     let (batch, length) = (ids.shape.dimensions[0], ids.shape.dimensions[1])
-    let vocabulary = model.source.summary.vocabularySize
+    let vocabulary = model.source.summary.sizes.vocabularySize
     let shape = try Shape([batch, length, vocabulary])
     let session = Session(program: model.program, pool: pool)
     let region = try unsafe MemoryRegion(byteCount: ElementType.f32.byteCount(elements: shape.elementCount)) { target in

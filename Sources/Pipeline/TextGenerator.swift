@@ -51,7 +51,7 @@ public struct TextGenerator {
     var sampler = Sampler(sampling)
     var pending = prompt
     var firstTokenTime = start
-    let ends = model.source.summary.endOfSequence
+    let ends = model.source.summary.sizes.eosTokens
     while result.tokens.count < count {
       let token = try session.forward(pending) { logits in
         sampler.sample(unsafe Span(_unsafeElements: logits))

@@ -47,7 +47,13 @@ extension ModelContainer {
   static let compressedTensors = ModelContainer(
     name: "compressed-tensors",
     summary: "a Hugging Face directory that vLLM and transformers load (pack-quantized)", isDirectory: true,
-    refusal: { codec, columns in CompressedTensorsLayout.refusal(codec: codec, columns: columns) },
+    refusal: { codec, columns in
+      guard let codec = codec as? IntegerGroupCodec else { return "it holds integers with scales only" }
+      guard columns % codec.groupLength(columns: columns) == 0 else {
+        return "\(columns) columns are not whole groups of \(codec.groupLength(columns: columns))"
+      }
+      return nil
+    },
     write: { model, path, _ in try HuggingFaceExport(model).write(to: path) })
 
   /// Writes a model to `path`, whole or not at all.
@@ -89,7 +95,7 @@ struct HuggingFaceExport {
     let ignored = model.source.graph.linearNodes.flatMap(\.weights).filter { !quantized.contains($0) }
     var configuration = model.source.configuration.objectValue ?? JSONObject()
     configuration["quantization_config"] = try CompressedTensorsLayout.quantizationConfiguration(
-      for: weights, ignored: Array(OrderedSet(ignored)))
+      for: weights, ignored: OrderedSet(ignored).map { $0.hasSuffix(".weight") ? String($0.dropLast(7)) : $0 })
     configuration["adze_provenance"] = model.provenance
     let text = JSONValue.object(configuration).serialized(pretty: true) + "\n"
     try AtomicDirectory.write(to: path, overwrite: false) { directory in

@@ -80,5 +80,5 @@ public struct LoadedModel: Sendable {
   }
 
   /// Token that every sequence begins with, when the model uses one.
-  public var beginOfSequence: Int32? { tokenizer?.tokenizer.beginOfSequence ?? summary.beginOfSequence }
+  public var beginOfSequence: Int32? { tokenizer?.tokenizer.beginOfSequence ?? summary.sizes.bosToken }
 }

@@ -37,23 +37,23 @@ enum HuggingFaceModel {
   static func load(checkpoint: String, directory: String, path: String, format: String) throws -> LoadedModel {
     let configuration = try JSONValue.parse(contentsOf: directory + "/config.json")
     let checkpoint = try SafetensorsCheckpoint(path: checkpoint)
-    let stored = try weights(checkpoint.tensors, configuration: configuration)
-    let imported = try ModelFamilies.importModel(configuration: configuration, weights: WeightCatalog(stored))
+    let (stored, notes) = try weights(checkpoint.tensors, configuration: configuration)
+    let imported = try ModelFamily.importModel(configuration: configuration, weights: WeightCatalog(stored))
     var all = stored
     for (name, tensor) in imported.derivedConstants { all[name] = .dense(tensor) }
     return LoadedModel(
-      path: path, format: format, files: checkpoint.files, configuration: configuration, summary: imported.summary,
+      path: path, format: format, files: checkpoint.files, configuration: configuration, summary: ModelSummary(imported),
       graph: imported.graph, content: .checkpoint(all),
       derivedNames: Set(imported.derivedConstants.keys), tokenizer: try tokenizer(in: directory),
-      warnings: checkpoint.warnings + imported.warnings)
+      warnings: checkpoint.warnings + notes + imported.warnings)
   }
 
   /// Quantized weights where the configuration says that there are some, plain tensors otherwise.
   static func weights(
     _ tensors: OrderedDictionary<String, Tensor>, configuration: JSONValue
-  ) throws -> OrderedDictionary<String, Weight> {
+  ) throws -> (OrderedDictionary<String, Weight>, warnings: [String]) {
     guard let quantization = configuration["quantization_config"], !quantization.isNull else {
-      return tensors.mapValues { .dense($0) }
+      return (tensors.mapValues { .dense($0) }, [])
     }
     guard quantization["quant_method"]?.stringValue == "compressed-tensors" else {
       throw PipelineError.unsupportedFormat(
@@ -61,7 +61,8 @@ enum HuggingFaceModel {
         reason: "quant_method \(quantization["quant_method"]?.stringValue ?? "(none)") is not read yet",
         hint: "compressed-tensors is")
     }
-    return try CompressedTensorsLayout.read(tensors: tensors, configuration: quantization)
+    let reading = try CompressedTensorsLayout.reading(tensors: tensors, configuration: quantization)
+    return (reading.weights, reading.warnings)
   }
 
   static func tokenizer(in directory: String) throws -> TokenizerSource? {

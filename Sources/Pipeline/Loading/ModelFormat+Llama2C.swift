@@ -14,14 +14,14 @@ extension ModelFormat {
     load: { path in
       let checkpoint = try Llama2CCheckpoint.open(path)
       var weights: OrderedDictionary<String, Weight> = checkpoint.tensors.mapValues { .dense($0) }
-      let imported = try ModelFamilies.importModel(
+      let imported = try ModelFamily.importModel(
         configuration: checkpoint.configuration, weights: WeightCatalog(weights))
       for (name, tensor) in imported.derivedConstants { weights[name] = .dense(tensor) }
       return LoadedModel(
         path: path, format: "llama2.c checkpoint", files: [path], configuration: checkpoint.configuration,
-        summary: imported.summary, graph: imported.graph, content: .checkpoint(weights),
+        summary: ModelSummary(imported), graph: imported.graph, content: .checkpoint(weights),
         derivedNames: Set(imported.derivedConstants.keys),
-        tokenizer: try vocabulary(beside: path, size: imported.summary.vocabularySize), warnings: imported.warnings)
+        tokenizer: try vocabulary(beside: path, size: imported.configuration.vocabularySize), warnings: imported.warnings)
     })
 
   /// The first of the usual vocabulary names that lies beside the checkpoint: `tok<size>.bin`, `tokenizer.bin`.

@@ -12,7 +12,7 @@ extension ModelFormat {
   /// A file that `adze pack` wrote.
   static let packed = ModelFormat(
     name: "packed model",
-    recognises: { PackedFile.isPacked($0) },
+    recognises: { PackedFile.isPacked(path: $0) },
     load: { path in try PackedModelReader(path: path).load() })
 }
 
@@ -23,7 +23,7 @@ struct PackedModelReader {
 
   init(path: String) throws {
     self.path = path
-    file = try PackedFile(path: path)
+    file = try PackedFile(path: path, supportedFeatures: PackOptions.Layout.features)
   }
 
   func load() throws -> LoadedModel {
@@ -53,15 +53,13 @@ struct PackedModelReader {
   }
 
   private func text(_ section: String) throws -> String {
-    let slice = try file.bytes(of: section)
-    return unsafe slice.withBytes { unsafe String(decoding: $0, as: UTF8.self) }
+    String(decoding: try file.bytes(of: section).array, as: UTF8.self)
   }
 
   private func tokenizer() throws -> TokenizerSource? {
     guard let name = file.metadata["tokenizer"]?.stringValue else { return nil }
     guard let kind = TokenizerKind(rawValue: name) else { throw bad("tokenizer", "kind '\(name)' is unknown") }
-    let slice = try file.bytes(of: "tokenizer")
-    return try TokenizerSource(kind: kind, bytes: unsafe slice.withBytes { unsafe Array($0) })
+    return try TokenizerSource(kind: kind, bytes: file.bytes(of: "tokenizer").array)
   }
 
   private func entries(_ table: JSONValue, _ key: String) throws -> [JSONValue] {
@@ -83,8 +81,7 @@ struct PackedModelReader {
 
   private func vectors(_ table: JSONValue) throws -> OrderedDictionary<String, [Float]> {
     let section = try file.bytes(of: "vectors")
-    let all = try Tensor(
-      elementType: .f32, shape: Shape([section.byteCount / 4]), region: section.region, byteOffset: section.byteOffset)
+    let all = try section.tensor(.f32, Shape([section.byteCount / 4]))
     var result: OrderedDictionary<String, [Float]> = [:]
     for entry in try entries(table, "vectors") {
       let (offset, count) = (try field(entry, "offset"), try field(entry, "count"))
@@ -105,9 +102,14 @@ struct PackedModelReader {
       result[try name(entry)] = try PanelMatrix(
         encoding: encoding, rows: field(entry, "rows"), columns: field(entry, "columns"),
         blockLength: field(entry, "block_length"), hasZeros: entry["has_zeros"]?.boolValue ?? false,
-        storage: file.bytes(of: section))
+        storage: bytes(section))
     }
     return result
+  }
+
+  private func bytes(_ section: String) throws -> Tensor {
+    let bytes = try file.bytes(of: section)
+    return try bytes.tensor(.u8, Shape([bytes.byteCount]))
   }
 
   private func planes(_ table: JSONValue) throws -> OrderedDictionary<String, PanelMatrix> {
@@ -127,11 +129,7 @@ struct PackedModelReader {
         throw bad(section, "element type is unknown")
       }
       let dimensions = try entries(plane, "shape").map { $0.intValue ?? -1 }
-      let bytes = try file.bytes(of: section)
-      let tensor = try Tensor(
-        elementType: type, shape: Shape(dimensions), region: bytes.region, byteOffset: bytes.byteOffset)
-      guard tensor.byteCount == bytes.byteCount else { throw bad(section, "has other bytes than its shape needs") }
-      planes[try name(plane)] = tensor
+      planes[try name(plane)] = try file.bytes(of: section).tensor(type, Shape(dimensions))
     }
     let encoding = try name(member, "encoding")
     let (rows, columns) = (try field(member, "rows"), try field(member, "columns"))

@@ -8,6 +8,12 @@ public struct PackOptions: Sendable {
     case panel16
     /// The codec's own planes, row-major, for any reader; packed into panels when loaded.
     case canonical
+
+    /// What a packed file with this layout asks of its reader.
+    var feature: String { "layout-" + rawValue }
+
+    /// Everything that a packed file may ask of this build.
+    static let features: Set<String> = [Layout.panel16.feature, Layout.canonical.feature]
   }
 
   /// How weights lie in the file.

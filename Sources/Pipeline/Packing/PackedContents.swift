@@ -21,7 +21,7 @@ struct PackedContents {
   var table: JSONValue { ["vectors": .array(vectors), "matrices": .array(matrices)] }
 
   /// What a reader must understand.
-  var requiredFeatures: [String] { ["layout-" + options.layout.rawValue] }
+  var requiredFeatures: [String] { [options.layout.feature] }
 
   /// Adds every constant of the graph in its order.
   mutating func add(graph: Graph, weights: OrderedDictionary<String, Weight>) throws {
@@ -53,7 +53,7 @@ struct PackedContents {
       "rows": JSONValue(matrix.rows), "columns": JSONValue(matrix.columns),
       "block_length": JSONValue(matrix.blockLength), "has_zeros": .bool(matrix.hasZeros),
     ])
-    parts.append(section_(section, kind: "panels", matrix.storage, isBFloat16: matrix.encoding == .bf16))
+    parts.append(packedSection(section, kind: "panels", matrix.storage, isBFloat16: matrix.encoding == .bf16))
   }
 
   private mutating func addPlanes(_ key: String, _ weights: [(String, Weight)]) throws {
@@ -68,7 +68,7 @@ struct PackedContents {
       for (plane, tensor) in planes {
         let section = "planes/\(name)/\(plane)"
         if !parts.contains(where: { $0.name == section }) {
-          parts.append(section_(section, kind: "plane", tensor, isBFloat16: tensor.elementType == .bf16))
+          parts.append(packedSection(section, kind: "plane", tensor, isBFloat16: tensor.elementType == .bf16))
         }
         described.append([
           "name": .string(plane), "section": .string(section), "element_type": .string(tensor.elementType.rawValue),
@@ -83,9 +83,9 @@ struct PackedContents {
     matrices.append(["name": .string(key), "members": .array(members)])
   }
 
-  private func section_(_ name: String, kind: String, _ tensor: Tensor, isBFloat16: Bool) -> PackedSectionInput {
+  private func packedSection(_ name: String, kind: String, _ tensor: Tensor, isBFloat16: Bool) -> PackedSectionInput {
     PackedSectionInput(
-      name: name, kind: kind, tensor: tensor, compression: options.compresses ? .zstd : .none,
+      name: name, kind: kind, content: [PackedBytes(tensor)], compression: options.compresses ? .zstd : .none,
       transform: options.compresses && isBFloat16 ? .bf16Planes : .none)
   }
 

@@ -31,7 +31,7 @@ struct PerplexityCommand: ParsableCommand {
     let pool = inference.execution.pool()
     let bar = ProgressBar("perplexity")
     let report = try BaseFile.measuring(
-      windows: windows, vocabularyCount: model.source.summary.vocabularySize, base: base, saveTo: saveBase
+      windows: windows, vocabularyCount: model.source.summary.sizes.vocabularySize, base: base, saveTo: saveBase
     ) { base, sink in
       try PerplexityEvaluation.run(
         model: Session(program: model.program, pool: pool), windows: windows, base: base, saveBase: sink,

@@ -11,7 +11,7 @@ struct ModelBenchmark {
   /// One test; see ``SpeedMeasurement``.
   func measure(prompt: Int, generated: Int, depth: Int, repetitions: Int) throws -> SpeedMeasurement {
     let session = Session(program: model.program, pool: pool)
-    let vocabulary = Int32(model.source.summary.vocabularySize)
+    let vocabulary = Int32(model.source.summary.sizes.vocabularySize)
     func token(_ index: Int) -> Int32 { Int32((index &* 7919 &+ 13) % Int(vocabulary)) }
     if depth > 0 { try session.forward((0..<depth).map(token)) { _ in } }
     return try SpeedMeasurement.measure(
