@@ -102,4 +102,21 @@ public struct ModelConfiguration: Sendable, Equatable {
   public var bosToken: Int32?
   /// Tokens that end a sequence.
   public var eosTokens: [Int32]
+
+  /// Adopts sizes that were validated elsewhere.
+  public init(
+    vocabularySize: Int, hiddenSize: Int, intermediateSize: Int, layerCount: Int, headCount: Int, kvHeadCount: Int,
+    headDimension: Int, contextLength: Int, bosToken: Int32?, eosTokens: [Int32]
+  ) {
+    self.vocabularySize = vocabularySize
+    self.hiddenSize = hiddenSize
+    self.intermediateSize = intermediateSize
+    self.layerCount = layerCount
+    self.headCount = headCount
+    self.kvHeadCount = kvHeadCount
+    self.headDimension = headDimension
+    self.contextLength = contextLength
+    self.bosToken = bosToken
+    self.eosTokens = eosTokens
+  }
 }

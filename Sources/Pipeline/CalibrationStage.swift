@@ -2,6 +2,7 @@ import Calibration
 import Codecs
 import GraphIR
 import Kernels
+import OrderedCollections
 import SafeIO
 
 /// Lets the unquantized model read a corpus and keeps what its linear layers see.

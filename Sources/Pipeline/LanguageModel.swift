@@ -2,6 +2,7 @@ import Execution
 import GraphIR
 import GraphPasses
 import Kernels
+import OrderedCollections
 import SafeIO
 import Tokenizers
 

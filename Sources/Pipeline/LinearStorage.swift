@@ -1,6 +1,7 @@
 import Codecs
 import GraphIR
 import OrderedCollections
+import TensorCore
 
 /// What the linear layers inside the blocks of a model take: embedding and head are not counted, as is usual when
 /// quantized models are compared.

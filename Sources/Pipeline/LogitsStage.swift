@@ -1,3 +1,4 @@
+import Architectures
 import Execution
 import Kernels
 import OrderedCollections
@@ -40,9 +41,9 @@ public struct LogitsStage {
           return token
         }
         session.reset()
-        try session.forward(tokens, rows: 0..<length) { logits in
-          let bytes = unsafe UnsafeRawBufferPointer(logits)
-          guard let start = unsafe target.baseAddress, unsafe !bytes.isEmpty else { return }
+        try unsafe session.forward(tokens, rows: 0..<length) { logits in
+          let bytes = UnsafeRawBufferPointer(logits)
+          guard let start = target.baseAddress, unsafe !bytes.isEmpty else { return }
           unsafe UnsafeMutableRawBufferPointer(start: start + row * bytes.count, count: bytes.count).copyMemory(from: bytes)
         }
       }

@@ -1,10 +1,13 @@
+import Architectures
 import Codecs
-import GGUF
+import Execution
 import GraphIR
+import Kernels
 import OrderedCollections
 import SafeIO
 import Safetensors
 import TensorCore
+import Tokenizers
 
 /// What can be told of a model without reading its weights.
 public struct ModelInspection: Sendable {
@@ -34,9 +37,7 @@ public struct ModelInspection: Sendable {
   /// - Throws: ``PipelineError`` and the formats' own errors.
   public init(path: String) throws {
     guard FileReading.exists(path) else { throw PipelineError.missing(path: path) }
-    if FirstBytes.begins(path, with: "GGUF") {
-      try describe(gguf: GGUFFile(path: path), path: path)
-    } else if SafetensorsFile.isSafetensors(path: path),
+    if SafetensorsFile.isSafetensors(path: path),
       !FileReading.exists(FileReading.directory(of: path) + "/config.json")
     {
       try describe(bare: SafetensorsFile(path: path), path: path)

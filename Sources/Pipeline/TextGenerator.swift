@@ -1,3 +1,4 @@
+import Architectures
 import Execution
 import Kernels
 import Tokenizers
@@ -53,7 +54,7 @@ public struct TextGenerator {
     var firstTokenTime = start
     let ends = model.source.summary.sizes.eosTokens
     while result.tokens.count < count {
-      let token = try session.forward(pending) { logits in
+      let token = try unsafe session.forward(pending) { logits in
         sampler.sample(unsafe Span(_unsafeElements: logits))
       }
       if result.tokens.isEmpty {

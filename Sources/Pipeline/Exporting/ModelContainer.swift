@@ -1,5 +1,6 @@
 import Codecs
 import CompressedTensors
+import GraphIR
 import OrderedCollections
 import SafeIO
 import Safetensors

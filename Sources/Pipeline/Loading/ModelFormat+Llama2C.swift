@@ -1,6 +1,5 @@
 import Architectures
 import Codecs
-import GGUF
 import Llama2C
 import OrderedCollections
 import SafeIO

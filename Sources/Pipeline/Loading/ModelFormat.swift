@@ -1,4 +1,5 @@
 import SafeIO
+import TensorCore
 
 /// One kind of file or directory that holds a model; recognised by content, never by extension.
 public struct ModelFormat: Sendable {

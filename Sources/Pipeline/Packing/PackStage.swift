@@ -7,6 +7,7 @@ import OrderedCollections
 import PackedModel
 import SafeIO
 import TensorCore
+import Tokenizers
 
 /// Turns a checkpoint, quantized or not, into one file that runs without preparation.
 public struct PackStage {
