@@ -1,3 +1,5 @@
+import LogitBase
+
 /// Log-probabilities of a base model that were kept from an earlier run, such as a base file.
 public protocol BaseDistribution {
   /// Tokens in each window.
@@ -9,17 +11,33 @@ public protocol BaseDistribution {
   /// Tokens of the windows, one after another.
   var tokens: [Int32] { get }
 
-  /// Writes the log-probabilities of one scored position (the second half of each window) into `row`.
+  /// Writes the log-probabilities of one scored position (the second half of each window) over the start of `row`, which has
+  /// room for the vocabulary.
   /// - Throws: When the file is damaged.
-  func readLogProbabilities(
-    window: Int, scoredIndex: Int, into row: UnsafeMutableBufferPointer<Float>) throws
+  func readLogProbabilities(window: Int, scoredIndex: Int, into row: inout [Float]) throws
 }
 
-/// Takes the logits of the scored positions, in order, to keep them for later runs.
-public protocol LogitSink: AnyObject {
-  /// Takes the logits of one position.
-  /// - Throws: When they cannot be written.
-  func append(logits: UnsafeBufferPointer<Float>) throws
+extension LogitBaseFile: BaseDistribution {
+  /// Tokens in each window.
+  public var windowLength: Int { layout.contextLength }
+  /// Log-probabilities in each row.
+  public var vocabularyCount: Int { layout.vocabularyCount }
+  /// Number of windows.
+  public var windowCount: Int { layout.chunkCount }
+
+  /// Decodes one row.
+  public func readLogProbabilities(window: Int, scoredIndex: Int, into row: inout [Float]) {
+    readLogProbabilities(chunk: window, row: scoredIndex, into: &row)
+  }
+}
+
+extension LogitBaseLayout {
+  /// The layout of a base file for these windows.
+  /// - Throws: `LogitBaseError` when a number does not fit the format.
+  public init(_ windows: EvaluationWindows, vocabularyCount: Int) throws(LogitBaseError) {
+    try self.init(
+      contextLength: windows.length, vocabularyCount: vocabularyCount, chunkCount: windows.count)
+  }
 }
 
 extension EvaluationWindows {

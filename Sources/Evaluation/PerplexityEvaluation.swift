@@ -54,24 +54,49 @@ public enum PerplexityEvaluation {
   ///   - model: The model.
   ///   - windows: The text.
   ///   - base: What to compare with.
-  ///   - saveBase: Takes the model's logits of all scored positions, in order.
   ///   - scheduler: Spreads the rows of a window over threads; the result does not depend on it.
   ///   - progress: Called after each window; may throw to stop.
-  /// - Throws: `EvaluationError`, and what the model, the base, the sink or `progress` throw.
+  /// - Throws: `EvaluationError`, and what the model, the base or `progress` throw.
   public static func run(
     model: any LanguageModelRunner, windows: EvaluationWindows, base: Base = .none,
-    saveBase: (any LogitSink)? = nil, scheduler: RowScheduler = .serial,
+    scheduler: RowScheduler = .serial, progress: (EvaluationProgress) throws -> Void = { _ in }
+  ) throws -> EvaluationReport {
+    try run(model, windows, base, scheduler, visit: { _ in }, progress)
+  }
+
+  /// Measures a model on all windows and hands out its logits on the way.
+  ///
+  /// - Parameters:
+  ///   - model: The model.
+  ///   - windows: The text; the second half of each window must be scored.
+  ///   - base: What to compare with.
+  ///   - saveBase: Called with the logits of each scored position, in order, as `LogitBaseWriter` wants them.
+  ///   - scheduler: Spreads the rows of a window over threads; the result does not depend on it.
+  ///   - progress: Called after each window; may throw to stop.
+  /// - Throws: `EvaluationError`, and what the model, the base, `saveBase` or `progress` throw.
+  public static func run(
+    model: any LanguageModelRunner, windows: EvaluationWindows, base: Base = .none,
+    saveBase: ([Float]) throws -> Void, scheduler: RowScheduler = .serial,
     progress: (EvaluationProgress) throws -> Void = { _ in }
   ) throws -> EvaluationReport {
-    let vocabularyCount = model.vocabularyCount
-    try windows.validate(vocabularyCount: vocabularyCount)
-    try check(base, windows: windows, vocabularyCount: vocabularyCount)
-    if saveBase != nil, windows.scoredPart != .secondHalf { throw EvaluationError.baseNeedsSecondHalf }
+    guard windows.scoredPart == .secondHalf else { throw EvaluationError.baseNeedsSecondHalf }
+    func save(_ logits: LogitBlock) throws {
+      for index in 0..<logits.rowCount { try saveBase(unsafe Array(logits.row(index))) }
+    }
+    return try run(model, windows, base, scheduler, visit: save, progress)
+  }
+
+  private static func run(
+    _ model: any LanguageModelRunner, _ windows: EvaluationWindows, _ base: Base, _ scheduler: RowScheduler,
+    visit: (LogitBlock) throws -> Void, _ progress: (EvaluationProgress) throws -> Void
+  ) throws -> EvaluationReport {
+    try windows.validate(vocabularyCount: model.vocabularyCount)
+    try check(base, windows: windows, vocabularyCount: model.vocabularyCount)
     var statistics = ModelStatistics(name: "the model")
     for window in 0..<windows.count {
       let task = WindowTask(windows: windows, window: window, scheduler: scheduler)
       try task.logits(of: model) { logits in
-        if let saveBase { try save(logits, to: saveBase) }
+        try visit(logits)
         switch base {
         case .none: try statistics.add(task.outcomes(logits), in: task)
         case .stored(let stored): try statistics.add(task.outcomes(logits, stored: stored), in: task)
@@ -101,10 +126,6 @@ public enum PerplexityEvaluation {
     guard baseCount == vocabularyCount else {
       throw EvaluationError.vocabulariesDiffer(base: baseCount, model: vocabularyCount)
     }
-  }
-
-  private static func save(_ logits: LogitBlock, to sink: any LogitSink) throws {
-    for index in 0..<logits.rowCount { try unsafe sink.append(logits: logits.row(index)) }
   }
 }
 

@@ -1,3 +1,5 @@
+import Kernels
+
 /// How work on the rows of a window is spread over threads. The results are the same for every scheduler.
 public struct RowScheduler: Sendable {
   /// Runs a number of tasks, each once, and returns when all are done.
@@ -7,6 +9,11 @@ public struct RowScheduler: Sendable {
 
   /// A scheduler that spreads tasks with `runTasks`, for example a thread pool's function.
   public init(_ runTasks: @escaping RunTasks) { self.runTasks = runTasks }
+
+  /// Spreads tasks over the threads of a pool.
+  public init(_ pool: ThreadPool) {
+    runTasks = { taskCount, task in pool.run(taskCount: taskCount) { task($0) } }
+  }
 
   /// One task after another on the calling thread.
   public static let serial = RowScheduler { taskCount, task in

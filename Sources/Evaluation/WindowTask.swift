@@ -37,17 +37,17 @@ struct WindowTask {
     }
   }
 
-  /// Outcomes against log-probabilities that were kept; these are decoded on the calling thread, all rows first.
+  /// Outcomes against log-probabilities that were kept; these are decoded on the calling thread, a row at a time.
   /// - Throws: What reading the base throws.
   func outcomes(_ logits: LogitBlock, stored: any BaseDistribution) throws -> [PredictionOutcome] {
     let targets = Array(windows.targets(window))
     let columns = logits.columnCount
-    var decoded = [Float](repeating: 0, count: logits.rowCount * columns)
-    try unsafe decoded.withUnsafeMutableBufferPointer { buffer in
-      for row in 0..<logits.rowCount {
-        let slots = unsafe UnsafeMutableBufferPointer(rebasing: buffer[row * columns..<(row + 1) * columns])
-        try unsafe stored.readLogProbabilities(window: window, scoredIndex: row, into: slots)
-      }
+    var decoded: [Float] = []
+    decoded.reserveCapacity(logits.rowCount * columns)
+    var row = [Float](repeating: 0, count: columns)
+    for index in 0..<logits.rowCount {
+      try stored.readLogProbabilities(window: window, scoredIndex: index, into: &row)
+      decoded += row
     }
     return try unsafe decoded.withUnsafeBufferPointer { buffer in
       let base = try unsafe LogitBlock(buffer, rowCount: logits.rowCount, columnCount: columns)

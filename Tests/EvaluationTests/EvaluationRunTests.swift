@@ -1,5 +1,7 @@
 import Evaluation
 import Glibc
+import Kernels
+import LogitBase
 import TestSupport
 import Testing
 
@@ -39,18 +41,11 @@ struct MemoryBase: BaseDistribution {
   var rows: [[Float]]
 
   func readLogProbabilities(
-    window: Int, scoredIndex: Int, into row: UnsafeMutableBufferPointer<Float>
+    window: Int, scoredIndex: Int, into row: inout [Float]
   ) throws {
     let scoredCount = windowLength - 1 - windowLength / 2
-    let values = rows[window * scoredCount + scoredIndex]
-    for index in values.indices { unsafe row[index] = values[index] }
+    row = rows[window * scoredCount + scoredIndex]
   }
-}
-
-/// Keeps what it is given.
-final class MemorySink: LogitSink {
-  var rows: [[Float]] = []
-  func append(logits: UnsafeBufferPointer<Float>) throws { rows.append(unsafe Array(logits)) }
 }
 
 struct Stop: Error {}
@@ -118,12 +113,13 @@ struct EvaluationRunTests {
   @Test("What was kept serves as a base")
   func stored() throws {
     let windows = try windows()
-    let sink = MemorySink()
-    _ = try PerplexityEvaluation.run(model: ToyModel(), windows: windows, saveBase: sink)
-    #expect(sink.rows.count == windows.predictionCount)
+    var rows: [[Float]] = []
+    _ = try PerplexityEvaluation.run(
+      model: ToyModel(), windows: windows, saveBase: { row in rows.append(row) })
+    #expect(rows.count == windows.predictionCount)
     let base = MemoryBase(
       windowLength: 40, vocabularyCount: 29, windowCount: windows.count, tokens: windows.tokens,
-      rows: sink.rows.map { ReferenceStatistics.logProbabilities($0).map { Float($0) } })
+      rows: rows.map { ReferenceStatistics.logProbabilities($0).map { Float($0) } })
     let model = ToyModel(noise: 0.5)
     let report = try PerplexityEvaluation.run(model: model, windows: windows, base: .stored(base))
     let direct = try PerplexityEvaluation.run(model: model, windows: windows, base: .model(ToyModel()))
@@ -185,6 +181,37 @@ struct EvaluationRunTests {
     #expect(throws: Stop.self) {
       try PerplexityEvaluation.run(model: ToyModel(), windows: windows()) { _ in throw Stop() }
     }
+  }
+
+  @Test("A base file, written and read")
+  func baseFile() throws {
+    let windows = try windows()
+    let path = "/tmp/adze-evaluation-\(UInt64.random(in: 0 ... .max)).kld"
+    defer { unsafe unlink(path) }
+    let layout = try LogitBaseLayout(windows, vocabularyCount: 29)
+    try LogitBaseWriter.write(to: path, layout: layout, tokens: windows.tokens) { append in
+      _ = try PerplexityEvaluation.run(model: ToyModel(), windows: windows, saveBase: append)
+    }
+    let model = ToyModel(noise: 0.5)
+    let base = try LogitBaseFile(path: path)
+    let report = try PerplexityEvaluation.run(model: model, windows: windows, base: .stored(base))
+    let direct = try PerplexityEvaluation.run(model: model, windows: windows, base: .model(ToyModel()))
+    let divergence = try #require(report.divergence)
+    let other = try #require(direct.divergence)
+    // 16-bit steps over a range of at most 16: off by some 1e-4 a token, either way.
+    #expect(abs(divergence.mean - other.mean) < 1e-3)
+    #expect(divergence.top1Agreement == other.top1Agreement)
+    #expect(report.perplexity == direct.perplexity)
+  }
+
+  @Test("The number of threads changes nothing", arguments: [1, 2, 3])
+  func threads(count: Int) throws {
+    let model = ToyModel(noise: 1)
+    let serial = try PerplexityEvaluation.run(model: model, windows: windows(), base: .model(ToyModel()))
+    let pool = ThreadPool(threadCount: count, isPinned: false)
+    let parallel = try PerplexityEvaluation.run(
+      model: model, windows: windows(), base: .model(ToyModel()), scheduler: RowScheduler(pool))
+    #expect(serial == parallel)
   }
 
   @Test("The order in which rows are worked on changes nothing")
