@@ -11,8 +11,8 @@ public protocol BaseDistribution {
   /// Tokens of the windows, one after another.
   var tokens: [Int32] { get }
 
-  /// Writes the log-probabilities of one scored position (the second half of each window) over the start of `row`, which has
-  /// room for the vocabulary.
+  /// Writes the log-probabilities of one scored position (the second half of each window) over the start of
+  /// `row`, which has room for the vocabulary.
   /// - Throws: When the file is damaged.
   func readLogProbabilities(window: Int, scoredIndex: Int, into row: inout [Float]) throws
 }
@@ -41,7 +41,8 @@ extension LogitBaseLayout {
 }
 
 extension EvaluationWindows {
-  /// Checks that a base was made from these windows; the first token of a window is not compared, as it is replaced.
+  /// Checks that a base was made from these windows; the first token of a window is not compared, as it is
+  /// replaced.
   /// - Throws: `baseDoesNotMatch`, `baseNeedsSecondHalf`.
   public func validate(base: any BaseDistribution) throws(EvaluationError) {
     guard scoredPart == .secondHalf else { throw .baseNeedsSecondHalf }

@@ -30,7 +30,8 @@ public struct DivergenceResult: Sendable, Equatable {
   /// `kl_mean`, `kl_error`, `kl_median`, `kl_p99`, `kl_max`, `top1_agreement`.
   public var json: JSONObject {
     [
-      "kl_mean": .number(mean), "kl_error": .number(error), "kl_median": .number(median), "kl_p99": .number(p99),
+      "kl_mean": .number(mean), "kl_error": .number(error), "kl_median": .number(median),
+      "kl_p99": .number(p99),
       "kl_max": .number(maximum), "top1_agreement": .number(top1Agreement),
     ]
   }
@@ -68,7 +69,8 @@ public struct DivergenceAccumulator: Sendable {
       maximum: DivergenceAccumulator.quantile(1, of: sorted), top1Agreement: Double(agreements) / count)
   }
 
-  /// The value below which `fraction` of the sorted values lie, linear between the two nearest. The values must not be empty.
+  /// The value below which `fraction` of the sorted values lie, linear between the two nearest. The values
+  /// must not be empty.
   public static func quantile(_ fraction: Double, of sorted: [Float]) -> Double {
     let place = min(max(fraction, 0), 1) * Double(sorted.count - 1)
     let lower = Int(place)

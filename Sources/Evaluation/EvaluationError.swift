@@ -52,7 +52,8 @@ public enum EvaluationError: DiagnosableError, Equatable {
         found: "\(model)")
     case .logitCount(let expected, let found):
       return Diagnostic(
-        code: "evaluation.logit-count", status: .bug, message: "the model handed out the wrong number of logits",
+        code: "evaluation.logit-count", status: .bug,
+        message: "the model handed out the wrong number of logits",
         expected: "\(expected)", found: "\(found)")
     case .unusableLogits(let model, let window, let position):
       return Diagnostic(

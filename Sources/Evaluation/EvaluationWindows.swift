@@ -8,8 +8,9 @@ public enum ScoredPart: String, Sendable, CaseIterable {
 
 /// A text cut into windows that do not overlap, and the predictions of each that are scored.
 ///
-/// With a window of `c` tokens the positions `c/2 ... c-2` are scored, each predicting the token after it: 255
-/// predictions at `c = 512`. This is the protocol of llama-perplexity. Tokens left over after the last whole window are not used.
+/// With a window of `c` tokens the positions `c/2 ... c-2` are scored, each predicting the token after it:
+/// 255 predictions at `c = 512`. This is the protocol of llama-perplexity. Tokens left over after the last
+/// whole window are not used.
 public struct EvaluationWindows: Sendable, Equatable {
   /// Tokens of the windows, one after another, without the replacement of the first.
   public let tokens: [Int32]

@@ -48,11 +48,12 @@ public struct ModelMeasurement: Sendable, Equatable {
     self.speed = speed
   }
 
-  /// `model`, `file_bytes`, `bits_per_weight`, the keys of perplexity and divergence, `prefill_ts`, `decode_ts`,
-  /// `peak_bytes`, `ttft_ms`. What was not measured is left out.
+  /// `model`, `file_bytes`, `bits_per_weight`, the keys of perplexity and divergence, `prefill_ts`,
+  /// `decode_ts`, `peak_bytes`, `ttft_ms`. What was not measured is left out.
   public var json: JSONValue {
     var object: JSONObject = [
-      "model": .string(name), "file_bytes": JSONValue(fileByteCount), "bits_per_weight": .number(bitsPerWeight),
+      "model": .string(name), "file_bytes": JSONValue(fileByteCount),
+      "bits_per_weight": .number(bitsPerWeight),
     ]
     for (key, value) in perplexity.json { object[key] = value }
     for (key, value) in divergence?.json ?? [:] { object[key] = value }
@@ -101,7 +102,8 @@ public struct ModelMeasurement: Sendable, Equatable {
     guard let divergence else { return ["–", "–", "–"] }
     return [
       NumberFormat.uncertain(divergence.mean, error: divergence.error),
-      NumberFormat.significant(divergence.p99, 3), NumberFormat.fixed(100 * divergence.top1Agreement, 2) + " %",
+      NumberFormat.significant(divergence.p99, 3),
+      NumberFormat.fixed(100 * divergence.top1Agreement, 2) + " %",
     ]
   }
 

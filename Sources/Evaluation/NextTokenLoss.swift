@@ -2,11 +2,13 @@ import Glibc
 
 /// Losses of single predictions: minus the natural logarithm of the probability that the logits give a token.
 ///
-/// Logits are float32; everything after them is computed in Double, in an order that depends on nothing but the row's length.
+/// Logits are float32; everything after them is computed in Double, in an order that depends on nothing but
+/// the row's length.
 public enum NextTokenLoss {
   /// The logarithm of the sum of the exponentials, in Double with a relative error below 1e-12.
   ///
-  /// Minus infinity is allowed (a masked token); the result is NaN when a logit is NaN or plus infinity or when all are masked.
+  /// Minus infinity is allowed (a masked token); the result is NaN when a logit is NaN or plus infinity or
+  /// when all are masked.
   public static func logSumExp(_ logits: UnsafeBufferPointer<Float>) -> Double {
     let row = unsafe LogitRow(logits)
     let maximum = Double(row.maximum().value)

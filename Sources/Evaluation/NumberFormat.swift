@@ -1,6 +1,7 @@
 /// Numbers as people read them, the same on every machine.
 public enum NumberFormat {
-  /// A number with a fixed count of decimals, rounded to nearest, without an exponent up to 1e15; `inf` and `nan` as such.
+  /// A number with a fixed count of decimals, rounded to nearest, without an exponent up to 1e15; `inf` and
+  /// `nan` as such.
   public static func fixed(_ value: Double, _ decimals: Int) -> String {
     guard value.isFinite else { return value.isNaN ? "nan" : value < 0 ? "-inf" : "inf" }
     let places = min(max(decimals, 0), 12)

@@ -20,7 +20,8 @@ public struct PerplexityResult: Sendable, Equatable {
   /// `perplexity`, `perplexity_error`, `tokens`.
   public var json: JSONObject {
     [
-      "perplexity": .number(perplexity), "perplexity_error": .number(perplexityError), "tokens": JSONValue(tokens),
+      "perplexity": .number(perplexity), "perplexity_error": .number(perplexityError),
+      "tokens": JSONValue(tokens),
     ]
   }
 }
@@ -45,7 +46,8 @@ public struct PerplexityAccumulator: Sendable {
   /// The mean loss in nats; 0 without predictions.
   public var meanLoss: Double { count == 0 ? 0 : sum / Double(count) }
 
-  /// Perplexity and its error as llama-perplexity computes them: the standard error of the mean loss times the perplexity.
+  /// Perplexity and its error as llama-perplexity computes them: the standard error of the mean loss times
+  /// the perplexity.
   public var result: PerplexityResult {
     let perplexity = exp(meanLoss)
     let error = perplexity * StandardError.ofMean(sum: sum, sumOfSquares: sumOfSquares, count: count)
@@ -55,9 +57,11 @@ public struct PerplexityAccumulator: Sendable {
 
 /// Uncertainty of means.
 enum StandardError {
-  /// The standard error of a mean from the sums of values and of their squares: the root of variance / (count - 1).
+  /// The standard error of a mean from the sums of values and of their squares: the root of variance /
+  /// (count - 1).
   ///
-  /// Zero with fewer than two values. The variance is the mean square less the squared mean, and zero where rounding makes it negative.
+  /// Zero with fewer than two values. The variance is the mean square less the squared mean, and zero where
+  /// rounding makes it negative.
   static func ofMean(sum: Double, sumOfSquares: Double, count: Int) -> Double {
     guard count > 1 else { return 0 }
     let mean = sum / Double(count)

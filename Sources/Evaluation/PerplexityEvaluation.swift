@@ -108,7 +108,8 @@ public enum PerplexityEvaluation {
       }
       try progress(
         EvaluationProgress(
-          windowsDone: window + 1, windowCount: windows.count, perplexity: statistics.losses.result.perplexity))
+          windowsDone: window + 1, windowCount: windows.count, perplexity: statistics.losses.result.perplexity
+        ))
     }
     if case .none = base { return statistics.reportWithoutBase }
     return statistics.report

@@ -19,10 +19,11 @@ public struct PredictionOutcome: Sendable, Equatable, BitwiseCopyable {
     loss = unsafe NextTokenLoss.loss(logits, target: target)
   }
 
-  /// The outcome against a base of which all logits are known: sum of p (log p - log q) over the whole vocabulary.
+  /// The outcome against a base of which all logits are known: sum of p (log p - log q) over the whole
+  /// vocabulary.
   ///
-  /// Equal rows give exactly zero; the sum is never negative. A token that the base masks adds nothing; one that only the model
-  /// masks makes the divergence infinite.
+  /// Equal rows give exactly zero; the sum is never negative. A token that the base masks adds nothing; one
+  /// that only the model masks makes the divergence infinite.
   public init(logits: UnsafeBufferPointer<Float>, baseLogits: UnsafeBufferPointer<Float>, target: Int) {
     let model = unsafe LogitRow(logits)
     let base = unsafe LogitRow(baseLogits)
@@ -55,9 +56,12 @@ public struct PredictionOutcome: Sendable, Equatable, BitwiseCopyable {
     agrees = modelBest == baseBest
   }
 
-  /// The outcome against rounded log-probabilities from a base file, by llama-perplexity's rule: tokens whose log-probability is above
-  /// -16 count, with the weights as they stand in the file. The divergence can come out slightly below zero.
-  public init(logits: UnsafeBufferPointer<Float>, baseLogProbabilities: UnsafeBufferPointer<Float>, target: Int) {
+  /// The outcome against rounded log-probabilities from a base file, by llama-perplexity's rule: tokens
+  /// whose log-probability is above -16 count, with the weights as they stand in the file. The divergence
+  /// can come out slightly below zero.
+  public init(
+    logits: UnsafeBufferPointer<Float>, baseLogProbabilities: UnsafeBufferPointer<Float>, target: Int
+  ) {
     let model = unsafe LogitRow(logits)
     let base = unsafe LogitRow(baseLogProbabilities)
     precondition(model.count == base.count, "rows of different vocabularies")

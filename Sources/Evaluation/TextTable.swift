@@ -60,11 +60,15 @@ public struct TextTable: Sendable, Equatable {
     return row(header) + "| " + rule.joined(separator: " | ") + " |\n" + rows.map(row).joined()
   }
 
-  /// Values separated by commas; cells with commas, quotation marks or line breaks are quoted (RFC 4180, lines end in LF).
+  /// Values separated by commas; cells with commas, quotation marks or line breaks are quoted (RFC 4180,
+  /// lines end in LF).
   public var commaSeparated: String {
     func escape(_ cell: String) -> String {
-      guard cell.unicodeScalars.contains(where: { ",\"\n\r".unicodeScalars.contains($0) }) else { return cell }
-      return "\"" + cell.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
+      guard cell.unicodeScalars.contains(where: { ",\"\n\r".unicodeScalars.contains($0) }) else {
+        return cell
+      }
+      return "\"" + cell.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"")
+        + "\""
     }
     return ([header] + rows).map { $0.map(escape).joined(separator: ",") + "\n" }.joined()
   }

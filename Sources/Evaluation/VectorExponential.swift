@@ -1,12 +1,14 @@
 /// Exponentials of eight numbers at once, in Double, without a call into the C library.
 enum VectorExponential {
-  /// Arguments below this count as this: the result is about 1e-304, which adds nothing to a sum that holds a one.
+  /// Arguments below this count as this: the result is about 1e-304, which adds nothing to a sum that holds
+  /// a one.
   static let smallestArgument = -700.0
 
   /// `exp(x)` with a relative error below 1e-12 for x in -700 ... 700; NaN stays NaN.
   ///
-  /// The argument is split into a multiple n of ln 2 and a rest of at most half of it; the Taylor polynomial of degree ten gives
-  /// the exponential of the rest (first omitted term: 2e-13), and n goes into the exponent bits.
+  /// The argument is split into a multiple n of ln 2 and a rest of at most half of it; the Taylor
+  /// polynomial of degree ten gives the exponential of the rest (first omitted term: 2e-13), and n goes
+  /// into the exponent bits.
   @inline(__always)
   static func of(_ x: SIMD8<Double>) -> SIMD8<Double> {
     let lowest = SIMD8<Double>(repeating: smallestArgument)

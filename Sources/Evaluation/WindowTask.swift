@@ -37,7 +37,8 @@ struct WindowTask {
     }
   }
 
-  /// Outcomes against log-probabilities that were kept; these are decoded on the calling thread, a row at a time.
+  /// Outcomes against log-probabilities that were kept; these are decoded on the calling thread, a row at a
+  /// time.
   /// - Throws: What reading the base throws.
   func outcomes(_ logits: LogitBlock, stored: any BaseDistribution) throws -> [PredictionOutcome] {
     let targets = Array(windows.targets(window))

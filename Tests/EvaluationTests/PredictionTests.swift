@@ -5,7 +5,9 @@ import Testing
 
 @Suite("Outcomes of single predictions")
 struct PredictionTests {
-  @Test("log-sum-exp of equal logits is the logarithm of their number", arguments: [1, 2, 7, 8, 9, 16, 1000, 16384])
+  @Test(
+    "log-sum-exp of equal logits is the logarithm of their number",
+    arguments: [1, 2, 7, 8, 9, 16, 1000, 16384])
   func equalLogits(count: Int) {
     let logits = [Float](repeating: 3, count: count)
     #expect(ReferenceStatistics.agree(logSumExp(logits), 3 + log(Double(count))))

@@ -16,7 +16,8 @@ struct SpeedTests {
   @Test("Names of tests")
   func names() {
     #expect(SpeedMeasurement(promptCount: 512, generatedCount: 0, seconds: []).testName == "pp512")
-    #expect(SpeedMeasurement(promptCount: 0, generatedCount: 128, depth: 9, seconds: []).testName == "tg128 @ d9")
+    #expect(
+      SpeedMeasurement(promptCount: 0, generatedCount: 128, depth: 9, seconds: []).testName == "tg128 @ d9")
     #expect(SpeedMeasurement(promptCount: 4, generatedCount: 2, seconds: []).testName == "pp4+tg2")
     #expect(SpeedMeasurement(promptCount: 4, generatedCount: 2, seconds: []).mean == 0)
   }
@@ -26,7 +27,8 @@ struct SpeedTests {
     var runs = 0
     var preparations = 0
     let speed = try SpeedMeasurement.measure(
-      promptCount: 1, generatedCount: 0, repetitions: 3, prepare: { preparations += 1 }, operation: { runs += 1 })
+      promptCount: 1, generatedCount: 0, repetitions: 3, prepare: { preparations += 1 },
+      operation: { runs += 1 })
     #expect(runs == 4 && preparations == 4 && speed.seconds.count == 3)
     #expect(speed.seconds.allSatisfy { $0 > 0 })
     #expect(throws: EvaluationError.self) {
