@@ -99,6 +99,7 @@ let package = Package(
     tests("ExecutionTests", ["Execution", "Architectures", "GraphPasses", "GraphIR", "Kernels", "Codecs", "TensorCore"]),
     tests("QuantizationTests", ["Quantization", "Codecs", "TensorCore"]),
     tests("PipelineTests", ["Pipeline", "Calibration", "Evaluation", "Execution", "Architectures", "Quantization", "Codecs", "Safetensors", "PackedModel", "SafeIO", "TensorCore"]),
+    tests("EvaluationTests", ["Evaluation", "Kernels", "LogitBase", "SafeIO", "TensorCore"]),
     tests("CommandTests", ["SafeIO"]),
   ]
 )
