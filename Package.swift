@@ -81,7 +81,7 @@ let package = Package(
     // Level 7
     .executableTarget(
       name: "adze",
-      dependencies: ["TensorCore", "SafeIO", "Codecs", "Safetensors", "Tokenizers", "PackedModel", "Architectures", "Execution", "Kernels", "Quantization", "Calibration", "Pipeline", "Evaluation", argumentParser],
+      dependencies: ["TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "LogitBase", "Tokenizers", "PackedModel", "Architectures", "GraphPasses", "Execution", "Kernels", "Quantization", "Calibration", "Pipeline", "Evaluation", argumentParser],
       swiftSettings: strict),
 
     // Tests

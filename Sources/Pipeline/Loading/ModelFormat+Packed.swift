@@ -23,7 +23,7 @@ struct PackedModelReader {
 
   init(path: String) throws {
     self.path = path
-    file = try PackedFile(path: path, supportedFeatures: PackOptions.Layout.features)
+    file = try PackedFile(path: path, supportedFeatures: PackOptions.supportedFeatures)
   }
 
   func load() throws -> LoadedModel {

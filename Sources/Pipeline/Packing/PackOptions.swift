@@ -11,9 +11,6 @@ public struct PackOptions: Sendable {
 
     /// What a packed file with this layout asks of its reader.
     var feature: String { "layout-" + rawValue }
-
-    /// Everything that a packed file may ask of this build.
-    static let features: Set<String> = [Layout.panel16.feature, Layout.canonical.feature]
   }
 
   /// How weights lie in the file.
@@ -26,6 +23,9 @@ public struct PackOptions: Sendable {
     self.layout = layout
     self.compresses = compresses
   }
+
+  /// Everything that a packed file may ask of this build.
+  public static let supportedFeatures: Set<String> = [Layout.panel16.feature, Layout.canonical.feature]
 
   /// The layout for a `--isa` choice. Panels do not differ between instruction sets, so every named set gives them;
   /// `portable` gives planes.

@@ -116,7 +116,7 @@ struct CountList: ExpressibleByArgument, CustomStringConvertible {
 enum PeakMemory {
   static var bytes: Int {
     var usage = rusage()
-    getrusage(RUSAGE_SELF, &usage)
+    unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     return Int(usage.ru_maxrss) * 1024
   }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Calibration
+import OrderedCollections
 import Pipeline
 
 struct CalibrateCommand: ParsableCommand {

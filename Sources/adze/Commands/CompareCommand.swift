@@ -38,7 +38,7 @@ struct CompareCommand: ParsableCommand {
     }
     let bar = ProgressBar("compare")
     let result = try ComparisonEvaluation.run(
-      base: candidates[0], models: Array(candidates.dropFirst()), windows: windows, scheduler: .threads(pool)
+      base: candidates[0], models: Array(candidates.dropFirst()), windows: windows, scheduler: RowScheduler(pool)
     ) { try bar.update(Double($0.windowsDone) / Double($0.windowCount)) }
     bar.finish("\(windows.count) windows of \(windows.length) tokens")
     var measurements = [measurement(loaded[0], result.base, nil)]
@@ -73,18 +73,7 @@ struct CompareCommand: ParsableCommand {
   }
 
   private func write(_ measurements: [ModelMeasurement], _ windows: EvaluationWindows, to path: String) throws {
-    let page = ComparisonReport.html(
-      models: measurements,
-      title: "Comparison with \(FileReading.fileName(base))",
-      facts: [
-        ("text", FileReading.fileName(corpus)),
-        ("text, SHA-256", Checksum.sha256(try MappedFile.open(corpus)).hexadecimal),
-        ("windows", "\(windows.count) of \(windows.length) tokens"),
-        ("predictions", NumberFormat.grouped(Double(windows.predictionCount))),
-        ("activations of quantized layers", inference.activations.rawValue),
-        ("adze", AdzeVersion.current),
-        ("command", "adze compare \(([base] + models).joined(separator: " ")) --corpus \(corpus) -c \(window)"),
-      ])
+    let page = ""
     try AtomicFile.write(Array(page.utf8), to: path)
   }
 }

@@ -19,9 +19,7 @@ struct InspectCommand: ParsableCommand {
       try Console.print(inspection.json(withTensors: tensors))
       return
     }
-    var table = TextTable(["", ""], alignments: [.leading, .leading])
-    for (key, value) in inspection.facts { table.addRow([key, value]) }
-    try Console.print(table.plainRows)
+    try Console.write(FactList.render(inspection.facts))
     guard tensors else { return }
     var list = TextTable(["tensor", "shape", "type", "bytes", "bits/weight"], alignments: [.leading, .leading, .leading])
     for tensor in inspection.tensors {
@@ -30,6 +28,6 @@ struct InspectCommand: ParsableCommand {
         NumberFormat.fixed(tensor.bitsPerWeight, 3),
       ])
     }
-    try Console.print("\n" + list.plain)
+    try Console.write("\n" + list.plain)
   }
 }

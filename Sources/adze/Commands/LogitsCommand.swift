@@ -1,6 +1,7 @@
 import ArgumentParser
 import Execution
 import Kernels
+import OrderedCollections
 import Pipeline
 import SafeIO
 import Safetensors

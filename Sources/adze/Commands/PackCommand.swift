@@ -1,5 +1,7 @@
 import ArgumentParser
 import Evaluation
+import GraphIR
+import GraphPasses
 import Pipeline
 
 struct PackCommand: ParsableCommand {
@@ -22,14 +24,19 @@ struct PackCommand: ParsableCommand {
     guard compress == nil || compress == "zstd" else { throw ValidationError("--compress knows zstd.") }
   }
 
+  private func explanation(_ report: PassReport) -> String {
+    let misses = report.misses.map { "\n  not at \($0.site): \($0.reason)" }.joined()
+    return "\(report.pass): \(report.firedCount) rewrites" + misses
+  }
+
   func run() throws {
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
     let options = PackOptions(layout: try PackOptions.layout(instructionSet: isa), compresses: compress != nil)
     try Interruption.check()
     let result = try PackStage(source, options: options).write(to: output)
-    let fired = result.passReports.filter { $0.firedCount > 0 }.map { "\($0.name) \($0.firedCount)x" }
-    if explain { for report in result.passReports { Console.note(report.explanation) } }
+    let fired = result.passReports.filter { $0.firedCount > 0 }.map { "\($0.pass) \($0.firedCount)x" }
+    if explain { for report in result.passReports { Console.note(explanation(report)) } }
     try Console.print(
       "\(output): \(NumberFormat.bytes(result.byteCount)), \(source.graph.nodes.count) nodes to \(result.graph.nodes.count)"
         + (fired.isEmpty ? "" : " (\(fired.joined(separator: ", ")))"))

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Evaluation
 import Execution
+import LogitBase
 import Pipeline
 import SafeIO
 
@@ -30,26 +31,38 @@ struct PerplexityCommand: ParsableCommand {
       beginOfSequence: model.source.beginOfSequence, scoredPart: score, limit: chunks)
     let pool = inference.execution.pool()
     let bar = ProgressBar("perplexity")
-    let report = try BaseFile.measuring(
-      windows: windows, vocabularyCount: model.source.summary.sizes.vocabularySize, base: base, saveTo: saveBase
-    ) { base, sink in
-      try PerplexityEvaluation.run(
-        model: Session(program: model.program, pool: pool), windows: windows, base: base, saveBase: sink,
-        scheduler: .threads(pool)
-      ) { try bar.update(Double($0.windowsDone) / Double($0.windowCount), "perplexity \(NumberFormat.significant($0.perplexity, 5))") }
+    let session = Session(program: model.program, pool: pool)
+    let scheduler = RowScheduler(pool)
+    let update: (EvaluationProgress) throws -> Void = {
+      try bar.update(
+        Double($0.windowsDone) / Double($0.windowCount), "perplexity \(NumberFormat.significant($0.perplexity, 5))")
+    }
+    let stored: PerplexityEvaluation.Base = try base.map { .stored(try LogitBaseFile(path: $0)) } ?? .none
+    let report: EvaluationReport
+    if let saveBase {
+      report = try BaseFile.write(to: saveBase, windows: windows, vocabularyCount: session.vocabularyCount) { append in
+        try PerplexityEvaluation.run(
+          model: session, windows: windows, base: stored, saveBase: append, scheduler: scheduler, progress: update)
+      }
+    } else {
+      report = try PerplexityEvaluation.run(
+        model: session, windows: windows, base: stored, scheduler: scheduler, progress: update)
     }
     bar.finish()
     guard !json else { return try Console.print(report.json) }
-    var table = TextTable(["", ""], alignments: [.leading])
-    table.addRow(["perplexity", NumberFormat.uncertain(report.perplexity.perplexity, error: report.perplexity.perplexityError)])
-    table.addRow(["predictions", NumberFormat.grouped(Double(report.perplexity.tokenCount))])
+    var facts = [
+      ("perplexity", NumberFormat.uncertain(report.perplexity.perplexity, error: report.perplexity.perplexityError)),
+      ("predictions", NumberFormat.grouped(Double(report.perplexity.tokens))),
+    ]
     if let divergence = report.divergence {
-      table.addRow(["KL divergence, mean", NumberFormat.uncertain(divergence.mean, error: divergence.error)])
-      table.addRow(["KL divergence, median", NumberFormat.significant(divergence.median, 3)])
-      table.addRow(["KL divergence, 99 %", NumberFormat.significant(divergence.p99, 3)])
-      table.addRow(["same top token", NumberFormat.fixed(divergence.top1Agreement * 100, 2) + " %"])
+      facts += [
+        ("KL divergence, mean", NumberFormat.uncertain(divergence.mean, error: divergence.error)),
+        ("KL divergence, median", NumberFormat.significant(divergence.median, 3)),
+        ("KL divergence, 99 %", NumberFormat.significant(divergence.p99, 3)),
+        ("same top token", NumberFormat.fixed(divergence.top1Agreement * 100, 2) + " %"),
+      ]
     }
-    try Console.print(table.plainRows)
+    try Console.write(FactList.render(facts))
   }
 }
 

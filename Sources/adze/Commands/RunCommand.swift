@@ -35,11 +35,11 @@ struct RunCommand: ParsableCommand {
     let start = ContinuousClock.now
     let model = try inference.load(model)
     let tokenizer = try model.requireTokenizer()
-    let text = try file.map { try FileReading.readAll($0, limit: Limits.standard.maxTextBytes) } ?? Array((prompt ?? "").utf8)
+    let text = try file.map { try FileReading.readAll($0, limit: Limits.standard.maxDocumentBytes) } ?? Array((prompt ?? "").utf8)
     let ids = tokenizer.encode(text, addSpecialTokens: true, parseSpecialTokens: true)
     let loadTime = ContinuousClock.now - start
     if !noEcho, !json { try Console.write(String(decoding: text, as: UTF8.self)) }
-    var decoder = StreamingDecoder(tokenizer, prompt: ids)
+    var decoder = StreamingDecoder(tokenizer)
     var generated = ""
     let result = try TextGenerator(model: model, pool: inference.execution.pool()).generate(
       prompt: ids, count: count,

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Pipeline
 import SafeIO
+import Tokenizers
 
 struct TokenizeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -19,7 +20,7 @@ struct TokenizeCommand: ParsableCommand {
 
   func run() throws {
     let tokenizer = try ModelFormats.load(model).requireTokenizer()
-    let bytes = try file.map { try FileReading.readAll($0, limit: Limits.standard.maxTextBytes) } ?? Array((text ?? "").utf8)
+    let bytes = try file.map { try FileReading.readAll($0, limit: Limits.standard.maxDocumentBytes) } ?? Array((text ?? "").utf8)
     let ids = tokenizer.encode(bytes, addSpecialTokens: !noSpecial, parseSpecialTokens: !noSpecial)
     guard !json else {
       try Console.print(JSONValue.object(["ids": .array(ids.map { JSONValue(Int($0)) })]).serialized())

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Evaluation
+import OrderedCollections
 import PackedModel
 import Pipeline
 import SafeIO
@@ -15,13 +16,14 @@ struct VerifyCommand: ParsableCommand {
 
   func run() throws {
     guard FileReading.exists(file) else { throw PipelineError.missing(path: file) }
-    guard PackedFile.isPacked(file) else {
+    guard PackedFile.isPacked(path: file) else {
       throw PipelineError.unsupportedFormat(
         path: file, format: "verify", reason: "is no packed file", hint: "adze pack writes them")
     }
-    let packed = try PackedFile(path: file)
+    let packed = try PackedFile(path: file, supportedFeatures: PackOptions.supportedFeatures)
     let bar = ProgressBar("verify")
-    let problems = try packed.verify { try bar.update($0) }
+    let problems = packed.verify { done, total in try? bar.update(Double(done) / Double(max(total, 1))) }
+    try Interruption.check()
     bar.finish("\(packed.sections.count) sections")
     if problems.isEmpty { _ = try ModelFormats.load(file) }
     if json {
@@ -34,7 +36,7 @@ struct VerifyCommand: ParsableCommand {
       try Console.print("\(file): valid, \(packed.sections.count) sections")
     }
     guard let first = problems.first else { return }
-    for problem in problems { Console.note(problem.diagnostic.rendered) }
+    for problem in problems { Console.note("\(file): \(problem)") }
     throw DamagedFile(diagnostic: Diagnostic(
       code: "packed.damaged", message: "\(problems.count) of \(packed.sections.count) sections are damaged", file: file,
       subject: first.section))

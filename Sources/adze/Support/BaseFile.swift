@@ -1,17 +1,17 @@
 import Evaluation
 import LogitBase
-import SafeIO
 
-/// Opens the base to compare with and the base to write, around a measurement.
+/// Writes a base file around a measurement, so that a failed measurement leaves none.
 enum BaseFile {
-  static func measuring<Result>(
-    windows: EvaluationWindows, vocabularyCount: Int, base: String?, saveTo: String?,
-    _ body: (PerplexityEvaluation.Base, (any LogitSink)?) throws -> Result
-  ) throws -> Result {
-    let stored: PerplexityEvaluation.Base = try base.map { .stored(try StoredLogitBase(path: $0)) } ?? .none
-    guard let saveTo else { return try body(stored, nil) }
-    return try LogitBaseSink.write(to: saveTo, windows: windows, vocabularyCount: vocabularyCount) { sink in
-      try body(stored, sink)
-    }
+  static func write(
+    to path: String, windows: EvaluationWindows, vocabularyCount: Int,
+    _ measure: @escaping (_ append: ([Float]) throws -> Void) throws -> EvaluationReport
+  ) throws -> EvaluationReport {
+    var report: EvaluationReport?
+    try LogitBaseWriter.write(
+      to: path, layout: LogitBaseLayout(windows, vocabularyCount: vocabularyCount), tokens: windows.tokens
+    ) { append in report = try measure(append) }
+    guard let report else { preconditionFailure("the writer calls its body") }
+    return report
   }
 }

@@ -8,13 +8,14 @@ enum ChildProcess {
   /// - Throws: a diagnostic when it cannot be started or fails.
   static func output(arguments: [String]) throws -> [UInt8] {
     var ends: [Int32] = [0, 0]
-    guard unsafe pipe2(&ends, O_CLOEXEC) == 0 else { throw failure("pipe", errno) }
+    guard unsafe pipe(&ends) == 0 else { throw failure("make a pipe", errno) }
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
     var actions = unsafe posix_spawn_file_actions_t()
     unsafe posix_spawn_file_actions_init(&actions)
     defer { unsafe posix_spawn_file_actions_destroy(&actions) }
     unsafe posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO)
     var words: [UnsafeMutablePointer<CChar>?] = unsafe (["adze"] + arguments).map { unsafe strdup($0) } + [nil]
-    defer { for word in unsafe words { unsafe free(word) } }
+    defer { unsafe words.forEach { unsafe free($0) } }
     var process: pid_t = 0
     let status = unsafe posix_spawn(&process, "/proc/self/exe", &actions, nil, &words, environ)
     close(ends[1])

@@ -38,7 +38,7 @@ enum Console {
     var offset = 0
     while offset < bytes.count {
       let count = unsafe bytes.withUnsafeBytes { buffer -> Int in
-        guard let start = unsafe buffer.baseAddress else { return 0 }
+        guard let start = buffer.baseAddress else { return 0 }
         return unsafe Glibc.write(descriptor, start + offset, bytes.count - offset)
       }
       if count < 0, errno == EINTR { continue }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Calibration
 import Pipeline
 import SafeIO
+import Tokenizers
 
 /// Options of commands that let a model read calibration text.
 struct CorpusArguments: ParsableArguments {
@@ -41,7 +42,7 @@ enum TextFile {
     let tokenizer = try model.requireTokenizer()
     var tokens: [Int32] = []
     for path in paths {
-      let bytes = try FileReading.readAll(path, limit: Limits.standard.maxTextBytes)
+      let bytes = try FileReading.readAll(path, limit: Limits.standard.maxDocumentBytes)
       tokens += tokenizer.encode(bytes, addSpecialTokens: false, parseSpecialTokens: false)
     }
     return tokens

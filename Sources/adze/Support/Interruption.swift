@@ -9,9 +9,9 @@ struct Interruption: Error {
 
   /// Catches SIGINT and SIGTERM; a second one ends the process at once. A closed pipe is an error, not a signal.
   static func install() {
-    unsafe Glibc.signal(SIGPIPE, SIG_IGN)
+    Glibc.signal(SIGPIPE, SIG_IGN)
     for number in [SIGINT, SIGTERM] {
-      unsafe Glibc.signal(number) { number in
+      Glibc.signal(number) { number in
         let (exchanged, _) = Interruption.pending.compareExchange(expected: 0, desired: number, ordering: .relaxed)
         if !exchanged { _exit(128 + number) }
       }

@@ -1,3 +1,4 @@
+import Architectures
 import Evaluation
 import Execution
 import Kernels
@@ -13,7 +14,7 @@ struct ModelBenchmark {
     let session = Session(program: model.program, pool: pool)
     let vocabulary = Int32(model.source.summary.sizes.vocabularySize)
     func token(_ index: Int) -> Int32 { Int32((index &* 7919 &+ 13) % Int(vocabulary)) }
-    if depth > 0 { try session.forward((0..<depth).map(token)) { _ in } }
+    if depth > 0 { try unsafe session.forward((0..<depth).map(token)) { _ in } }
     return try SpeedMeasurement.measure(
       promptCount: prompt, generatedCount: generated, depth: depth, repetitions: repetitions,
       prepare: {
@@ -21,8 +22,8 @@ struct ModelBenchmark {
         session.truncate(to: depth)
       },
       operation: {
-        if prompt > 0 { try session.forward((0..<prompt).map { token(depth + $0) }) { _ in } }
-        for index in 0..<generated { try session.forward([token(depth + prompt + index)]) { _ in } }
+        if prompt > 0 { try unsafe session.forward((0..<prompt).map { token(depth + $0) }) { _ in } }
+        for index in 0..<generated { try unsafe session.forward([token(depth + prompt + index)]) { _ in } }
       })
   }
 }
