@@ -89,7 +89,7 @@ let package = Package(
     tests("TensorCoreTests", ["TensorCore"]),
     tests("SafeIOTests", ["SafeIO", "TensorCore"]),
     tests("SafetensorsTests", ["Safetensors", "Llama2C", "GGUF", "SafeIO", "TensorCore"]),
-    tests("TokenizersTests", ["Tokenizers", "Llama2C", "SafeIO"], exclude: ["Goldens"]),
+    tests("TokenizersTests", ["Tokenizers", "Llama2C", "SafeIO", "TensorCore"], exclude: ["Goldens"]),
     tests("PackedModelTests", ["PackedModel", "LogitBase", "SafeIO", "TensorCore"]),
     tests("CodecsTests", ["Codecs", "TensorCore"]),
     tests("GraphIRTests", ["GraphIR", "TensorCore", collections]),
