@@ -22,7 +22,7 @@ struct LongTextTests {
       // Added tokens take in white space; SentencePiece's mark is a space, and the first one is not given back.
       let isExact = !pattern.contains("<") && pattern != "\u{2581}"
       let losesFirstSpace = name.hasPrefix("metaspace") && pattern.hasPrefix(" ")
-      if isExact { #expect(tokenizer.bytes(of: ids) == text.dropFirst(losesFirstSpace ? 1 : 0), "\(name)") }
+      if isExact { #expect(tokenizer.bytes(of: ids) == Array(text[(losesFirstSpace ? 1 : 0)...]), "\(name)") }
     }
   }
 
