@@ -95,7 +95,7 @@ let package = Package(
     tests("GraphIRTests", ["GraphIR", "TensorCore", collections]),
     tests("GraphPassesTests", ["GraphPasses", "GraphIR", "TensorCore", collections], exclude: ["Cases"]),
     tests("KernelsTests", ["Kernels", "CKernels", "Codecs", "TensorCore"]),
-    tests("ArchitecturesTests", ["Architectures", "GraphIR", "Codecs", "Safetensors", "Llama2C", "SafeIO", "TensorCore", collections]),
+    tests("ArchitecturesTests", ["Architectures", "GraphPasses", "GraphIR", "Codecs", "Safetensors", "Llama2C", "SafeIO", "TensorCore", collections]),
     tests("ExecutionTests", ["Execution", "Architectures", "GraphPasses", "GraphIR", "Kernels", "Codecs", "TensorCore"]),
     tests("QuantizationTests", ["Quantization", "Codecs", "TensorCore"]),
     tests("PipelineTests", ["Pipeline", "Calibration", "Evaluation", "Execution", "Architectures", "Quantization", "Codecs", "Safetensors", "PackedModel", "SafeIO", "TensorCore"]),
