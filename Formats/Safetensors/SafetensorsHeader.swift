@@ -31,10 +31,10 @@ struct SafetensorsHeader {
       try reader.beginObject()
     } catch { throw .io(error) }
     var hasMetadata = false
-    while let (name, offset) = try nextName(&reader) {
+    while let name = try nextName(&reader) {
       if name == "__metadata__" {
         guard !hasMetadata else {
-          throw .header(file: file, offset: offset, problem: "__metadata__ appears twice")
+          throw .header(file: file, offset: reader.keyOffset, problem: "__metadata__ appears twice")
         }
         hasMetadata = true
         metadata = try readMetadata(&reader)
@@ -73,12 +73,8 @@ struct SafetensorsHeader {
     return 8 + Int(length)
   }
 
-  private func nextName(_ reader: inout JSONReader) throws(SafetensorsError) -> (String, Int)? {
-    do throws(SafeIOError) {
-      _ = reader.peek()
-      let offset = reader.offset
-      return try reader.nextKey().map { ($0, offset) }
-    } catch { throw .io(error) }
+  private func nextName(_ reader: inout JSONReader) throws(SafetensorsError) -> String? {
+    do throws(SafeIOError) { return try reader.nextKey() } catch { throw .io(error) }
   }
 
   private func readMetadata(
@@ -88,7 +84,7 @@ struct SafetensorsHeader {
     do throws(SafeIOError) {
       try reader.beginObject()
       while let key = try reader.nextKey() {
-        let offset = reader.offset
+        let offset = reader.keyOffset
         guard reader.peek() == UInt8(ascii: "\"") else {
           throw reader.failure("metadata values must be strings")
         }

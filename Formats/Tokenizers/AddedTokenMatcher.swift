@@ -1,7 +1,7 @@
 /// Finds added tokens in a text: the leftmost, and of those that begin there the longest.
 ///
-/// An Aho-Corasick automaton of the reversed tokens reads the text from right to left; its state at a place tells the
-/// longest token that begins there. One pass, linear in the text whatever the tokens are.
+/// An Aho-Corasick automaton of the reversed tokens reads the text from right to left; its state at a place
+/// tells the longest token that begins there. One pass, linear in the text whatever the tokens are.
 ///
 /// Source: Aho and Corasick, "Efficient string matching", CACM 18 (1975).
 struct AddedTokenMatcher: Sendable {
@@ -81,8 +81,8 @@ struct AddedTokenMatcher: Sendable {
 
   /// The matches in `text[range]` from left to right; they do not overlap.
   ///
-  /// With `parseSpecialTokens` false, special tokens are left in the text; so is a token that is to be a word of its own and
-  /// is none. Neither makes room for another token inside of it.
+  /// With `parseSpecialTokens` false, special tokens are left in the text; so is a token that is to be a word
+  /// of its own and is none. Neither makes room for another token inside of it.
   func matches(_ text: Span<UInt8>, _ range: Range<Int>, parseSpecialTokens: Bool) -> [Match] {
     var matches: [Match] = []
     // The end of what is used up, and of the last candidate.

@@ -1,7 +1,7 @@
 /// A tokenizer as `tokenizer.json` describes it, with a byte-pair-encoding model.
 ///
-/// The way of a text: added tokens are cut out; each stretch between them is split into words; each word becomes symbols
-/// that are merged; the template puts special tokens around the whole.
+/// The way of a text: added tokens are cut out; each stretch between them is split into words; each word
+/// becomes symbols that are merged; the template puts special tokens around the whole.
 struct BytePairTokenizer: Tokenizer {
   /// How a stretch of text becomes words.
   enum WordSplitting: Sendable {
@@ -119,7 +119,8 @@ struct BytePairTokenizer: Tokenizer {
     }
   }
 
-  /// Splits by the first pattern, each piece by the next one, and encodes what comes out; as deep as there are patterns.
+  /// Splits by the first pattern, each piece by the next one, and encodes what comes out; as deep as there
+  /// are patterns.
   private func encodeSplit(
     _ text: Span<UInt8>, _ splits: ArraySlice<SplitPattern>, into tokens: inout [Int32],
     _ scratch: inout PairModel.Scratch

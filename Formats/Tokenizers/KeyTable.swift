@@ -1,7 +1,7 @@
 /// A hash table from 64-bit keys to 64-bit values that is filled once and then asked very often.
 ///
-/// Open addressing with linear probing, at most half full. The hash is keyed with a random number of the process, so that
-/// no file can be written to make it slow; results never depend on it.
+/// Open addressing with linear probing, at most half full. The hash is keyed with a random number of the
+/// process, so that no file can be written to make it slow; results never depend on it.
 struct KeyTable: Sendable {
   /// A key that is never stored.
   private static let empty = UInt64.max

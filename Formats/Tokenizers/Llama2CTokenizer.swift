@@ -1,12 +1,13 @@
 import SafeIO
 
-/// The tokenizer of llama2.c: pieces with scores; the neighbours whose joint piece has the best score merge first.
+/// The tokenizer of llama2.c: pieces with scores; the neighbours whose joint piece has the best score merge
+/// first.
 ///
-/// Ids 0, 1 and 2 are the unknown token, the beginning and the end of a sequence; 3 to 258 are the bytes. A text gets a
-/// space in front; a scalar that is no piece becomes its bytes.
+/// Ids 0, 1 and 2 are the unknown token, the beginning and the end of a sequence; 3 to 258 are the bytes. A
+/// text gets a space in front; a scalar that is no piece becomes its bytes.
 ///
-/// Source: the program's own description in `run.c` of llama2.c, followed here with a queue in place of the repeated
-/// search, so that time is n log n and not n squared.
+/// Source: the program's own description in `run.c` of llama2.c, followed here with a queue in place of the
+/// repeated search, so that time is n log n and not n squared.
 struct Llama2CTokenizer: Tokenizer {
   private static let byteBase: Int32 = 3
   private static let specialCount = 3
@@ -21,9 +22,10 @@ struct Llama2CTokenizer: Tokenizer {
   var beginOfSequence: Int32? { 1 }
   var endOfSequence: Int32? { 2 }
 
-  /// Reads a vocabulary file: the longest piece's byte count (int32), then a score (float32), a byte count (int32) and
-  /// the bytes of each piece until the end.
-  /// - Throws: ``TokenizerError`` when a count does not fit, a score is not a number, or byte pieces are not where they must be.
+  /// Reads a vocabulary file: the longest piece's byte count (int32), then a score (float32), a byte count
+  /// (int32) and the bytes of each piece until the end.
+  /// - Throws: ``TokenizerError`` when a count does not fit, a score is not a number, or byte pieces are not
+  ///   where they must be.
   init(parsing bytes: [UInt8], file: String?) throws(TokenizerError) {
     var entries: [(piece: [UInt8], score: Float)] = []
     do throws(SafeIOError) {
@@ -121,7 +123,8 @@ struct Llama2CTokenizer: Tokenizer {
     return Array(piece)
   }
 
-  /// The bytes of a token; right after the beginning of a sequence without the space that encoding put in front.
+  /// The bytes of a token; right after the beginning of a sequence without the space that encoding put in
+  /// front.
   func bytes(of token: Int32, in context: DecodingContext) -> [UInt8] {
     let bytes = bytes(of: token)
     return context.previous == beginOfSequence && bytes.first == 0x20 ? Array(bytes.dropFirst()) : bytes

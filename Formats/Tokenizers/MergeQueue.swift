@@ -1,8 +1,9 @@
-/// The merges that are possible in one word: gives out the lowest rank first, and within a rank the leftmost place.
+/// The merges that are possible in one word: gives out the lowest rank first, and within a rank the leftmost
+/// place.
 ///
-/// One list a rank. Merging goes from left to right, so that places mostly arrive in order and a list is a plain queue;
-/// the first place out of order turns it into a binary heap (a sorted list is one already). Therefore a word of `n` equal
-/// letters takes O(n) steps and any word O(n log n).
+/// One list a rank. Merging goes from left to right, so that places mostly arrive in order and a list is a
+/// plain queue; the first place out of order turns it into a binary heap (a sorted list is one already).
+/// Therefore a word of `n` equal letters takes O(n) steps and any word O(n log n).
 struct MergeQueue {
   private struct Places {
     var values: [Int32] = []

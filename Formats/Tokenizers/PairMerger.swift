@@ -1,4 +1,5 @@
-/// Merges the symbols of one word as byte-pair encoding does: again and again the pair of lowest rank, the leftmost first.
+/// Merges the symbols of one word as byte-pair encoding does: again and again the pair of lowest rank, the
+/// leftmost first.
 struct PairMerger {
   /// Words up to this many symbols are merged by looking at all pairs each time.
   private static let shortCount = 32
@@ -50,8 +51,8 @@ struct PairMerger {
     let count = symbols.count - start
     var queue = self.queue.take() ?? MergeQueue(rankCount: merges.rankCount)
     defer { self.queue = queue }
-    // A linked list over the places; `ranks[i]` is the rank of the pair that begins at i, so that an entry of the queue
-    // whose pair has changed since is known by its rank.
+    // A linked list over the places; `ranks[i]` is the rank of the pair that begins at i, so that an entry of
+    // the queue whose pair has changed since is known by its rank.
     ranks = Array(repeating: MergeTable.never, count: count)
     next = (0..<Int32(count)).map { $0 + 1 }
     previous = (0..<Int32(count)).map { $0 - 1 }

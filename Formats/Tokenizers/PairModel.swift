@@ -4,7 +4,8 @@ struct PairModel: Sendable {
   enum Symbols: Sendable {
     /// Bytes, each with its token or -1.
     case bytes([Int32])
-    /// Unicode scalars: `scalars` names their tokens; `bytes` holds the tokens of the 256 bytes that others fall back to.
+    /// Unicode scalars: `scalars` names their tokens; `bytes` holds the tokens of the 256 bytes that others
+    /// fall back to.
     case scalars(KeyTable, bytes: [Int32]?)
   }
 

@@ -2,8 +2,8 @@ import SafeIO
 
 /// Which tokens begin and end a sequence.
 ///
-/// By the configuration if it says so (ids or names); else the first token of the template, and customary names among the
-/// special tokens.
+/// By the configuration if it says so (ids or names); else the first token of the template, and customary
+/// names among the special tokens.
 struct SequenceEnds {
   /// The token at the beginning.
   var begin: Int32?

@@ -21,8 +21,8 @@ extension SplitPattern {
     return whiteSpaceEnd(text, from: start, runEnd: end)
   }
 
-  /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`,
-  /// with another number instead of 3.
+  /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
+  /// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`, with another number instead of 3.
   static func llama3End(
     _ text: Span<UInt8>, _ start: Int, _ classes: UnicodeClasses, digitLimit: Int
   ) -> Int {
@@ -68,7 +68,8 @@ extension SplitPattern {
     return runEnd(text, end, classes, mask: UnicodeClasses.newline, equals: UnicodeClasses.newline)
   }
 
-  /// `\s*[\r\n]+|\s+(?!\S)|\s+`: a run of white space up to its last line end, or all of it but the last scalar.
+  /// `\s*[\r\n]+|\s+(?!\S)|\s+`: a run of white space up to its last line end, or all of it but the last
+  /// scalar.
   ///
   /// What is left after the last line end holds no line end, so no stretch is looked at more than twice.
   private static func lineOrSpaceEnd(_ text: Span<UInt8>, _ start: Int, _ classes: UnicodeClasses) -> Int {

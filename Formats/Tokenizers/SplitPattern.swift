@@ -1,7 +1,8 @@
-/// A split pattern that tokenizers of some family use, with a hand-written scanner that gives the same pieces.
+/// A split pattern that tokenizers of some family use, with a hand-written scanner that gives the same
+/// pieces.
 ///
-/// Patterns are known by their exact text: a general regular-expression engine would be slow here and could be made to
-/// take exponential time by a hostile file. A further pattern is one row in ``all``.
+/// Patterns are known by their exact text: a general regular-expression engine would be slow here and could
+/// be made to take exponential time by a hostile file. A further pattern is one row in ``all``.
 struct SplitPattern: Sendable {
   /// A name for messages and tests.
   let name: String
@@ -50,10 +51,11 @@ struct SplitPattern: Sendable {
     name: "digit-runs", text: #"\p{N}+"#,
     end: { text, start, classes in digitsEnd(text, start, classes, digitLimit: .max) })
 
-  /// Lengths of the contraction that begins at `index` with an apostrophe (`'s`, `'re`, ...), 0 when there is none.
+  /// Lengths of the contraction that begins at `index` with an apostrophe (`'s`, `'re`, ...), 0 when there is
+  /// none.
   ///
-  /// With `ignoringCase` the long s U+017F counts as an s, as simple case folding has it; no other scalar folds to one
-  /// of these letters.
+  /// With `ignoringCase` the long s U+017F counts as an s, as simple case folding has it; no other scalar
+  /// folds to one of these letters.
   static func contractionCount(_ text: Span<UInt8>, _ index: Int, ignoringCase: Bool) -> Int {
     guard text[index] == UInt8(ascii: "'"), index + 1 < text.count else { return 0 }
     let mask: UInt8 = ignoringCase ? 0x20 : 0
@@ -73,7 +75,8 @@ struct SplitPattern: Sendable {
     }
   }
 
-  /// The end of the run, at or after `index`, of scalars whose flags under `mask` equal `flags`, of at most `limit` scalars.
+  /// The end of the run, at or after `index`, of scalars whose flags under `mask` equal `flags`, of at most
+  /// `limit` scalars.
   @inline(__always)
   static func runEnd(
     _ text: Span<UInt8>, _ index: Int, _ classes: UnicodeClasses, mask: UInt8, equals flags: UInt8,

@@ -1,6 +1,7 @@
 /// Decodes tokens one by one and gives out text as soon as it is certain.
 ///
-/// What ``append(_:)`` and ``finish()`` return, put together, equals ``Tokenizer/decode(_:skipSpecialTokens:)`` of all tokens.
+/// What ``append(_:)`` and ``finish()`` return, put together, equals
+/// ``Tokenizer/decode(_:skipSpecialTokens:)`` of all tokens.
 public struct StreamingDecoder: Sendable {
   private let tokenizer: any Tokenizer
   private let skipSpecialTokens: Bool

@@ -1,8 +1,8 @@
 /// Turns text into token ids and back.
 ///
-/// Encoding takes time that grows linearly with the text (times a logarithm for a single long word), whatever the text
-/// holds. Bytes that are not UTF-8 are read as U+FFFD, one for each maximal part that begins no scalar, as
-/// `String(decoding:as:)` does.
+/// Encoding takes time that grows linearly with the text (times a logarithm for a single long word), whatever
+/// the text holds. Bytes that are not UTF-8 are read as U+FFFD, one for each maximal part that begins no
+/// scalar, as `String(decoding:as:)` does.
 public protocol Tokenizer: Sendable {
   /// Largest id + 1; ids below it may be unused.
   var vocabularyCount: Int { get }
@@ -15,9 +15,10 @@ public protocol Tokenizer: Sendable {
   ///
   /// - Parameters:
   ///   - text: UTF-8.
-  ///   - addSpecialTokens: whether the tokens that the tokenizer puts around a text (such as the beginning of the
-  ///     sequence) are added.
-  ///   - parseSpecialTokens: whether special tokens written out in the text become their ids; otherwise they are text.
+  ///   - addSpecialTokens: whether the tokens that the tokenizer puts around a text (such as the beginning of
+  ///     the sequence) are added.
+  ///   - parseSpecialTokens: whether special tokens written out in the text become their ids; otherwise they
+  ///     are text.
   func encode(_ text: [UInt8], addSpecialTokens: Bool, parseSpecialTokens: Bool) -> [Int32]
 
   /// The bytes of one token on its own; none for special tokens and ids out of range.

@@ -1,6 +1,7 @@
 /// What the tests look at besides ids.
 package enum TokenizerInternals {
-  /// The steps that merging long words takes when `text` is encoded: a number that does not depend on the machine.
+  /// The steps that merging long words takes when `text` is encoded: a number that does not depend on the
+  /// machine.
   package static func mergeStepCount(_ tokenizer: any Tokenizer, _ text: [UInt8]) -> Int {
     var stepCount = 0
     if let tokenizer = tokenizer as? BytePairTokenizer {

@@ -45,7 +45,7 @@ extension TokenizerJSONReader {
 
   /// Reads `post_processor`: the tokens before and after a single text.
   func readTemplate(
-    _ root: JSONNode, limit: Int32
+    _ root: JSONNode
   ) throws(TokenizerError) -> (prefix: [Int32], suffix: [Int32]) {
     guard let node = root.member("post_processor") else { return ([], []) }
     var template: (prefix: [Int32], suffix: [Int32])?

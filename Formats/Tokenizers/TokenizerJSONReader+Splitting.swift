@@ -2,8 +2,8 @@ import SafeIO
 
 extension TokenizerJSONReader {
   private static let known =
-    "implemented are Split by the patterns of \(SplitPattern.all.map(\.name).joined(separator: ", ")), Digits, "
-    + "ByteLevel and Metaspace"
+    "implemented are Split by the patterns of "
+    + "\(SplitPattern.all.map(\.name).joined(separator: ", ")), Digits, ByteLevel and Metaspace"
 
   /// Reads `normalizer` and `pre_tokenizer`.
   func readSplitting(_ root: JSONNode) throws(TokenizerError) -> BytePairTokenizer.WordSplitting {

@@ -4,12 +4,10 @@ extension TokenizerJSONReader {
   /// The model's vocabulary.
   struct ModelVocabulary {
     var ids: [ExactString: Int32]
-    /// Every id must be below this.
-    var idLimit: Int32
   }
 
   /// Most added tokens of a tokenizer.
-  private static let maximumAddedTokenCount = 1_000_000
+  private static let maximumAddedTokenCount = 100_000
 
   /// Reads `model.vocab`: every id once.
   func readVocabulary(_ root: JSONNode) throws(TokenizerError) -> ModelVocabulary {
@@ -33,7 +31,7 @@ extension TokenizerJSONReader {
       isUsed[id] = true
       ids[ExactString(name)] = Int32(id)
     }
-    return ModelVocabulary(ids: ids, idLimit: Int32(limit))
+    return ModelVocabulary(ids: ids)
   }
 
   private static func idLimit(_ count: Int) -> Int {

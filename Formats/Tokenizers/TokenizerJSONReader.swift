@@ -2,8 +2,8 @@ import SafeIO
 
 /// Reads `tokenizer.json`.
 ///
-/// Every part is either implemented or refused by name: a part that is passed over would give other ids than the model
-/// was trained with.
+/// Every part is either implemented or refused by name: a part that is passed over would give other ids than
+/// the model was trained with.
 struct TokenizerJSONReader {
   let file: String?
 
@@ -19,16 +19,17 @@ struct TokenizerJSONReader {
     if let version = root.member("version"), version.value != .string("1.0") {
       throw version.unsupported("the version must be \"1.0\"")
     }
-    let vocabulary = try readVocabulary(root)
-    let addedTokens = try readAddedTokens(root, vocabulary)
     let splitting = try readSplitting(root)
     let decoding = try readDecoding(root)
-    let template = try readTemplate(root, limit: vocabulary.idLimit)
+    let template = try readTemplate(root)
+    let vocabulary = try readVocabulary(root)
+    let addedTokens = try readAddedTokens(root, vocabulary)
     var ids = vocabulary.ids
     for token in addedTokens { ids[ExactString(token.content)] = token.id }
     try checkDensity(ids)
     let special = Set(addedTokens.lazy.filter(\.isSpecial).map(\.id))
-    for id in template.prefix + template.suffix where !ids.values.contains(id) {
+    let used = Set(ids.values)
+    for id in template.prefix + template.suffix where !used.contains(id) {
       throw .invalid(file: file, path: "post_processor", expected: "ids of the vocabulary", found: "\(id)")
     }
     var tokenizer = BytePairTokenizer(

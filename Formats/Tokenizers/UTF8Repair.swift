@@ -18,7 +18,8 @@ enum UTF8Repair {
     return 0
   }
 
-  /// Length of the multi-byte sequence that `lead` begins, and what its second byte may be (Unicode, table 3-7).
+  /// Length of the multi-byte sequence that `lead` begins, and what its second byte may be (Unicode, table
+  /// 3-7).
   private static func sequence(startingWith lead: UInt8) -> (length: Int, second: ClosedRange<UInt8>)? {
     switch lead {
     case 0xC2...0xDF: (2, 0x80...0xBF)

@@ -1,8 +1,9 @@
 /// Where the letters and numbers of Unicode 16.0 are, as the split patterns of tokenizers see them.
 ///
-/// Fixed here and not asked of the standard library, so that token ids never depend on the toolchain's Unicode version. Each list
-/// alternates: how many scalars are skipped, how many follow that belong to the class. A test compares the
-/// lists with the standard library's properties for every scalar that Unicode 16.0 knew.
+/// Fixed here and not asked of the standard library, so that token ids never depend on the toolchain's
+/// Unicode version. Each list alternates: how many scalars are skipped, how many follow that belong to the
+/// class. A test compares the lists with the standard library's properties for every scalar that Unicode 16.0
+/// knew.
 enum UnicodeRanges {
   /// General category L (`\p{L}`).
   static let letters: [UInt32] = [

@@ -1,6 +1,7 @@
 /// Remembers the tokens of short words within one text.
 ///
-/// Each word has one place, found by its hash; a newcomer simply takes it, so that no text can make the cache slow.
+/// Each word has one place, found by its hash; a newcomer simply takes it, so that no text can make the cache
+/// slow.
 struct WordCache {
   /// Longest word in bytes.
   static let maximumByteCount = 16

@@ -136,6 +136,14 @@ CK_INLINE void attend(const ck_attention *task, const int is_f16) {
 void ISA(ck_attention_f32_f32)(const ck_attention *task) { attend(task, 0); }
 void ISA(ck_attention_f32_f16)(const ck_attention *task) { attend(task, 1); }
 
+/// Zeroes the panels that a token begins, so that the lanes of tokens to come never hold what was forgotten.
+CK_INLINE void clear_panels(const ck_store *s, size_t width, ptrdiff_t page, ptrdiff_t key_at, ptrdiff_t value_at) {
+  memset((char *)s->key_pages[page] + (size_t)key_at * width, 0, (size_t)(CK_PANEL * s->head_dimension) * width);
+  for (ptrdiff_t d = 0; d < s->padded_dimension; d += CK_PANEL)
+    memset((char *)s->value_pages[page] + (size_t)(value_at + d * s->page_tokens) * width, 0,
+           (size_t)(CK_PANEL * CK_PANEL) * width);
+}
+
 /// Stores one token's keys and values of one head: keys into lane `inside % 16` of their panel, values row by row.
 CK_INLINE void store_token(const ck_store *s, const int is_f16, const float *k, const float *v, ptrdiff_t head,
                            ptrdiff_t position) {
@@ -143,6 +151,7 @@ CK_INLINE void store_token(const ck_store *s, const int is_f16, const float *k, 
   ptrdiff_t key_at = head * s->page_tokens * s->head_dimension + inside / CK_PANEL * CK_PANEL * s->head_dimension +
                      inside % CK_PANEL;
   ptrdiff_t value_at = head * s->page_tokens * s->padded_dimension + inside * CK_PANEL;
+  if (inside % CK_PANEL == 0) clear_panels(s, is_f16 ? 2 : 4, page, key_at, value_at);
   for (ptrdiff_t d = 0; d < s->head_dimension; d += CK_PANEL) {
     ptrdiff_t count = s->head_dimension - d < CK_PANEL ? s->head_dimension - d : CK_PANEL;
     float keys[16] = {0}, values[16] = {0};

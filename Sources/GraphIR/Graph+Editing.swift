@@ -17,7 +17,42 @@ extension Graph {
     attributes: OrderedDictionary<String, Attribute> = [:], names: [String] = [], scope: String = "",
     at index: Int? = nil
   ) throws(GraphError) -> [ValueID] {
-    let label = names.first ?? operation.rawValue
+    let (node, types) = try checkedNode(
+      operation, operands, attributes: attributes, scope: scope, label: names.first ?? operation.rawValue)
+    var complete = node
+    for (position, type) in types.enumerated() {
+      let wish = position < names.count ? names[position] : operation.rawValue
+      complete.results.append(makeValue(named: wish, type: type))
+    }
+    nodes.insert(complete, at: index ?? nodes.count)
+    return complete.results
+  }
+
+  /// Inserts a node that makes values which exist already, in the place of those that made them before.
+  ///
+  /// The caller removes the nodes that made them, without their values.
+  /// - Throws: ``GraphError`` when the operands do not fit or the results' types are others; the graph is then
+  ///   unchanged.
+  public mutating func insert(
+    _ operation: Operation, _ operands: [Operand], attributes: OrderedDictionary<String, Attribute> = [:],
+    making results: [ValueID], scope: String = "", at index: Int? = nil
+  ) throws(GraphError) {
+    let label = results.first.map { name(of: $0) } ?? operation.rawValue
+    let (node, types) = try checkedNode(
+      operation, operands, attributes: attributes, scope: scope, label: label)
+    guard types == results.map({ type(of: $0) }) else {
+      throw .node(label, scope: scope, reason: "\(operation) makes \(types), not the type that it has")
+    }
+    var complete = node
+    complete.results = results
+    nodes.insert(complete, at: index ?? nodes.count)
+  }
+
+  /// A node without results, and their types.
+  private func checkedNode(
+    _ operation: Operation, _ operands: [Operand], attributes: OrderedDictionary<String, Attribute>,
+    scope: String, label: String
+  ) throws(GraphError) -> (Node, [ValueType]) {
     guard let definition = OperationDefinition.named(operation) else {
       throw .node(label, scope: scope, reason: "there is no operation '\(operation)'")
     }
@@ -25,15 +60,9 @@ extension Graph {
       throw .node(label, scope: "", reason: "'\(scope)' is not a scope")
     }
     let canonical = try definition.canonicalAttributes(attributes, label: label, scope: scope)
-    var node = Node(
+    let node = Node(
       operation: operation, operands: operands, attributes: canonical, results: [], scope: scope)
-    let types = try definition.resultTypes(of: node, in: self, label: label)
-    for (position, type) in types.enumerated() {
-      let wish = position < names.count ? names[position] : operation.rawValue
-      node.results.append(makeValue(named: wish, type: type))
-    }
-    nodes.insert(node, at: index ?? nodes.count)
-    return node.results
+    return (node, try definition.resultTypes(of: node, in: self, label: label))
   }
 
   /// Makes every user of `old`, and every output that is `old`, take `new` instead.

@@ -68,16 +68,33 @@ public final class KVPages: @unchecked Sendable {
 
   /// Forgets all but the first `tokens` tokens; pages stay for later.
   ///
-  /// Pages that held forgotten tokens alone are zeroed, so that nothing of them, not even a NaN, reaches later results;
-  /// within the last page kept, tokens are overwritten as others come and masked until then.
+  /// What is forgotten never reaches later results, not even a NaN: the lanes that the last panel keeps free are
+  /// zeroed here, and every other panel is when it begins to be filled again.
   public func truncate(to tokens: Int) {
     precondition(tokens >= 0 && tokens <= count, "a cache cannot grow by truncation")
-    let kept = (tokens + KVPages.pageTokens - 1) / KVPages.pageTokens
-    let used = (count + KVPages.pageTokens - 1) / KVPages.pageTokens
-    for page in kept..<max(used, kept) {
-      unsafe keyPages[page].initializeMemory(as: UInt8.self, repeating: 0, count: keyPageByteCount)
-      unsafe valuePages[page].initializeMemory(as: UInt8.self, repeating: 0, count: valuePageByteCount)
+    let lane = tokens % PanelMatrix.panelRows
+    if tokens < count, lane > 0 {
+      let page = tokens / KVPages.pageTokens
+      for head in 0..<heads { clearLanes(page: page, head: head, token: tokens % KVPages.pageTokens) }
     }
     count = tokens
+  }
+
+  /// Zeroes the lanes from a token's on in its panel of keys, and the rows from its own on in the panels of values.
+  private func clearLanes(page: Int, head: Int, token: Int) {
+    let width = element.byteCount
+    let lane = token % PanelMatrix.panelRows
+    let free = PanelMatrix.panelRows - lane
+    let keys = unsafe keyPages[page] + (head * KVPages.pageTokens + token - lane) * headDimension * width
+    for d in 0..<headDimension {
+      unsafe (keys + (d * PanelMatrix.panelRows + lane) * width).initializeMemory(
+        as: UInt8.self, repeating: 0, count: free * width)
+    }
+    let values = unsafe valuePages[page] + head * KVPages.pageTokens * paddedDimension * width
+    for panel in 0..<paddedDimension / PanelMatrix.panelRows {
+      let start = (panel * KVPages.pageTokens + token) * PanelMatrix.panelRows * width
+      unsafe (values + start).initializeMemory(
+        as: UInt8.self, repeating: 0, count: free * PanelMatrix.panelRows * width)
+    }
   }
 }

@@ -16,9 +16,6 @@ public enum AtomicDirectory {
     while path.utf8.count > 1 && path.hasSuffix("/") { path.removeLast() }
     try checkDestination(path, overwrite: overwrite)
     let temporary = TemporaryName.beside(path)
-    if let code = WriteFaults.code(at: .create) {
-      throw SafeIOError.cannotCreate(file: path, operation: "create", code: code)
-    }
     guard unsafe mkdir(temporary, 0o777) == 0 else {
       throw SafeIOError.cannotCreate(file: path, operation: "create", code: errno)
     }
@@ -43,9 +40,6 @@ public enum AtomicDirectory {
   }
 
   private static func publish(_ temporary: String, _ path: String, overwrite: Bool) throws(SafeIOError) {
-    if let code = WriteFaults.code(at: .rename) {
-      throw .writeFailed(file: path, operation: "rename", code: code)
-    }
     if unsafe rename(temporary, path) == 0 { return }
     guard overwrite, errno == ENOTEMPTY || errno == EEXIST else {
       if errno == ENOTEMPTY || errno == EEXIST { throw .alreadyExists(file: path) }
@@ -70,9 +64,6 @@ public enum AtomicDirectory {
 
   /// Syncs every file and directory below `path`.
   private static func synchronize(_ path: String) throws(SafeIOError) {
-    if let code = WriteFaults.code(at: .synchronize) {
-      throw .writeFailed(file: path, operation: "sync", code: code)
-    }
     for name in try FileReading.list(path) {
       let entry = path + "/" + name
       if isRealDirectory(entry) {

@@ -11,13 +11,20 @@ public enum AtomicFile {
   public static func write(
     to path: String, byteCount: Int? = nil, _ body: (inout FileWriter) throws -> Void
   ) throws {
+    try write(to: path, byteCount: byteCount, faults: .none, body)
+  }
+
+  /// As ``write(to:byteCount:_:)``, with steps that tests make fail.
+  package static func write(
+    to path: String, byteCount: Int?, faults: WriteFaults, _ body: (inout FileWriter) throws -> Void
+  ) throws {
     if FileReading.isDirectory(path) {
       throw SafeIOError.cannotCreate(file: path, operation: "replace a directory by a file", code: EISDIR)
     }
-    let file = try TemporaryFile(beside: path)
+    let file = try TemporaryFile(beside: path, faults: faults)
     do {
       if let byteCount { try file.reserve(byteCount) }
-      var writer = FileWriter(descriptor: file.descriptor, path: path)
+      var writer = FileWriter(descriptor: file.descriptor, path: path, faults: faults)
       try body(&writer)
       try writer.flush()
       try file.publish(byteCount: writer.position)
@@ -62,11 +69,13 @@ private struct TemporaryFile {
   private let destination: String
   private let temporaryPath: String
   private let isNamed: Bool
+  private let faults: WriteFaults
 
-  init(beside destination: String) throws(SafeIOError) {
+  init(beside destination: String, faults: WriteFaults) throws(SafeIOError) {
+    self.faults = faults
     self.destination = destination
     temporaryPath = TemporaryName.beside(destination)
-    if let code = WriteFaults.code(at: .create) {
+    if let code = faults.code(.create) {
       throw .cannotCreate(file: destination, operation: "create", code: code)
     }
     let directory = FileReading.directory(of: destination)
@@ -83,7 +92,7 @@ private struct TemporaryFile {
 
   func reserve(_ byteCount: Int) throws(SafeIOError) {
     guard byteCount > 0 else { return }
-    let code = WriteFaults.code(at: .allocate) ?? posix_fallocate(descriptor, 0, off_t(byteCount))
+    let code = faults.code(.allocate) ?? posix_fallocate(descriptor, 0, off_t(byteCount))
     if code == ENOSPC || code == EFBIG || code == EDQUOT {
       throw .writeFailed(file: destination, operation: "reserve \(byteCount) bytes", code: code)
     }
@@ -91,7 +100,7 @@ private struct TemporaryFile {
 
   func publish(byteCount: Int) throws(SafeIOError) {
     guard ftruncate(descriptor, off_t(byteCount)) == 0 else { throw failure("set the size") }
-    if let code = WriteFaults.code(at: .synchronize) {
+    if let code = faults.code(.synchronize) {
       throw .writeFailed(file: destination, operation: "sync", code: code)
     }
     guard fsync(descriptor) == 0 else { throw failure("sync") }
@@ -101,7 +110,7 @@ private struct TemporaryFile {
         throw failure("link")
       }
     }
-    if let code = WriteFaults.code(at: .rename) {
+    if let code = faults.code(.rename) {
       throw .writeFailed(file: destination, operation: "rename", code: code)
     }
     guard unsafe rename(temporaryPath, destination) == 0 else { throw failure("rename") }

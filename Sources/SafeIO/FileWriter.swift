@@ -4,25 +4,31 @@ import TensorCore
 /// Steps of writing at which a test can make the system fail.
 package enum WriteStep: Sendable { case create, allocate, write, synchronize, rename }
 
-/// Failures that tests inject; nothing is injected outside of tests.
-package enum WriteFaults {
+/// Failures that tests inject.
+package struct WriteFaults {
   /// Asked before each step; an errno value makes the step fail.
-  @TaskLocal package static var injected: (@Sendable (WriteStep) -> Int32?)?
+  package var code: (WriteStep) -> Int32?
 
-  static func code(at step: WriteStep) -> Int32? { injected?(step) }
+  /// Asks `code` before each step.
+  package init(_ code: @escaping (WriteStep) -> Int32?) { self.code = code }
+
+  /// Nothing is injected.
+  package static var none: WriteFaults { WriteFaults { _ in nil } }
 }
 
 /// Writes to an open file; every write is checked, short writes are continued.
 public struct FileWriter: ~Copyable {
   private let descriptor: Int32
   private let path: String
+  private let faults: WriteFaults
   private var buffer: [UInt8] = []
   private let capacity = 1 << 18
   /// Bytes written so far.
   public private(set) var position = 0
 
-  init(descriptor: Int32, path: String) {
+  init(descriptor: Int32, path: String, faults: WriteFaults) {
     self.descriptor = descriptor
+    self.faults = faults
     self.path = path
   }
 
@@ -106,7 +112,7 @@ public struct FileWriter: ~Copyable {
   private func writeNow(_ bytes: UnsafeRawBufferPointer) throws(SafeIOError) {
     var done = 0
     while done < bytes.count {
-      if let code = WriteFaults.code(at: .write) {
+      if let code = faults.code(.write) {
         throw .writeFailed(file: path, operation: "write", code: code)
       }
       let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[done...].prefix(1 << 30))

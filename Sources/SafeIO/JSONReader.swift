@@ -13,6 +13,8 @@ public struct JSONReader {
   private let limits: Limits
   private var depth = 0
   private var justOpened = false
+  /// Byte offset of the key that was read last.
+  public private(set) var keyOffset = 0
   /// Byte offset in the region of what comes next.
   public private(set) var offset: Int
 
@@ -52,6 +54,7 @@ public struct JSONReader {
   public mutating func nextKey() throws(SafeIOError) -> String? {
     guard try nextItem(closing: UInt8(ascii: "}"), "object") else { return nil }
     guard peek() == UInt8(ascii: "\"") else { throw failure("a key in quotation marks is expected") }
+    keyOffset = offset
     let key = try readString()
     try expect(UInt8(ascii: ":"), "a colon after the key")
     return key
@@ -158,15 +161,14 @@ public struct JSONReader {
   private mutating func readObject() throws(SafeIOError) -> JSONObject {
     var members = JSONObject()
     try beginObject()
-    while true {
-      _ = peek()
-      let start = offset
-      guard let key = try nextKey() else { return members }
+    while let key = try nextKey() {
+      let start = keyOffset
       let value = try readValue()
       guard members.updateValue(value, forKey: key) == nil else {
         throw failure("the key \"\(Diagnostic.escaped(key, limit: 100))\" appears twice", at: start)
       }
     }
+    return members
   }
 
   private mutating func literal(_ word: String, _ value: JSONValue) throws(SafeIOError) -> JSONValue {

@@ -1,6 +1,8 @@
 import Architectures
 import Codecs
 import GraphIR
+import GraphPasses
+import Llama2C
 import OrderedCollections
 import SafeIO
 import Safetensors
@@ -10,7 +12,7 @@ import Testing
 
 /// A checkpoint on disk, imported.
 struct Checkpoint {
-  let model: ImportedModel
+  var model: ImportedModel
   let tensors: OrderedDictionary<String, Tensor>
 
   init(_ path: String) throws {
@@ -91,5 +93,51 @@ struct Checkpoint {
     let configuration = checkpoint.model.configuration
     #expect(
       configuration.bosToken == 0 && configuration.eosTokens == [1] && configuration.contextLength == 128)
+  }
+
+  /// The standard passes fuse all there is to fuse, and leave the logits as they were, bit for bit.
+  @Test(.enabled(if: SharedData.isAvailable), arguments: goldens.values.flatMap { $0 })
+  func passesKeepTheLogits(name: String) throws {
+    var checkpoint = try Checkpoint(SharedData.path("goldens/\(name)"))
+    let tokens = (0..<20).map { Int64($0 * 31 % 320) }
+    let before = try checkpoint.logits(tokens)
+    let reports = try PassPipeline.standard.run(&checkpoint.model.graph)
+    let counts = Dictionary(reports.map { ($0.pass, $0.firedCount) }, uniquingKeysWith: +)
+    let layers = checkpoint.model.configuration.layerCount
+    #expect(counts["fuse-swiglu"] == layers)
+    #expect(counts["fuse-parallel-projections"] == 2 * layers)
+    #expect(counts["fuse-add-rms-norm"] == 2 * layers)
+    #expect(reports.allSatisfy { $0.misses.isEmpty })
+    let graph = checkpoint.model.graph
+    #expect(graph.linearNodes.count == 4 * layers + 1)
+    #expect(try Graph(parsing: graph.printed()) == graph)
+    #expect(try checkpoint.logits(tokens) == before)
+  }
+
+  /// A llama2.c model, whose rotary pairs are neighbours, says the story that its author printed: each next token of the
+  /// greedy reference is the likeliest one.
+  @Test(.enabled(if: SharedData.isAvailable))
+  func interleavedRotationTellsTheReferenceStory() throws {
+    let folder = SharedData.path("models/stories260K")
+    let file = try Llama2CCheckpoint.open(folder + "/stories260K.bin")
+    let model = try ModelFamily.importModel(
+      configuration: file.configuration, weights: WeightCatalog(file.tensors))
+    #expect(model.warnings.isEmpty, "\(model.warnings)")
+    let reference = try JSONValue.parse(contentsOf: folder + "/greedy_reference.json")
+    let story = try #require(reference["greedy"]?.arrayValue).compactMap(\.intValue)
+    let tokens = story.prefix(128)
+    let inputs = [
+      "tokens": try Tensor(tokens.map(Int32.init), shape: Shape([tokens.count])),
+      "positions": try Tensor((0..<tokens.count).map(Int32.init), shape: Shape([tokens.count])),
+    ]
+    let logits = try Interpreter.run(model.graph, inputs: inputs) { name in
+      try #require(model.derivedConstants[name] ?? file.tensors[name])
+    }[0].floats()
+    let width = model.configuration.vocabularySize
+    for position in tokens.indices {
+      let row = logits[position * width..<(position + 1) * width]
+      let likeliest = row.indices.max { row[$0] < row[$1] }
+      #expect(likeliest == position * width + story[position + 1], "position \(position)")
+    }
   }
 }

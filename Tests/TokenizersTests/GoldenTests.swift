@@ -50,7 +50,8 @@ struct GoldenTests {
     }
   }
 
-  /// Counts and hashes by `make_goldens.py counts` (tokenizers 0.23.3) of the whole files without special tokens.
+  /// Counts and hashes by `make_goldens.py counts` (tokenizers 0.23.3) of the whole files without special
+  /// tokens.
   @Test(
     "Whole corpora equal the reference's", .enabled(if: SharedData.isAvailable, "needs the reference data"),
     arguments: [

@@ -1,0 +1,52 @@
+import GraphIR
+import OrderedCollections
+
+/// Computes once what several nodes compute from the same operands with the same attributes.
+///
+/// The first node stays, in its scope. Nodes that write a cache (attention) are never joined, nor is a node whose result
+/// is an output of the graph, whose name must stay.
+public struct EliminateCommonSubexpressions: GraphPass {
+  /// `eliminate-common-subexpressions`.
+  public static let name = "eliminate-common-subexpressions"
+  /// The sentence for documents.
+  public static let summary = "Joins nodes that compute the same."
+
+  /// The pass.
+  public init() {}
+
+  private struct Key: Hashable {
+    let operation: Operation
+    let operands: [Operand]
+    let attributes: OrderedDictionary<String, Attribute>
+  }
+
+  /// Walks the nodes once; operands are already those of the first nodes, so that chains join in one walk.
+  public func run(_ graph: inout Graph) throws(GraphError) -> PassReport {
+    var report = PassReport(pass: Self.name)
+    var seen: [Key: [ValueID]] = [:]
+    var replacements: [ValueID: ValueID] = [:]
+    var duplicates: Set<Int> = []
+    let outputs = Set(graph.outputs)
+    for (index, node) in graph.nodes.enumerated() where node.operation != .attention {
+      let operands = node.operands.map { operand in
+        operand.value.flatMap { replacements[$0] }.map(Operand.value) ?? operand
+      }
+      let key = Key(operation: node.operation, operands: operands, attributes: node.attributes)
+      guard let first = seen[key] else {
+        seen[key] = node.results
+        continue
+      }
+      let site = node.results.first.map { graph.name(of: $0) } ?? node.operation.rawValue
+      guard !node.results.contains(where: outputs.contains) else {
+        report.missed(at: site, "it is an output of the graph")
+        continue
+      }
+      for (old, new) in zip(node.results, first) { replacements[old] = new }
+      duplicates.insert(index)
+      report.fired(at: site)
+    }
+    graph.replaceUses(replacements)
+    graph.removeNodes(at: duplicates)
+    return report
+  }
+}

@@ -1,0 +1,151 @@
+import Glibc
+import SafeIO
+import TensorCore
+import TestSupport
+import Testing
+
+@Suite("Atomic output") struct AtomicOutputTests {
+  private struct Refusal: Error {}
+
+  /// Counts the steps of writing.
+  private final class Counter {
+    private(set) var value = 0
+    func next() -> Int {
+      defer { value += 1 }
+      return value
+    }
+  }
+
+  @Test("writes a whole file and leaves nothing else")
+  func file() throws {
+    let directory = TemporaryDirectory()
+    let path = directory.file("out")
+    let large = [UInt8](repeating: 7, count: 1 << 20)
+    try AtomicFile.write(to: path, byteCount: 1_048_600) { writer in
+      try writer.write("abc")
+      try writer.pad(toMultipleOf: 8)
+      #expect(writer.position == 8)
+      try writer.write(MemoryRegion(copying: large))
+      try writer.writeLittleEndian(0x0102_0304 as UInt32)
+      try writer.overwrite(at: 1, with: [0x42])
+      try writer.write([UInt8](repeating: 1, count: 12))
+    }
+    let bytes = try FileReading.readAll(path)
+    #expect(bytes.count == 1_048_600)
+    #expect(Array(bytes.prefix(9)) == [0x61, 0x42, 0x63, 0, 0, 0, 0, 0, 7])
+    #expect(Array(bytes.suffix(16)) == [4, 3, 2, 1] + [UInt8](repeating: 1, count: 12))
+    #expect(directory.entries == ["out"])
+  }
+
+  @Test("leaves the old file when the writer gives up")
+  func refusal() throws {
+    let directory = TemporaryDirectory()
+    let path = directory.write([1], to: "out")
+    #expect(throws: Refusal.self) {
+      try AtomicFile.write(to: path) { writer in
+        try writer.write([UInt8](repeating: 0, count: 1 << 19))
+        throw Refusal()
+      }
+    }
+    #expect(try FileReading.readAll(path) == [1])
+    #expect(directory.entries == ["out"])
+    try AtomicFile.write([2, 3], to: path)
+    #expect(try FileReading.readAll(path) == [2, 3])
+  }
+
+  @Test("leaves the old file or none whichever step fails", arguments: [ENOSPC, EIO, EDQUOT], [true, false])
+  func faults(code: Int32, hasOld: Bool) throws {
+    var step = 0
+    while true {
+      let directory = TemporaryDirectory()
+      let path = directory.file("out")
+      if hasOld { directory.write([1], to: "out") }
+      let failing = step
+      let counter = Counter()
+      let faults = WriteFaults { _ in counter.next() == failing ? code : nil }
+      var error: SafeIOError?
+      do {
+        try AtomicFile.write(to: path, byteCount: 1 << 20, faults: faults) { writer in
+          for _ in 0..<8 { try writer.write([UInt8](repeating: 5, count: 1 << 17)) }
+        }
+      } catch let thrown as SafeIOError { error = thrown }
+      if counter.value <= failing {
+        #expect(error == nil)
+        break
+      }
+      if let error {
+        if code == ENOSPC { #expect(error.diagnostic.status == .inputOutput) }
+        #expect(directory.entries == (hasOld ? ["out"] : []), "step \(step)")
+        if hasOld { #expect(try FileReading.readAll(path) == [1]) }
+      } else {
+        // A system that cannot reserve space is no reason to give up.
+        let size = try FileReading.size(path)
+        #expect(code == EIO && size == 1 << 20)
+      }
+      step += 1
+    }
+    #expect(step >= 8)
+  }
+
+  @Test("says when the disk quota of the process ends")
+  func fileSizeLimit() async {
+    await #expect(processExitsWith: .success) {
+      let directory = TemporaryDirectory()
+      signal(SIGXFSZ, SIG_IGN)
+      var limit = rlimit(rlim_cur: 1 << 16, rlim_max: 1 << 16)
+      unsafe setrlimit(__rlimit_resource_t(1), &limit)
+      do {
+        try AtomicFile.write([UInt8](repeating: 1, count: 1 << 20), to: directory.file("out"))
+        exit(2)
+      } catch let error as SafeIOError {
+        guard case .writeFailed(_, _, let code) = error, code == EFBIG else { exit(3) }
+        exit(directory.entries.isEmpty ? 0 : 4)
+      } catch {
+        exit(5)
+      }
+    }
+  }
+
+  @Test("names the output that cannot be created")
+  func impossible() {
+    let directory = TemporaryDirectory()
+    directory.write([1], to: "file")
+    for path in [directory.file("missing/out"), directory.file("file/out"), directory.path] {
+      do {
+        try AtomicFile.write([1], to: path)
+        Issue.record("written")
+      } catch let error as SafeIOError {
+        #expect(error.diagnostic.status == .cannotCreateOutput)
+        #expect(error.diagnostic.file == path)
+      } catch { Issue.record(error) }
+    }
+    #expect(directory.entries == ["file"])
+  }
+
+  @Test("writes whole directories")
+  func wholeDirectory() throws {
+    let directory = TemporaryDirectory()
+    let path = directory.file("out")
+    try AtomicDirectory.write(to: path + "/") { temporary in
+      unsafe mkdir(temporary + "/sub", 0o700)
+      try AtomicFile.write([1], to: temporary + "/sub/a")
+    }
+    #expect(try FileReading.list(path) == ["sub"])
+    #expect(throws: SafeIOError.alreadyExists(file: path)) { try AtomicDirectory.write(to: path) { _ in } }
+    #expect(throws: Refusal.self) {
+      try AtomicDirectory.write(to: path, overwrite: true) { temporary in
+        try AtomicFile.write([1], to: temporary + "/b")
+        throw Refusal()
+      }
+    }
+    #expect(try FileReading.list(path) == ["sub"])
+    try AtomicDirectory.write(to: path, overwrite: true) { temporary in
+      try AtomicFile.write([2], to: temporary + "/b")
+    }
+    #expect(try FileReading.list(path) == ["b"])
+    #expect(directory.entries == ["out"])
+    unsafe mkdir(directory.file("empty"), 0o700)
+    try AtomicDirectory.write(to: directory.file("empty")) { try AtomicFile.write([3], to: $0 + "/c") }
+    #expect(try FileReading.list(directory.file("empty")) == ["c"])
+  }
+}

@@ -1,0 +1,172 @@
+import SafeIO
+import TensorCore
+import TestSupport
+import Testing
+import Tokenizers
+
+@Suite("Damaged and hostile tokenizer files")
+struct HostileTests {
+  /// A change of the Llama-3 golden, and where the error must point.
+  struct Change: Sendable, CustomStringConvertible {
+    var path: [String]
+    var value: JSONValue
+    var subject: String
+    var isUnsupported = false
+    var description: String { "\(path.joined(separator: "."))" }
+  }
+
+  static func object(_ members: (String, JSONValue)...) -> JSONValue { .object(JSONObject(members)) }
+
+  static func split(_ pattern: String, behavior: String = "Isolated") -> JSONValue {
+    object(
+      ("type", "Split"), ("pattern", object(("Regex", .string(pattern)))), ("behavior", .string(behavior)),
+      ("invert", false))
+  }
+
+  static func added(_ id: JSONValue, _ content: JSONValue, normalized: Bool = false) -> JSONValue {
+    object(("id", id), ("content", content), ("special", true), ("normalized", .bool(normalized)))
+  }
+
+  static let byteLevel = object(("type", "ByteLevel"), ("add_prefix_space", false), ("use_regex", false))
+
+  static let changes: [Change] = [
+    Change(path: ["version"], value: "2.0", subject: "version", isUnsupported: true),
+    Change(path: ["model"], value: nil, subject: "model"),
+    Change(path: ["model", "type"], value: "Unigram", subject: "model.type", isUnsupported: true),
+    Change(path: ["model", "vocab"], value: [], subject: "model.vocab"),
+    Change(path: ["model", "vocab", "a"], value: -1, subject: "model.vocab[\"a\"]"),
+    Change(path: ["model", "vocab", "a"], value: 0, subject: "model.vocab[\"a\"]"),
+    Change(path: ["model", "vocab", "a"], value: 1_099_511_627_776, subject: "model.vocab[\"a\"]"),
+    Change(path: ["model", "vocab", "a"], value: 70000, subject: "model.vocab[\"a\"]"),
+    Change(path: ["model", "vocab", "a"], value: 1.5, subject: "model.vocab[\"a\"]"),
+    Change(path: ["model", "merges"], value: "a b", subject: "model.merges"),
+    Change(path: ["model", "merges"], value: ["zz qq"], subject: "model.merges[0]"),
+    Change(path: ["model", "merges"], value: ["a b c"], subject: "model.merges[0]"),
+    Change(path: ["model", "merges"], value: [" a"], subject: "model.merges[0]"),
+    Change(path: ["model", "merges"], value: [["a"]], subject: "model.merges[0]"),
+    Change(path: ["model", "merges"], value: [["a", ""]], subject: "model.merges[0]"),
+    Change(path: ["model", "merges"], value: [7], subject: "model.merges[0]"),
+    Change(path: ["model", "unk_token"], value: "nowhere", subject: "model.unk_token"),
+    Change(path: ["model", "dropout"], value: 0.1, subject: "model.dropout", isUnsupported: true),
+    Change(
+      path: ["model", "continuing_subword_prefix"], value: "##", subject: "model.continuing_subword_prefix",
+      isUnsupported: true),
+    Change(
+      path: ["model", "end_of_word_suffix"], value: "</w>", subject: "model.end_of_word_suffix",
+      isUnsupported: true),
+    Change(
+      path: ["normalizer"], value: object(("type", "NFC")), subject: "normalizer", isUnsupported: true),
+    Change(
+      path: ["normalizer"], value: object(("type", "Prepend"), ("prepend", "\u{2581}")),
+      subject: "normalizer", isUnsupported: true),
+    Change(path: ["pre_tokenizer"], value: nil, subject: "pre_tokenizer", isUnsupported: true),
+    Change(
+      path: ["pre_tokenizer"], value: object(("type", "Whitespace")), subject: "pre_tokenizer",
+      isUnsupported: true),
+    Change(
+      path: ["pre_tokenizer", "pretokenizers"], value: [split("(a+)+$"), byteLevel],
+      subject: "pre_tokenizer.pretokenizers[0].pattern.Regex", isUnsupported: true),
+    Change(
+      path: ["pre_tokenizer", "pretokenizers"], value: [split(#"\p{N}"#, behavior: "Removed"), byteLevel],
+      subject: "pre_tokenizer.pretokenizers[0].behavior", isUnsupported: true),
+    Change(
+      path: ["pre_tokenizer", "pretokenizers"],
+      value: [split(#"\p{N}"#), object(("type", "ByteLevel"), ("add_prefix_space", true))],
+      subject: "pre_tokenizer.pretokenizers[1].add_prefix_space", isUnsupported: true),
+    Change(path: ["pre_tokenizer", "pretokenizers"], value: [], subject: "pre_tokenizer"),
+    Change(path: ["decoder"], value: nil, subject: "decoder", isUnsupported: true),
+    Change(
+      path: ["decoder"], value: object(("type", "WordPiece")), subject: "decoder", isUnsupported: true),
+    Change(
+      path: ["post_processor"], value: object(("type", "BertProcessing")), subject: "post_processor",
+      isUnsupported: true),
+    Change(path: ["post_processor", "single"], value: [], subject: "post_processor.single"),
+    Change(path: ["added_tokens"], value: [added(-5, "x")], subject: "added_tokens[0].id"),
+    Change(path: ["added_tokens"], value: [added(2, "")], subject: "added_tokens[0].content"),
+    Change(path: ["added_tokens"], value: [added(2, "x")], subject: "added_tokens[0].id"),
+    Change(path: ["added_tokens"], value: [added(700, "a")], subject: "added_tokens[0].id"),
+    Change(
+      path: ["added_tokens"], value: [added(700, "x!!"), added(700, "y!!")], subject: "added_tokens[1].id"),
+    Change(
+      path: ["added_tokens"], value: [added(700, "x!!"), added(701, "x!!")],
+      subject: "added_tokens[1].content"),
+    Change(path: ["added_tokens"], value: [added(2_000_000_000, "x!!")], subject: "added_tokens"),
+    Change(
+      path: ["added_tokens"], value: .array(Array(repeating: added(700, "x!!"), count: 100_001)),
+      subject: "added_tokens"),
+  ]
+
+  @Test("A damaged part is refused by its place", arguments: changes)
+  func damagedPart(change: Change) throws {
+    let document = try Golden(name: "llama3").document()
+    // The template must not be what fails.
+    var base = document.objectValue ?? JSONObject()
+    base["post_processor"] = change.path[0] == "post_processor" ? base["post_processor"] : JSONValue.null
+    let changed = Self.setting(.object(base), change.path[...], change.value)
+    let bytes = Array(changed.serialized().utf8)
+    let error = try #require(throws: TokenizerError.self) {
+      try TokenizerFormat.load(kind: .tokenizerJSON, bytes: bytes, file: "tokenizer.json")
+    }
+    #expect(error.diagnostic.subject == change.subject)
+    #expect(error.diagnostic.status == .badInput)
+    #expect(error.diagnostic.file == "tokenizer.json")
+    #expect((error.diagnostic.code == "tokenizer.unsupported") == change.isUnsupported)
+    #expect(!change.isUnsupported || error.diagnostic.hint != nil)
+  }
+
+  private static func setting(_ value: JSONValue, _ path: ArraySlice<String>, _ new: JSONValue) -> JSONValue {
+    guard let key = path.first, var object = value.objectValue else { return new }
+    object[key] = setting(object[key] ?? .null, path.dropFirst(), new)
+    return .object(object)
+  }
+
+  @Test("Text that is not JSON is refused")
+  func notJSON() {
+    for text in ["", "{", "[]", "null", "{\"model\": {}} x", "{\"model\": 1, \"model\": 2}"] {
+      #expect(throws: TokenizerError.self) {
+        try TokenizerFormat.load(kind: .tokenizerJSON, bytes: Array(text.utf8))
+      }
+    }
+  }
+
+  @Test(
+    "Every shortened file and every flipped byte is read or refused",
+    arguments: ["llama3", "metaspace-first"])
+  func mutations(name: String) throws {
+    let bytes = try Golden(name: name).bytes()
+    for count in stride(from: 0, to: bytes.count - 1, by: 97) {
+      #expect(throws: TokenizerError.self) {
+        try TokenizerFormat.load(kind: .tokenizerJSON, bytes: Array(bytes[..<count]))
+      }
+    }
+    let seed: UInt64 = 11
+    var generator = SeededGenerator(seed: seed)
+    var accepted = 0
+    for _ in 0..<300 {
+      var changed = bytes
+      let place = Int.random(in: 0..<bytes.count, using: &generator)
+      changed[place] = UInt8.random(in: 0...255, using: &generator)
+      if let tokenizer = try? TokenizerFormat.load(kind: .tokenizerJSON, bytes: changed) {
+        accepted += 1
+        let text = "The 3 <both> words'll\n\n merge 🙂."
+        let ids = tokenizer.encode(text)
+        #expect(ids.allSatisfy { $0 >= 0 && $0 < tokenizer.vocabularyCount }, "seed \(seed), place \(place)")
+        _ = tokenizer.decode(ids)
+      }
+    }
+    #expect(accepted > 0 && accepted < 300)
+  }
+
+  @Test("Ids out of range decode to nothing")
+  func idsOutOfRange() throws {
+    for name in Golden.names {
+      let tokenizer = try Golden(name: name).tokenizer()
+      for id in [Int32.min, -1, Int32(tokenizer.vocabularyCount), Int32.max] {
+        #expect(tokenizer.bytes(of: id).isEmpty)
+        #expect(tokenizer.token(id) == nil)
+        #expect(!tokenizer.isSpecial(id))
+      }
+      #expect(tokenizer.decode([-1, Int32.max]).isEmpty)
+    }
+  }
+}
