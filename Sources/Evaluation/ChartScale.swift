@@ -39,9 +39,13 @@ struct ChartScale {
     guard positive.count == values.count, let low = positive.min(), let high = positive.max(),
       high / low > 30, high / low < 1e12
     else { return fromZero(values) }
-    let first = Int(log10(low).rounded(.down))
-    let last = Int(log10(high).rounded(.up))
-    let ticks = (first...last).map { pow(10, Double($0)) }
+    // Marks at 1, 2 and 5 over few powers of ten, at 1 alone over many; the axis ends at marks.
+    let factors: [Double] = high / low < 2e4 ? [1, 2, 5] : [1]
+    let powers = Int(log10(low).rounded(.down)) - 1...Int(log10(high).rounded(.up)) + 1
+    let marks = powers.flatMap { power in factors.map { $0 * pow(10, Double(power)) } }
+    let first = marks.lastIndex { $0 < low * 0.97 } ?? 0
+    let last = marks.firstIndex { $0 > high * 1.03 } ?? marks.count - 1
+    let ticks = Array(marks[first...last])
     return ChartScale(range: ticks[0]...ticks[ticks.count - 1], isLogarithmic: true, ticks: ticks)
   }
 

@@ -11,7 +11,7 @@ extension ComparisonReport {
     let ratio = Double(base.fileByteCount) / Double(model.fileByteCount)
     return tile(
       "smallest", NumberFormat.bytes(model.fileByteCount),
-      "\(model.name), \(comparison(ratio)) the base's size")
+      "\(model.name), \(comparison(ratio)) the base")
   }
 
   private var closest: Markup? {
@@ -34,7 +34,9 @@ extension ComparisonReport {
   }
 
   private func comparison(_ ratio: Double) -> String {
-    ratio >= 1 ? "1/" + NumberFormat.significant(ratio, 2) : NumberFormat.significant(1 / ratio, 2) + " times"
+    ratio >= 1
+      ? NumberFormat.significant(ratio, 2) + " times smaller than"
+      : NumberFormat.significant(1 / ratio, 2) + " times the size of"
   }
 
   private func tile(_ name: String, _ value: String, _ detail: String) -> Markup {
@@ -54,7 +56,7 @@ extension ComparisonReport {
     --axis:#5c5a55;--mark:#4b93ea;--base:#8d8a83}}
     *{box-sizing:border-box}
     body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
-    main{max-width:820px;margin:0 auto;padding:40px 20px 64px}
+    main{max-width:1000px;margin:0 auto;padding:40px 20px 64px}
     h1{font-size:28px;line-height:1.2;margin:0 0 4px;letter-spacing:-.01em}
     h2{font-size:17px;margin:0 0 2px}h3{font-size:14px;margin:20px 0 6px}
     header p,.caption{margin:0;color:var(--soft)}.caption{font-size:14px;margin-bottom:12px}
@@ -66,7 +68,7 @@ extension ComparisonReport {
     .kind,.detail{font-size:14px;color:var(--soft)}
     .notes{margin:16px 0 0;padding:12px 16px 12px 34px;border-left:3px solid var(--mark);background:var(--card);\
     border-radius:0 10px 10px 0}
-    svg{display:block;width:100%;height:auto;overflow:visible}
+    svg{display:block;width:100%;min-width:560px;height:auto}
     svg text{font-size:13px;fill:var(--ink)}svg .tick{font-size:12px;fill:var(--soft)}
     svg .value,td{font-variant-numeric:tabular-nums}
     .grid{stroke:var(--line)}.axis{stroke:var(--axis)}.reference{stroke:var(--base);stroke-dasharray:4 4}
@@ -75,8 +77,9 @@ extension ComparisonReport {
     .error{stroke:var(--mark);stroke-width:2;opacity:.55}.error.base{stroke:var(--base)}
     .scroll{overflow-x:auto;margin:8px 0 12px}
     table{border-collapse:collapse;width:100%;font-size:14px;white-space:nowrap}
-    th,td{text-align:right;padding:7px 0 7px 18px;border-bottom:1px solid var(--line)}
-    th{color:var(--soft);font-weight:500}.name{text-align:left;padding-left:0}
+    th,td{text-align:right;vertical-align:top;padding:7px 0 7px 16px;border-bottom:1px solid var(--line)}
+    td small{display:block;font-size:12px;color:var(--soft)}
+    th{color:var(--soft);font-weight:500;font-size:13px}.name{text-align:left;padding-left:0}
     tr.base td{color:var(--soft)}tbody tr:last-child td{border-bottom:0}
     .facts{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px;margin:8px 0 0;font-size:14px}
     dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}

@@ -95,7 +95,11 @@ public struct ComparisonReport: Sendable {
     return drawings.compactMap { title, caption, drawing in
       drawing.map {
         Markup(
-          "section", [:], [Markup("h2", text: title), Markup("p", ["class": "caption"], text: caption), $0])
+          "section", [:],
+          [
+            Markup("h2", text: title), Markup("p", ["class": "caption"], text: caption),
+            Markup("div", ["class": "scroll"], [$0]),
+          ])
       }
     }
   }
@@ -106,7 +110,7 @@ public struct ComparisonReport: Sendable {
       Markup(
         "tr", ["class": name],
         cells.indices.map {
-          Markup(cell, text.alignments[$0] == .leading ? ["class": "name"] : [:], text: cells[$0])
+          Markup(cell, text.alignments[$0] == .leading ? ["class": "name"] : [:], content(cells[$0]))
         })
     }
     let head = Markup("thead", [:], [row(text.header, "th", class: "head")])
@@ -119,6 +123,14 @@ public struct ComparisonReport: Sendable {
         Markup("div", ["class": "scroll"], [Markup("table", [:], [head, body])]),
         Markup("p", ["class": "caption"], text: ComparisonReport.legend),
       ])
+  }
+
+  /// The text of a cell; an error stands below its value.
+  private func content(_ cell: String) -> [Markup] {
+    guard let sign = cell.firstIndex(of: "±"), sign > cell.startIndex else { return [Markup(cell)] }
+    return [
+      Markup(String(cell[..<cell.index(before: sign)])), Markup("small", text: " " + String(cell[sign...])),
+    ]
   }
 
   private var account: Markup {
