@@ -110,6 +110,8 @@ struct Checkpoint {
     #expect(reports.allSatisfy { $0.misses.isEmpty })
     let graph = checkpoint.model.graph
     #expect(graph.linearNodes.count == 4 * layers + 1)
+    let crossing = graph.blocks.map { $0.inputs.map { graph.name(of: $0) } }
+    #expect(crossing == [["h0"]] + (1..<layers).map { ["h\($0)", "n\($0)"] })
     #expect(try Graph(parsing: graph.printed()) == graph)
     #expect(try checkpoint.logits(tokens) == before)
   }
