@@ -74,6 +74,16 @@ struct Checkpoint {
     #expect(worst <= 1e-4 * deviation, "largest difference \(worst), deviation \(deviation)")
   }
 
+  /// The model that the project ships imports without a warning and computes finite logits.
+  @Test func theShippedModelIsImported() throws {
+    let checkpoint = try Checkpoint(SharedData.projectRoot + "/Calibration/Models/acorn")
+    #expect(checkpoint.model.warnings.isEmpty)
+    #expect(checkpoint.model.graph.linearNodes.last?.weights == ["model.embed_tokens.weight"])
+    let logits = try checkpoint.logits([0, 100, 200])
+    #expect(logits.count == 3 * checkpoint.model.configuration.vocabularySize)
+    #expect(logits.allSatisfy(\.isFinite))
+  }
+
   @Test(.enabled(if: SharedData.isAvailable))
   func theGraphIsTheTextbookOne() throws {
     let checkpoint = try Checkpoint(SharedData.path("goldens/llama"))
