@@ -81,7 +81,8 @@ struct Checkpoint {
     #expect(checkpoint.model.graph.linearNodes.last?.weights == ["model.embed_tokens.weight"])
     let logits = try checkpoint.logits([0, 100, 200])
     #expect(logits.count == 3 * checkpoint.model.configuration.vocabularySize)
-    #expect(logits.allSatisfy(\.isFinite))
+    let isFinite = logits.allSatisfy { $0.isFinite }
+    #expect(isFinite)
   }
 
   @Test(.enabled(if: SharedData.isAvailable))
