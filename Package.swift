@@ -31,6 +31,8 @@ func tests(
 // TEAM: ADZE_ROOMS=A,B builds only these targets and what they need, without swift-crypto. Removed before release.
 let rooms = Context.environment["ADZE_ROOMS"]?.split(separator: ",").map(String.init)
 
+let withCrypto = rooms.map { $0.contains("PackedModelTests") } ?? true
+
 let collections = Target.Dependency.product(name: "OrderedCollections", package: "swift-collections")
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
@@ -55,7 +57,7 @@ let package = Package(
     // Level 0
     room("TensorCore", []),
     // Level 1
-    room("SafeIO", ["TensorCore", "CZstd", collections] + (rooms == nil ? [crypto] : []), exclude: rooms == nil ? [] : ["Checksum.swift"]),
+    room("SafeIO", ["TensorCore", "CZstd", collections] + (withCrypto ? [crypto] : []), exclude: withCrypto ? [] : ["Checksum.swift"]),
     // Level 2
     room("GraphIR", ["TensorCore", collections], exclude: ["TextForm.md"]),
     room("Codecs", ["TensorCore", collections]),
@@ -88,9 +90,9 @@ let package = Package(
     .target(name: "TestSupport", dependencies: [], path: "Tests/TestSupport", swiftSettings: strict),
     tests("TensorCoreTests", ["TensorCore"]),
     tests("SafeIOTests", ["SafeIO", "TensorCore"]),
-    tests("SafetensorsTests", ["Safetensors", "Llama2C", "GGUF", "SafeIO", "TensorCore"]),
+    tests("SafetensorsTests", ["Safetensors", "Llama2C", "GGUF", "CompressedTensors", "Codecs", "SafeIO", "TensorCore", collections]),
     tests("TokenizersTests", ["Tokenizers", "Llama2C", "SafeIO", "TensorCore"], exclude: ["Goldens"]),
-    tests("PackedModelTests", ["PackedModel", "LogitBase", "SafeIO", "TensorCore"]),
+    tests("PackedModelTests", ["PackedModel", "LogitBase", "SafeIO", "TensorCore", collections]),
     tests("CodecsTests", ["Codecs", "TensorCore"]),
     tests("GraphIRTests", ["GraphIR", "TensorCore", collections]),
     tests("GraphPassesTests", ["GraphPasses", "GraphIR", "TensorCore", collections], exclude: ["Cases"]),

@@ -31,7 +31,7 @@ struct ModuleParts {
       isDense
       ? try denseCodes(words, rows: rows, columns: columns, bits: arguments.bits)
       : try spreadCodes(words, rows: rows, columns: columns, bits: arguments.bits)
-    return try matrix(codec, rows: rows, columns: columns, groups: groups, codes: codes)
+    return try matrix(codec, rows: rows, columns: columns, groups: groups, codes: codes, isDense: isDense)
   }
 
   private func matrixShape(_ words: Tensor) throws(CompressedTensorsError) -> (rows: Int, columns: Int) {
@@ -83,7 +83,7 @@ struct ModuleParts {
       let isDense = wordCount == Checked.ceilingQuotient(columns * candidate.bits, 32)
       let isSpread = wordCount == Checked.ceilingQuotient(columns, 32 / candidate.bits)
       guard isDense || isSpread, !fits.contains(where: { $0.0 == candidate }) else { continue }
-      fits.append((candidate, isDense))
+      fits.append((candidate, isDense && !(isSpread && hasSpareBits(words, bits: candidate.bits))))
     }
     guard let first = fits.first else {
       throw .tensor(
@@ -100,6 +100,18 @@ struct ModuleParts {
         expected: nil, found: fits.map { "\($0.0.bits) bits" }.joined(separator: ", "))
     }
     return first
+  }
+
+  /// Whether the top bits that the older way of packing leaves over are zero in every word. This decides for the few
+  /// narrow matrices that take as many words either way.
+  private func hasSpareBits(_ words: Tensor, bits: Int) -> Bool {
+    guard 32 % bits != 0 else { return false }
+    let used = UInt32(32 / bits * bits)
+    return unsafe words.withBytes { source in
+      (0..<source.count / 4).allSatisfy { index in
+        unsafe source.loadUnaligned(fromByteOffset: 4 * index, as: UInt32.self) >> used == 0
+      }
+    }
   }
 
   /// An index of groups is fine as long as it says what would be so without it.
@@ -215,11 +227,14 @@ struct ModuleParts {
   }
 
   private func matrix(
-    _ codec: IntegerGroupCodec, rows: Int, columns: Int, groups: Int, codes: Tensor
+    _ codec: IntegerGroupCodec, rows: Int, columns: Int, groups: Int, codes: Tensor,
+    isDense: Bool = true
   ) throws(CompressedTensorsError) -> EncodedMatrix {
     var planes: OrderedDictionary<String, Tensor> = ["codes": codes]
     planes["scales"] = try scales(rows: rows, groups: groups)
-    if let zeroPoint { planes["zeros"] = try zeros(zeroPoint, rows: rows, groups: groups, bits: codec.bits) }
+    if let zeroPoint {
+      planes["zeros"] = try zeros(zeroPoint, rows: rows, groups: groups, bits: codec.bits, isDense: isDense)
+    }
     do throws(CodecError) {
       return try EncodedMatrix(codec: codec, rows: rows, columns: columns, planes: planes)
     } catch { throw .codec(module: module, error) }
@@ -244,7 +259,9 @@ struct ModuleParts {
   }
 
   /// Zero points as unsigned codes `[rows, groups]`: signed bytes, or packed along the rows.
-  private func zeros(_ tensor: Tensor, rows: Int, groups: Int, bits: Int) throws(CompressedTensorsError)
+  private func zeros(
+    _ tensor: Tensor, rows: Int, groups: Int, bits: Int, isDense: Bool
+  ) throws(CompressedTensorsError)
     -> Tensor
   {
     let name = module + ".weight_zero_point"
@@ -258,18 +275,14 @@ struct ModuleParts {
       }
       for index in zeros.indices { zeros[index] = UInt8(values[values.count == 1 ? 0 : index]) }
     } else {
-      let dense = Checked.ceilingQuotient(rows * bits, 32)
-      let spread = Checked.ceilingQuotient(rows, 32 / bits)
-      guard tensor.elementType == .i32, tensor.shape.rank == 2, tensor.shape.dimensions[1] == groups,
-        [dense, spread].contains(tensor.shape.dimensions[0])
+      let wordCount = Checked.ceilingQuotient(isDense ? rows * bits : rows, isDense ? 32 : 32 / bits)
+      guard tensor.elementType == .i32, tensor.shape.dimensions == [wordCount, groups]
       else {
         throw .tensor(
-          name: name, problem: "zero points do not fit the weight", expected: "i32 [\(dense), \(groups)]",
+          name: name, problem: "zero points do not fit the weight", expected: "i32 [\(wordCount), \(groups)]",
           found: "\(tensor.elementType.name) \(tensor.shape)")
       }
-      unpackZeros(
-        tensor, into: &zeros, rows: rows, groups: groups, bits: bits,
-        isDense: tensor.shape.dimensions[0] == dense)
+      unpackZeros(tensor, into: &zeros, rows: rows, groups: groups, bits: bits, isDense: isDense)
     }
     do throws(TensorCoreError) {
       return try Tensor(bytes: zeros, elementType: .u8, shape: Shape([rows, groups]))

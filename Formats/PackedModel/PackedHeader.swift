@@ -134,8 +134,10 @@ struct PackedHeader {
 
   private func descriptor(_ entry: JSONValue, index: Int) throws(PackedModelError) -> PackedSectionDescriptor
   {
-    let name = entry["name"]?.stringValue ?? "section \(index)"
-    guard !name.isEmpty, entry["name"] != nil, let kind = entry["kind"]?.stringValue,
+    guard let name = entry["name"]?.stringValue, !name.isEmpty else {
+      throw failure("section \(index)", "the name is missing")
+    }
+    guard let kind = entry["kind"]?.stringValue,
       let offset = entry["offset"]?.intValue, let stored = entry["stored_bytes"]?.intValue,
       let byteCount = entry["bytes"]?.intValue, let compression = entry["compression"]?.stringValue,
       let transform = entry["transform"]?.stringValue, let digest = entry["sha256"]?.stringValue

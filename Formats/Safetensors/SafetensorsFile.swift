@@ -25,18 +25,9 @@ public struct SafetensorsFile: Sendable {
   /// - Throws: ``SafetensorsError``.
   public init(region: MemoryRegion, path: String, limits: Limits = .standard) throws(SafetensorsError) {
     let header = try SafetensorsHeader(region, file: path, limits: limits)
-    var tensors = OrderedDictionary<String, Tensor>(minimumCapacity: header.entries.count)
-    for (name, entry) in header.entries {
-      do throws(TensorCoreError) {
-        tensors[name] = try Tensor(
-          elementType: entry.elementType, shape: entry.shape, region: region, byteOffset: entry.begin)
-      } catch {
-        throw .tensor(file: path, name: name, problem: error.diagnostic.message, expected: nil, found: nil)
-      }
-    }
     self.path = path
     self.metadata = header.metadata
-    self.tensors = tensors
+    self.tensors = header.tensors
     self.warnings = header.warnings
   }
 

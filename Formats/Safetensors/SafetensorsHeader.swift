@@ -2,20 +2,12 @@ import OrderedCollections
 import SafeIO
 import TensorCore
 
-/// The parsed header of a file: where every tensor lies, checked against the size of the file.
+/// The parsed header of a file: every tensor at its place, checked against the size of the file.
 struct SafetensorsHeader {
-  struct Entry {
-    var elementType: ElementType
-    var shape: Shape
-    /// Offset in the file.
-    var begin: Int
-    var byteCount: Int
-    var end: Int { begin + byteCount }
-  }
-
   private(set) var metadata: OrderedDictionary<String, String> = [:]
-  private(set) var entries: OrderedDictionary<String, Entry> = [:]
+  private(set) var tensors: OrderedDictionary<String, Tensor> = [:]
   private(set) var warnings: [String] = []
+  private let region: MemoryRegion
   private let file: String
   private let dataStart: Int
   private let dataEnd: Int
@@ -23,6 +15,7 @@ struct SafetensorsHeader {
 
   /// Parses and checks; touches no byte after the header.
   init(_ region: MemoryRegion, file: String, limits: Limits) throws(SafetensorsError) {
+    self.region = region
     self.file = file
     dataStart = try SafetensorsHeader.dataStart(region, file: file, limits: limits)
     dataEnd = region.byteCount
@@ -41,11 +34,11 @@ struct SafetensorsHeader {
         continue
       }
       let entry = try readEntry(&reader, name)
-      guard entries.updateValue(entry, forKey: name) == nil else {
+      guard tensors.updateValue(entry, forKey: name) == nil else {
         throw .tensor(file: file, name: name, problem: "the name appears twice", expected: nil, found: nil)
       }
-      guard entries.count <= limits.maxTensors else {
-        throw .io(.limit(file: file, what: "tensors", limit: limits.maxTensors, found: entries.count))
+      guard tensors.count <= limits.maxTensors else {
+        throw .io(.limit(file: file, what: "tensors", limit: limits.maxTensors, found: tensors.count))
       }
     }
     do throws(SafeIOError) { try reader.finish() } catch { throw .io(error) }
@@ -98,9 +91,9 @@ struct SafetensorsHeader {
 
   // MARK: Entries
 
-  private mutating func readEntry(_ reader: inout JSONReader, _ name: String) throws(SafetensorsError)
-    -> Entry
-  {
+  private mutating func readEntry(
+    _ reader: inout JSONReader, _ name: String
+  ) throws(SafetensorsError) -> Tensor {
     var type: String?
     var dimensions: [Int64]?
     var range: [Int64]?
@@ -133,7 +126,7 @@ struct SafetensorsHeader {
 
   private func entry(
     _ name: String, _ type: String, _ dimensions: [Int64], _ range: [Int64]
-  ) throws(SafetensorsError) -> Entry {
+  ) throws(SafetensorsError) -> Tensor {
     guard let elementType = ElementType(rawValue: type) else {
       throw failure(name, "unknown dtype", expected: "one of the format's types", found: type)
     }
@@ -146,21 +139,22 @@ struct SafetensorsHeader {
         expected: "0 <= begin <= end <= \(dataEnd - dataStart)",
         found: "\(range)")
     }
-    let shape: Shape
-    let byteCount: Int
+    let tensor: Tensor
     do throws(TensorCoreError) {
-      shape = try Shape(dimensions.map { Int($0) })
-      byteCount = try elementType.byteCount(elements: shape.elementCount)
+      let shape = try Shape(dimensions.map { Int($0) })
+      let byteCount = try elementType.byteCount(elements: shape.elementCount)
+      guard Int64(byteCount) == range[1] - range[0] else {
+        throw TensorCoreError.byteCountMismatch(expected: byteCount, found: Int(range[1] - range[0]))
+      }
+      tensor = try Tensor(
+        elementType: elementType, shape: shape, region: region, byteOffset: dataStart + Int(range[0]))
     } catch {
-      throw failure(name, "shape \(dimensions) of \(type): \(error.diagnostic.message)")
-    }
-    guard Int64(byteCount) == range[1] - range[0] else {
+      let diagnostic = error.diagnostic
       throw failure(
-        name, "shape and dtype do not give the size of the data", expected: "\(byteCount) bytes",
-        found: "\(range[1] - range[0])")
+        name, "shape \(dimensions) of \(type): \(diagnostic.message)", expected: diagnostic.expected,
+        found: diagnostic.found)
     }
-    return Entry(
-      elementType: elementType, shape: shape, begin: dataStart + Int(range[0]), byteCount: byteCount)
+    return tensor
   }
 
   private func failure(
@@ -173,23 +167,25 @@ struct SafetensorsHeader {
 
   /// Ranges in order of their begin must follow each other without hole or overlap and end with the file.
   private func checkTiling() throws(SafetensorsError) {
-    let values = entries.values
+    let values = tensors.values
     let order = values.indices.sorted { first, second in
-      (values[first].begin, values[first].end, first) < (values[second].begin, values[second].end, second)
+      (values[first].byteOffset, values[first].byteCount, first) < (
+        values[second].byteOffset, values[second].byteCount, second
+      )
     }
     var position = dataStart
     var previous = "the header"
     for index in order {
-      let entry = values[index]
-      let name = entries.keys[index]
-      guard entry.begin == position else {
+      let tensor = values[index]
+      let name = tensors.keys[index]
+      guard tensor.byteOffset == position else {
         let problem =
-          entry.begin < position
+          tensor.byteOffset < position
           ? "the data overlap those of"
-          : "a hole of \(entry.begin - position) bytes between these data and"
+          : "a hole of \(tensor.byteOffset - position) bytes between these data and"
         throw .neighbours(file: file, first: previous, second: name, problem: problem)
       }
-      position = entry.end
+      position = tensor.byteOffset + tensor.byteCount
       previous = name
     }
     guard position == dataEnd else {
@@ -199,8 +195,8 @@ struct SafetensorsHeader {
   }
 
   private mutating func noteOddities() {
-    let misaligned = entries.values.count { entry in
-      entry.elementType.bitWidth > 8 && entry.begin % (entry.elementType.bitWidth / 8) != 0
+    let misaligned = tensors.values.count { tensor in
+      tensor.elementType.bitWidth > 8 && tensor.byteOffset % (tensor.elementType.bitWidth / 8) != 0
     }
     if misaligned > 0 { warnings.append("\(misaligned) tensors are not aligned to their element size") }
     if unknownKeys > 0 { warnings.append("\(unknownKeys) unknown keys in tensor entries were passed over") }

@@ -29,9 +29,10 @@ extension ModelConfiguration {
       }
       headDimension = hiddenSize / headCount
     }
-    guard headDimension >= 2, headDimension.isMultiple(of: 2) else {
+    guard (2...1 << 14).contains(headDimension), headDimension.isMultiple(of: 2) else {
       throw .configuration(
-        key: reader.path("head_dim"), expected: "an even number", found: "\(headDimension)")
+        key: reader.path("head_dim"), expected: "an even number from 2 to \(1 << 14)",
+        found: "\(headDimension)")
     }
     contextLength = try reader.integer("max_position_embeddings", in: 1...1 << 31, default: 2048)
     let vocabulary = vocabularySize

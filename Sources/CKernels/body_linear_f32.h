@@ -3,8 +3,9 @@
 #include "CKernels.h"
 #include "body_grid.h"
 
-/// Columns that stay in the first cache while the tokens of a block pass by.
-enum { COLUMN_BLOCK = 256 };
+/// Columns that stay in the first cache while the tokens of a block pass by, and floats from token to token in the
+/// copy of their activations: not a power of two, so that tokens do not compete for the same cache lines.
+enum { COLUMN_BLOCK = 256, TOKEN_STRIDE = COLUMN_BLOCK + 16 };
 
 CK_DEFINE_PANEL(f32, float, v_load)
 CK_DEFINE_PANEL(bf16, uint16_t, v_load_bf16)
@@ -94,9 +95,10 @@ CK_INLINE void expand_q4(const ck_panels *w, const uint8_t *panel, ptrdiff_t fir
 #define CK_DEFINE_BLOCKED(NAME, IS_FLOAT)                                                                            \
   static void blocked_##NAME(const ck_panels *w, const float *x, ptrdiff_t xs, ptrdiff_t tokens, const float *bias,  \
                              float *y, ptrdiff_t ys, ptrdiff_t first, ptrdiff_t count, float *scratch) {             \
-    float *edge = scratch + CK_LINEAR_SCRATCH;                                                                       \
+    float *edge = scratch + CK_LINEAR_SCRATCH, *near = edge + CK_PANEL * tokens;                                     \
     for (ptrdiff_t k = 0; k == 0 || k < w->columns; k += COLUMN_BLOCK) {                                             \
       ptrdiff_t n = w->columns - k < COLUMN_BLOCK ? w->columns - k : COLUMN_BLOCK;                                   \
+      for (ptrdiff_t t = 0; t < tokens; t++) memcpy(near + t * TOKEN_STRIDE, x + t * xs + k, (size_t)n * 4);         \
       int last = k + COLUMN_BLOCK >= w->columns;                                                                     \
       for (ptrdiff_t p = first; p < first + count; p++) {                                                            \
         const uint8_t *panel = w->bytes + p * w->panel_bytes;                                                        \
@@ -107,7 +109,7 @@ CK_INLINE void expand_q4(const ck_panels *w, const uint8_t *panel, ptrdiff_t fir
           expand_##NAME(w, panel, k, n, scratch);                                                                    \
           values = scratch;                                                                                          \
         }                                                                                                            \
-        panel_f32(x + k, xs, values, n, tokens, to.c, to.stride, k > 0, last ? to.bias : 0);                         \
+        panel_f32(near, TOKEN_STRIDE, values, n, tokens, to.c, to.stride, k > 0, last ? to.bias : 0);                         \
         if (last) close_target(w, p, tokens, y, ys, edge);                                                           \
       }                                                                                                              \
     }                                                                                                                \

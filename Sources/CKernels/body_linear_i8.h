@@ -5,6 +5,7 @@
 #include "CKernels.h"
 
 #define CK_UNROLL _Pragma("clang loop unroll(full)")
+#define CK_NOINLINE static __attribute__((noinline))
 
 /// Blocks of columns that stay in the first cache while the tokens pass by.
 enum { CHUNK_COLUMNS = 2048 };
@@ -64,15 +65,15 @@ CK_INLINE void tokens_i8(const int T, const int is_q4, const ck_panels *w, const
 }
 
 #define CK_DEFINE_I8(NAME, IS_Q4)                                                                                    \
-  static void NAME##_1(const ck_panels *w, const ck_quantized *x, ptrdiff_t token, const float *bias, float *y,      \
+  CK_NOINLINE void NAME##_1(const ck_panels *w, const ck_quantized *x, ptrdiff_t token, const float *bias, float *y,      \
                        ptrdiff_t ys, ptrdiff_t p, ptrdiff_t b0, ptrdiff_t b1) {                                      \
     tokens_i8(1, IS_Q4, w, x, token, bias, y, ys, p, b0, b1);                                                        \
   }                                                                                                                  \
-  static void NAME##_2(const ck_panels *w, const ck_quantized *x, ptrdiff_t token, const float *bias, float *y,      \
+  CK_NOINLINE void NAME##_2(const ck_panels *w, const ck_quantized *x, ptrdiff_t token, const float *bias, float *y,      \
                        ptrdiff_t ys, ptrdiff_t p, ptrdiff_t b0, ptrdiff_t b1) {                                      \
     tokens_i8(2, IS_Q4, w, x, token, bias, y, ys, p, b0, b1);                                                        \
   }                                                                                                                  \
-  static void NAME##_many(const ck_panels *w, const ck_quantized *x, ptrdiff_t token, const float *bias, float *y,   \
+  CK_NOINLINE void NAME##_many(const ck_panels *w, const ck_quantized *x, ptrdiff_t token, const float *bias, float *y,   \
                           ptrdiff_t ys, ptrdiff_t p, ptrdiff_t b0, ptrdiff_t b1) {                                   \
     tokens_i8(CK_I8_TOKENS, IS_Q4, w, x, token, bias, y, ys, p, b0, b1);                                             \
   }                                                                                                                  \

@@ -41,7 +41,9 @@ CK_INLINE void dots_q4(const int T, const uint8_t *codes, const int8_t *x, ptrdi
   __m256i sum[CK_I8_TOKENS][2];
   for (ptrdiff_t k = 0; k < n; k += 32) {
     __m256i part[CK_I8_TOKENS][2];
-    _Pragma("clang loop unroll(full)") for (int u = 0; u < 4; u++, codes += 64) {
+    _Pragma("clang loop unroll(full)") for (int t = 0; t < T; t++) part[t][0] = part[t][1] = _mm256_setzero_si256();
+    // A loop, since unrolled the compiler gathers all products first and runs out of registers.
+    _Pragma("clang loop unroll(disable)") for (int u = 0; u < 4; u++, codes += 64) {
       __m256i w0 = _mm256_loadu_si256((const __m256i *)codes), w1 = _mm256_loadu_si256((const __m256i *)(codes + 32));
       __m256i low0 = _mm256_and_si256(w0, mask), high0 = _mm256_and_si256(_mm256_srli_epi16(w0, 4), mask);
       __m256i low1 = _mm256_and_si256(w1, mask), high1 = _mm256_and_si256(_mm256_srli_epi16(w1, 4), mask);
@@ -49,8 +51,8 @@ CK_INLINE void dots_q4(const int T, const uint8_t *codes, const int8_t *x, ptrdi
         const int8_t *at = x + t * xs + k + 8 * u;
         __m256i a = four(at), b = four(at + 4);
         __m256i p0 = _mm256_maddubs_epi16(low0, a), p1 = _mm256_maddubs_epi16(low1, a);
-        part[t][0] = u == 0 ? p0 : _mm256_add_epi16(part[t][0], p0);
-        part[t][1] = u == 0 ? p1 : _mm256_add_epi16(part[t][1], p1);
+        part[t][0] = _mm256_add_epi16(part[t][0], p0);
+        part[t][1] = _mm256_add_epi16(part[t][1], p1);
         part[t][0] = _mm256_add_epi16(part[t][0], _mm256_maddubs_epi16(high0, b));
         part[t][1] = _mm256_add_epi16(part[t][1], _mm256_maddubs_epi16(high1, b));
       }

@@ -101,7 +101,7 @@ public struct ModelMeasurement: Sendable, Equatable {
   private var divergenceCells: [String] {
     guard let divergence else { return ["–", "–", "–"] }
     return [
-      NumberFormat.uncertain(divergence.mean, error: divergence.error),
+      NumberFormat.uncertain(divergence.mean, error: divergence.error, digits: 1),
       NumberFormat.significant(divergence.p99, 3),
       NumberFormat.fixed(100 * divergence.top1Agreement, 2) + " %",
     ]

@@ -39,12 +39,14 @@ public enum NumberFormat {
     return (value < 0 ? "-" : "") + fixed(mantissa, digits - 1) + "e\(exponent)"
   }
 
-  /// A value with its error, both to the second significant digit of the error: `27.56 ± 0.21`.
-  public static func uncertain(_ value: Double, error: Double) -> String {
+  /// A value with its error, both to the last significant digit of the error that is asked for: `27.56 ± 0.21`.
+  public static func uncertain(_ value: Double, error: Double, digits: Int = 2) -> String {
     guard error > 0, error.isFinite, value.isFinite else { return significant(value, 5) }
     var decimals = 0
     var scaled = error
-    while scaled < 10 && decimals < 8 {
+    var least = 1.0
+    for _ in 1..<max(digits, 1) { least *= 10 }
+    while scaled < least && decimals < 9 {
       scaled *= 10
       decimals += 1
     }

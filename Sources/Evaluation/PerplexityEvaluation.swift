@@ -145,7 +145,8 @@ struct ModelStatistics {
     for (index, outcome) in outcomes.enumerated() {
       guard outcome.isUsable else {
         throw .unusableLogits(
-          model: name, window: task.window, position: task.windows.scored.lowerBound + index)
+          model: outcome.loss.isNaN ? name : "the base", window: task.window,
+          position: task.windows.scored.lowerBound + index)
       }
       losses.add(outcome.loss)
       baseLosses.add(outcome.baseLoss)

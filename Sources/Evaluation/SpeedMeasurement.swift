@@ -78,4 +78,19 @@ public struct SpeedMeasurement: Sendable, Equatable {
       "samples_ts": .array(samples.map { .number($0) }),
     ]
   }
+
+  /// A table of measurements of one model, one row a test.
+  public static func table(
+    model: String, fileByteCount: Int, threadCount: Int, _ measurements: [SpeedMeasurement]
+  ) -> TextTable {
+    var table = TextTable(["model", "size", "threads", "test", "t/s"], alignments: [.leading])
+    for measurement in measurements {
+      table.addRow([
+        model, NumberFormat.bytes(fileByteCount), "\(threadCount)", measurement.testName,
+        NumberFormat.fixed(measurement.mean, 2) + " ± "
+          + NumberFormat.fixed(measurement.standardDeviation, 2),
+      ])
+    }
+    return table
+  }
 }

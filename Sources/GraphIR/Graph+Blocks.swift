@@ -33,8 +33,10 @@ extension Graph {
   /// Nodes before the first block, between blocks and after the last one belong to none.
   public var blocks: [GraphBlock] {
     var runs: [(scope: String, nodes: Range<Int>)] = []
+    var known: (scope: String, block: String?) = ("", nil)
     for (index, node) in nodes.enumerated() {
-      guard let scope = TextForm.numberedPrefix(of: node.scope) else { continue }
+      if node.scope != known.scope { known = (node.scope, TextForm.numberedPrefix(of: node.scope)) }
+      guard let scope = known.block else { continue }
       if let last = runs.last, last.scope == scope, last.nodes.upperBound == index {
         runs[runs.count - 1].nodes = last.nodes.lowerBound..<index + 1
       } else {

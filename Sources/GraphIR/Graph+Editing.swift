@@ -56,7 +56,7 @@ extension Graph {
     guard let definition = OperationDefinition.named(operation) else {
       throw .node(label, scope: scope, reason: "there is no operation '\(operation)'")
     }
-    guard TextForm.isScope(scope) else {
+    guard nodes.last?.scope == scope || TextForm.isScope(scope) else {
       throw .node(label, scope: "", reason: "'\(scope)' is not a scope")
     }
     let canonical = try definition.canonicalAttributes(attributes, label: label, scope: scope)

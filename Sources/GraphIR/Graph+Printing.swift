@@ -16,6 +16,7 @@ private struct GraphPrinter {
   let graph: Graph
   private var text = ""
   private var open: [String] = []
+  private var scope = ""
 
   init(graph: Graph) { self.graph = graph }
 
@@ -42,6 +43,8 @@ private struct GraphPrinter {
 
   /// Closes and opens blocks until the open ones are those of the scope.
   private mutating func enter(_ scope: String) {
+    if scope == self.scope { return }
+    self.scope = scope
     let labels = TextForm.labels(of: scope)
     let common = zip(labels, open).prefix { $0 == $1 }.count
     while open.count > common {

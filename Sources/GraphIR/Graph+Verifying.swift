@@ -10,7 +10,12 @@ extension Graph {
     var made = Set(inputs)
     guard made.count == inputs.count else { throw .graph("an input is listed twice") }
     for input in inputs where !contains(input) { throw .graph("an input is no value of this graph") }
+    var scope = ""
     for node in nodes {
+      guard node.scope == scope || TextForm.isScope(node.scope) else {
+        throw .node(node.operation.rawValue, scope: "", reason: "'\(node.scope)' is not a scope")
+      }
+      scope = node.scope
       try verify(node, made: made)
       for result in node.results where !made.insert(result).inserted {
         throw .node(name(of: result), scope: node.scope, reason: "is made twice")
@@ -70,9 +75,6 @@ extension Graph {
     let label = first.flatMap { contains($0) ? name(of: $0) : nil } ?? node.operation.rawValue
     guard let definition = OperationDefinition.named(node.operation) else {
       throw .node(label, scope: node.scope, reason: "there is no operation '\(node.operation)'")
-    }
-    guard TextForm.isScope(node.scope) else {
-      throw .node(label, scope: "", reason: "'\(node.scope)' is not a scope")
     }
     for operand in node.valueOperands where !made.contains(operand) {
       let name = contains(operand) ? name(of: operand) : "?"

@@ -2,6 +2,8 @@
 enum TextForm {
   /// Scopes deeper than this are refused.
   static let maximumScopeDepth = 16
+  /// Texts longer than this are refused; ten thousand decoder blocks take a third of it.
+  static let maximumTextBytes = 1 << 26
   /// Names longer than this are refused.
   static let maximumNameBytes = 4096
   /// Extents above this are refused: sums and products of two of them stay inside `Int`.

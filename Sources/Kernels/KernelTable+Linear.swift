@@ -33,7 +33,7 @@ extension KernelTable {
       panels: w.panelCount, tokens: x.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
     workspace.reserve(
       threadCount: pool.threadCount,
-      floatCount: Int(CK_LINEAR_SCRATCH) + 16 * max(blocks.tokensPerBlock, 1))
+      floatCount: Int(CK_LINEAR_SCRATCH) + Int(CK_LINEAR_TOKEN_SCRATCH) * max(blocks.tokensPerBlock, 1))
     let view = unsafe w.view
     pool.run(taskCount: blocks.count) { task, worker in
       let (panels, tokens) = blocks[task]

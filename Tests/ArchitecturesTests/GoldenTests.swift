@@ -74,6 +74,17 @@ struct Checkpoint {
     #expect(worst <= 1e-4 * deviation, "largest difference \(worst), deviation \(deviation)")
   }
 
+  /// The model that the project ships imports without a warning and computes finite logits.
+  @Test func theShippedModelIsImported() throws {
+    let checkpoint = try Checkpoint(SharedData.projectRoot + "/Calibration/Models/acorn")
+    #expect(checkpoint.model.warnings.isEmpty)
+    #expect(checkpoint.model.graph.linearNodes.last?.weights == ["model.embed_tokens.weight"])
+    let logits = try checkpoint.logits([0, 100, 200])
+    #expect(logits.count == 3 * checkpoint.model.configuration.vocabularySize)
+    let isFinite = logits.allSatisfy { $0.isFinite }
+    #expect(isFinite)
+  }
+
   @Test(.enabled(if: SharedData.isAvailable))
   func theGraphIsTheTextbookOne() throws {
     let checkpoint = try Checkpoint(SharedData.path("goldens/llama"))
@@ -110,6 +121,8 @@ struct Checkpoint {
     #expect(reports.allSatisfy { $0.misses.isEmpty })
     let graph = checkpoint.model.graph
     #expect(graph.linearNodes.count == 4 * layers + 1)
+    let crossing = graph.blocks.map { $0.inputs.map { graph.name(of: $0) } }
+    #expect(crossing == [["h0"]] + (1..<layers).map { ["h\($0)", "n\($0)"] })
     #expect(try Graph(parsing: graph.printed()) == graph)
     #expect(try checkpoint.logits(tokens) == before)
   }

@@ -1,5 +1,6 @@
 import Architectures
 import GraphIR
+import GraphPasses
 import OrderedCollections
 import SafeIO
 import TensorCore
@@ -148,6 +149,50 @@ struct TinyLlama {
     var tiny = whole
     tiny.entries["rope.inverse_frequencies"] = ConstantType("f32", [1])
     #expect(throws: ArchitectureError.reservedTensorName("rope.inverse_frequencies")) { try tiny.imported() }
+  }
+
+  /// Whatever stands under whatever key: an import or an error that is not called a bug of ours.
+  @Test func nonsenseUnderAnyKeyNeverTraps() throws {
+    let nonsense: [JSONValue] = [
+      nil, true, -1, 0, 1, 2, 7, .integer(.max), .integer(.min), 0.5, 1e308, -1e308, 1e-308, "", "2", [],
+      [1, 2],
+      ["a": 1], .object([:]), ["rope_type": "llama3", "factor": 1e6], ["rope_type": 1],
+      ["type": "linear", "factor": "x"],
+    ]
+    let extra = [
+      "rope_parameters", "rope_scaling", "head_dim", "hidden_act", "attention_bias", "mlp_bias",
+      "layer_types",
+    ]
+    for key in TinyLlama().configuration.keys + extra {
+      for value in nonsense {
+        var tiny = TinyLlama()
+        tiny.configuration[key] = value
+        do {
+          let model = try tiny.imported()
+          #expect(try Graph(parsing: model.graph.printed()) == model.graph, "\(key) = \(value)")
+        } catch let error as ArchitectureError {
+          #expect(error.diagnostic.status != .bug, "\(key) = \(value): \(error)")
+        }
+      }
+    }
+  }
+
+  /// Two thousand layers: import, text form and passes stay linear.
+  @Test(.timeLimit(.minutes(1))) func aVeryDeepModelIsHandled() throws {
+    var tiny = TinyLlama()
+    tiny.configuration["num_hidden_layers"] = 2_000
+    let prefix = "model.layers.0."
+    let layer = tiny.entries.filter { $0.key.hasPrefix(prefix) }
+    for index in 2..<2_000 {
+      for (name, type) in layer {
+        tiny.entries["model.layers.\(index)." + name.dropFirst(prefix.count)] = type
+      }
+    }
+    var graph = try tiny.imported().graph
+    #expect(graph.nodes.count == 2_000 * 16 + 3)
+    #expect(graph.blocks.count == 2_000)
+    #expect(try Graph(parsing: graph.printed()) == graph)
+    #expect(try PassPipeline.standard.run(&graph).reduce(0) { $0 + $1.firedCount } == 10_000)
   }
 
   @Test func architecturesDecideWithoutModelType() throws {

@@ -163,6 +163,18 @@ struct EvaluationRunTests {
     #expect(throws: EvaluationError.unusableLogits(model: "the model", window: 0, position: 25)) {
       try PerplexityEvaluation.run(model: ToyModel(poisonedPosition: 25), windows: windows())
     }
+    #expect(throws: EvaluationError.unusableLogits(model: "the base", window: 0, position: 22)) {
+      try PerplexityEvaluation.run(
+        model: ToyModel(), windows: windows(), base: .model(ToyModel(poisonedPosition: 22)))
+    }
+    #expect(throws: EvaluationError.unusableLogits(model: "second", window: 0, position: 30)) {
+      try ComparisonEvaluation.run(
+        base: .init(name: "base", runner: ToyModel()),
+        models: [
+          .init(name: "first", runner: ToyModel(noise: 1)),
+          .init(name: "second", runner: ToyModel(poisonedPosition: 30)),
+        ], windows: windows())
+    }
     #expect(throws: EvaluationError.logitCount(expected: 19 * 29, found: 0)) {
       try PerplexityEvaluation.run(model: ToyModel(forgetsToAnswer: true), windows: windows())
     }
@@ -186,8 +198,8 @@ struct EvaluationRunTests {
   @Test("A base file, written and read")
   func baseFile() throws {
     let windows = try windows()
-    let path = "/tmp/adze-evaluation-\(UInt64.random(in: 0 ... .max)).kld"
-    defer { unsafe unlink(path) }
+    let directory = TemporaryDirectory()
+    let path = directory.file("base.kld")
     let layout = try LogitBaseLayout(windows, vocabularyCount: 29)
     try LogitBaseWriter.write(to: path, layout: layout, tokens: windows.tokens) { append in
       _ = try PerplexityEvaluation.run(model: ToyModel(), windows: windows, saveBase: append)

@@ -13,6 +13,14 @@ struct SpeedTests {
     #expect(speed.json.keys == ["n_prompt", "n_gen", "n_depth", "avg_ts", "stddev_ts", "samples_ts"])
   }
 
+  @Test("A table as llama-bench prints it")
+  func table() {
+    let speed = SpeedMeasurement(promptCount: 100, generatedCount: 0, seconds: [1, 0.5, 0.25])
+    let table = SpeedMeasurement.table(model: "m", fileByteCount: 1024, threadCount: 2, [speed])
+    #expect(
+      table.commaSeparated == "model,size,threads,test,t/s\nm,1.00 KiB,2,pp100,233.33 ± 152.75\n")
+  }
+
   @Test("Names of tests")
   func names() {
     #expect(SpeedMeasurement(promptCount: 512, generatedCount: 0, seconds: []).testName == "pp512")

@@ -48,6 +48,8 @@ struct TextTests {
     #expect(NumberFormat.uncertain(27.5644, error: 0.213) == "27.56 ± 0.21")
     #expect(NumberFormat.uncertain(0.0444912, error: 0.000312) == "0.04449 ± 0.00031")
     #expect(NumberFormat.uncertain(1234.5, error: 23) == "1234 ± 23")
+    #expect(NumberFormat.uncertain(0.08123, error: 0.00081, digits: 1) == "0.0812 ± 0.0008")
+    #expect(NumberFormat.uncertain(5, error: 1.5, digits: 1) == "5 ± 2")
     #expect(NumberFormat.uncertain(2, error: 0) == "2.0000")
     #expect(NumberFormat.bytes(7) == "7 B")
     #expect(NumberFormat.bytes(1536) == "1.50 KiB")

@@ -21,8 +21,8 @@ enum {
 /// Rows of a panel.
 enum { CK_PANEL = 16 };
 
-/// Floats of scratch that a thread must offer `ck_linear_f32_fn`, beside 16 for every token.
-enum { CK_LINEAR_SCRATCH = 16 * 1024 };
+/// Floats of scratch that a thread must offer `ck_linear_f32_fn`: so many, and so many more for every token.
+enum { CK_LINEAR_SCRATCH = 8 * 1024, CK_LINEAR_TOKEN_SCRATCH = 16 + 256 + 16 };
 
 /// Keys of an attention tile; tiles begin at multiples of it.
 enum { CK_KEY_TILE = 64 };

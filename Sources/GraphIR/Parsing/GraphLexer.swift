@@ -22,6 +22,9 @@ struct GraphLexer {
   private(set) var token = Token.end
 
   init(_ bytes: [UInt8]) throws(GraphError) {
+    guard bytes.count <= TextForm.maximumTextBytes else {
+      throw .syntax(line: 1, column: 1, reason: "the text is longer than \(TextForm.maximumTextBytes) bytes")
+    }
     self.bytes = bytes
     try advance()
   }

@@ -1,0 +1,207 @@
+import Codecs
+import CompressedTensors
+import OrderedCollections
+import SafeIO
+import Safetensors
+import TensorCore
+import TestSupport
+import Testing
+
+@Suite("compressed-tensors") struct CompressedTensorsTests {
+  private func configuration(_ bits: Int, _ groupSize: Int?, symmetric: Bool = true) -> JSONValue {
+    let weights: JSONValue = [
+      "num_bits": JSONValue(bits), "type": "int", "symmetric": .bool(symmetric),
+      "strategy": groupSize == nil ? "channel" : "group",
+      "group_size": groupSize.map { JSONValue($0) } ?? nil,
+    ]
+    return [
+      "quant_method": "compressed-tensors", "format": "pack-quantized",
+      "config_groups": ["group_0": ["targets": ["Linear"], "weights": weights]],
+      "ignore": ["lm_head", "re:.*gate$"],
+    ]
+  }
+
+  private func matrix(_ codec: IntegerGroupCodec, rows: Int, columns: Int, seed: Int) throws -> EncodedMatrix
+  {
+    var generator = SeededGenerator(seed: UInt64(seed))
+    let values = (0..<rows * columns).map { _ in generator.normal() * 0.1 }
+    return try codec.encode(
+      FloatMatrix(rows: rows, columns: columns, values: values), importance: nil, search: .extremes)
+  }
+
+  private func bytes(_ tensor: Tensor?) -> [UInt8] { unsafe tensor?.withBytes { unsafe Array($0) } ?? [] }
+
+  @Test("gives back what it got", arguments: 2...8, [true, false])
+  func roundTrip(bits: Int, isSymmetric: Bool) throws {
+    for (rows, columns, groupSize, scaleType) in [
+      (5, 64, 32, .f16), (33, 24, 8, .bf16), (7, 40, nil, .f32), (1, 32, 32, .f16),
+    ] as [(Int, Int, Int?, ElementType)] {
+      let codec = try IntegerGroupCodec(
+        bits: bits, groupSize: groupSize, isSymmetric: isSymmetric, scaleType: scaleType)
+      let encoded = try matrix(codec, rows: rows, columns: columns, seed: bits)
+      let norm = try Tensor([1, 2] as [Float], shape: [2])
+      let weights: OrderedDictionary<String, Weight> = [
+        "m.proj.weight": .encoded(encoded), "m.norm.weight": .dense(norm),
+      ]
+      let tensors = try CompressedTensorsLayout.tensors(for: weights)
+      #expect(tensors["m.proj.weight_packed"]?.shape.dimensions == [rows, (columns * bits + 31) / 32])
+      #expect((tensors["m.proj.weight_zero_point"] == nil) == isSymmetric)
+      let written = try CompressedTensorsLayout.quantizationConfiguration(for: weights, ignored: ["x"])
+      let back = try CompressedTensorsLayout.read(tensors: tensors, configuration: written)
+      guard case .encoded(let result) = back["m.proj.weight"] else {
+        Issue.record("not quantized")
+        continue
+      }
+      #expect(result.decoded().values == encoded.decoded().values)
+      for (name, plane) in encoded.planes { #expect(bytes(result.planes[name]) == bytes(plane), "\(name)") }
+      #expect(Array(back.keys) == ["m.proj.weight", "m.norm.weight"])
+    }
+  }
+
+  @Test("reads the older packing of 3, 5, 6 and 7 bits", arguments: [3, 5, 6, 7])
+  func spread(bits: Int) throws {
+    let (rows, columns) = (3, 70)
+    var generator = SeededGenerator(seed: UInt64(bits))
+    let codes = (0..<rows * columns).map { _ in UInt32.random(in: 0..<1 << UInt32(bits), using: &generator) }
+    let perWord = 32 / bits
+    let wordCount = (columns + perWord - 1) / perWord
+    var words = [Int32](repeating: 0, count: rows * wordCount)
+    for (index, code) in codes.enumerated() {
+      let (row, column) = (index / columns, index % columns)
+      words[row * wordCount + column / perWord] |= Int32(
+        bitPattern: code << UInt32(bits * (column % perWord)))
+    }
+    var tensors = try part(
+      words, [rows, wordCount], scale: [Float](repeating: 0.5, count: rows), columns: columns)
+    let middle = Float(1 << (bits - 1))
+    let expected = codes.map { 0.5 * (Float($0) - middle) }
+    var weights = try CompressedTensorsLayout.read(tensors: tensors, configuration: configuration(bits, nil))
+    #expect(try weights["p.weight"]?.decoded().values == expected)
+    var zeroWords = [Int32](repeating: 0, count: (rows + perWord - 1) / perWord)
+    for row in 0..<rows { zeroWords[row / perWord] |= Int32((row + 1) << (bits * (row % perWord))) }
+    tensors["p.weight_zero_point"] = try Tensor(zeroWords, shape: Shape([zeroWords.count, 1]))
+    weights = try CompressedTensorsLayout.read(
+      tensors: tensors, configuration: configuration(bits, nil, symmetric: false))
+    let shifted = codes.enumerated().map { index, code in 0.5 * (Float(code) - Float(index / columns + 1)) }
+    #expect(try weights["p.weight"]?.decoded().values == shifted)
+  }
+
+  private func part(
+    _ words: [Int32], _ shape: [Int], scale: [Float], columns: Int
+  ) throws -> OrderedDictionary<String, Tensor> {
+    let rows = shape[0]
+    let sizes = [rows, columns].flatMap { size in (0..<8).map { UInt8(truncatingIfNeeded: size >> ($0 * 8)) }
+    }
+    return [
+      "p.weight_packed": try Tensor(words, shape: Shape(shape)),
+      "p.weight_scale": try Tensor(scale, shape: Shape(scale.count == 1 ? [1] : [rows, scale.count / rows])),
+      "p.weight_shape": try Tensor(bytes: sizes, elementType: .i64, shape: [2]),
+    ]
+  }
+
+  @Test("reads whole-byte codes") func integers() throws {
+    let tensors: OrderedDictionary<String, Tensor> = [
+      "p.weight": try Tensor(bytes: [0x80, 0xFF, 0, 1, 0x7F, 2], elementType: .i8, shape: [2, 3]),
+      "p.weight_scale": try Tensor([0.5, 2] as [Float], shape: [2, 1]),
+      "p.input_scale": try Tensor([1] as [Float], shape: [1]),
+    ]
+    let reading = try CompressedTensorsLayout.reading(tensors: tensors, configuration: configuration(8, nil))
+    #expect(try reading.weights["p.weight"]?.decoded().values == [-64, -0.5, 0, 2, 254, 4])
+    #expect(reading.warnings.count == 1)
+    #expect(reading.weights.count == 1)
+  }
+
+  @Test("refuses parts that do not fit", arguments: 0..<11) func misfits(index: Int) throws {
+    var tensors = try part([Int32](repeating: 0, count: 8), [2, 4], scale: [1, 1], columns: 32)
+    var configuration = configuration(4, nil)
+    _ = try CompressedTensorsLayout.read(tensors: tensors, configuration: configuration)
+    switch index {
+    case 0: tensors["p.weight_scale"] = nil
+    case 1: tensors["p.weight_shape"] = nil
+    case 2: tensors["p.weight_shape"] = try Tensor([2, 33] as [Int32], shape: [2])
+    case 3: tensors["p.weight_shape"] = try Tensor([2, .max] as [Int32], shape: [2])
+    case 4: tensors["p.weight_shape"] = try Tensor([3, 32] as [Int32], shape: [2])
+    case 5: tensors["p.weight_scale"] = try Tensor([1, .nan] as [Float], shape: [2, 1])
+    case 6: tensors["p.weight_scale"] = try Tensor([1, 1, 1] as [Float], shape: [3, 1])
+    case 7: tensors["p.weight_zero_point"] = try Tensor([0] as [Int32], shape: [1, 1])
+    case 8: tensors["p.weight_packed"] = nil
+    case 9: configuration = self.configuration(8, nil)
+    default: tensors["p.weight_g_idx"] = try Tensor([Int32](repeating: 1, count: 32), shape: [32])
+    }
+    #expect(throws: CompressedTensorsError.self) {
+      try CompressedTensorsLayout.read(tensors: tensors, configuration: configuration)
+    }
+  }
+
+  @Test("refuses configurations that it cannot read") func configurations() throws {
+    let texts = [
+      "{}", #"{"quant_method":"gptq"}"#, #"{"quant_method":"compressed-tensors"}"#,
+      #"{"quant_method":"compressed-tensors","config_groups":{"g":{}}}"#,
+      #"{"quant_method":"compressed-tensors","config_groups":{"g":{"targets":["Linear"],"weights":{"num_bits":9}}}}"#,
+      #"{"quant_method":"compressed-tensors","config_groups":{"g":{"targets":["Linear"],"weights":{"num_bits":4,"strategy":"block"}}}}"#,
+      #"{"quant_method":"compressed-tensors","config_groups":{"g":{"targets":["Linear"],"weights":{"num_bits":4,"strategy":"group","group_size":0}}}}"#,
+      #"{"quant_method":"compressed-tensors","ignore":[1],"config_groups":{"g":{"targets":["Linear"]}}}"#,
+    ]
+    for text in texts {
+      let value = try JSONValue.parse(Array(text.utf8))
+      #expect(throws: CompressedTensorsError.self, "\(text)") {
+        try CompressedTensorsLayout.read(tensors: [:], configuration: value)
+      }
+    }
+  }
+
+  @Test("says by name what it cannot hold") func unrepresentable() throws {
+    let codec = try IntegerGroupCodec(bits: 4, groupSize: 48)
+    let tail = try matrix(codec, rows: 2, columns: 64, seed: 1)
+    #expect(throws: CompressedTensorsError.self) {
+      try CompressedTensorsLayout.tensors(for: ["a.weight": .encoded(tail)])
+    }
+    let good = try matrix(IntegerGroupCodec(bits: 4, groupSize: 32), rows: 2, columns: 64, seed: 1)
+    #expect(throws: CompressedTensorsError.self) {
+      try CompressedTensorsLayout.tensors(for: ["a.bias": .encoded(good)])
+    }
+  }
+
+  @Test("names modules when codecs differ") func mixed() throws {
+    let four = try matrix(IntegerGroupCodec(bits: 4, groupSize: 32), rows: 2, columns: 64, seed: 1)
+    let eight = try matrix(IntegerGroupCodec(bits: 8, groupSize: nil), rows: 2, columns: 64, seed: 2)
+    let weights: OrderedDictionary<String, Weight> = [
+      "e.weight": .encoded(eight), "a.weight": .encoded(four), "b.weight": .encoded(four),
+    ]
+    let value = try CompressedTensorsLayout.quantizationConfiguration(
+      for: weights, ignored: ["lm_head", "a", "z"])
+    #expect(value["ignore"] == ["lm_head", "z"])
+    #expect(value["config_groups"]?["group_0"]?["targets"] == ["a", "b"])
+    #expect(value["config_groups"]?["group_1"]?["targets"] == ["e"])
+    #expect(value["config_groups"]?["group_1"]?["weights"]?["strategy"] == "channel")
+    let tensors = try CompressedTensorsLayout.tensors(for: weights)
+    let back = try CompressedTensorsLayout.read(tensors: tensors, configuration: value)
+    #expect(back["e.weight"]?.encodingName == "int8-gall-sym")
+    #expect(back["a.weight"]?.encodingName == "int4-g32-sym")
+  }
+
+  @Test(
+    "reads checkpoints of another tool", .enabled(if: SharedData.isAvailable), arguments: ["w4a16", "w8a8"])
+  func real(name: String) throws {
+    let folder = SharedData.path("fixtures/llmcompressor-\(name)")
+    let checkpoint = try SafetensorsCheckpoint(path: folder)
+    let configuration = try JSONValue.parse(contentsOf: folder + "/config.json")["quantization_config"] ?? nil
+    let weights = try CompressedTensorsLayout.read(tensors: checkpoint.tensors, configuration: configuration)
+    let original = try SafetensorsCheckpoint(path: SharedData.path("fixtures/llama-tiny"))
+    #expect(Set(weights.keys) == Set(original.tensors.keys))
+    var quantized = 0
+    for (name, weight) in weights {
+      let source = try #require(original.tensors[name]).floats()
+      let values = try weight.decoded().values
+      let error = zip(values, source).map { abs($0 - $1) }.max() ?? 0
+      let largest = source.map(abs).max() ?? 0
+      if case .encoded = weight { quantized += 1 }
+      #expect(error <= largest * 0.25, "\(name): error \(error), largest weight \(largest)")
+    }
+    #expect(quantized == 28)
+    guard name == "w4a16" else { return }
+    let again = try CompressedTensorsLayout.tensors(for: weights)
+    #expect(Set(again.keys) == Set(checkpoint.tensors.keys))
+    for (name, tensor) in checkpoint.tensors { #expect(bytes(again[name]) == bytes(tensor), "\(name)") }
+  }
+}
