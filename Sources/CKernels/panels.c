@@ -36,6 +36,26 @@ void ck_pack_codes(const uint8_t *codes, ptrdiff_t columns, int32_t shift, int32
   }
 }
 
+/// Nibbles n3 n2 n1 n0 of 16 bits, one to a byte.
+static uint32_t spread(uint32_t nibbles) {
+  nibbles = (nibbles | nibbles << 8) & 0x00FF00FFu;
+  return (nibbles | nibbles << 4) & 0x0F0F0F0Fu;
+}
+
+void ck_pack_nibbles(const uint8_t *bytes, ptrdiff_t columns, ptrdiff_t row, uint8_t *to) {
+  ptrdiff_t k = 0;
+  for (; k + 8 <= columns; k += 8, bytes += 4) {
+    uint32_t low = spread((uint32_t)bytes[0] | (uint32_t)bytes[1] << 8);
+    uint32_t high = spread((uint32_t)bytes[2] | (uint32_t)bytes[3] << 8);
+    uint32_t pairs = low | high << 4;
+    uint8_t *step = to + k * 8 + row * 4;
+    for (int j = 0; j < 4; j++) step[j] = (uint8_t)(pairs >> (8 * j));
+  }
+  uint8_t codes[8];
+  for (ptrdiff_t j = 0; k + j < columns; j++) codes[j] = (bytes[j >> 1] >> (4 * (j & 1))) & 15;
+  ck_pack_codes(codes, columns - k, 0, CK_Q4, row, to + k * 8);
+}
+
 static float dense_element(const ck_panels *w, const uint8_t *panel, ptrdiff_t index) {
   float value;
   uint16_t half;

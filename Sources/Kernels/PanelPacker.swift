@@ -1,5 +1,6 @@
 import CKernels
 import Codecs
+import OrderedCollections
 import TensorCore
 
 /// Writes weights into panels.
@@ -48,14 +49,12 @@ struct PanelPacker {
 
   /// Padding decodes to zero: scale 0 in padded rows, codes equal to the zero point in padded columns.
   private func prepareCodes(_ target: UnsafeMutablePointer<UInt8>) {
-    let scaleBytes = PanelLayout.padded(layout.blockCount * 32)
-    let zeroBytes = plan.hasZeros ? PanelLayout.padded(layout.blockCount * 16) : 0
     let isQ4 = plan.encoding == .q4
     if plan.hasZeros {
-      unsafe (target + scaleBytes).update(repeating: isQ4 ? 8 : 128, count: layout.blockCount * 16)
+      unsafe (target + scaleByteCount).update(repeating: isQ4 ? 8 : 128, count: layout.blockCount * 16)
     }
-    let codeBytes = layout.panelByteCount - scaleBytes - zeroBytes
-    unsafe (target + scaleBytes + zeroBytes).update(repeating: isQ4 ? 0x88 : 128, count: codeBytes)
+    let codeBytes = layout.panelByteCount - scaleByteCount - zeroByteCount
+    unsafe (target + scaleByteCount + zeroByteCount).update(repeating: isQ4 ? 0x88 : 128, count: codeBytes)
   }
 
   private func packRows(
@@ -114,34 +113,54 @@ struct PanelPacker {
     _ matrix: EncodedMatrix, _ codec: IntegerGroupCodec, _ range: Range<Int>, lane: Int,
     _ target: UnsafeMutablePointer<UInt8>
   ) {
-    let parts = codec.unpacked(matrix, rows: range)
-    let columns = matrix.columns
-    let groups = codec.groupCount(columns: columns)
-    let groupLength = codec.groupLength(columns: columns)
-    let scaleBytes = PanelLayout.padded(layout.blockCount * 32)
-    let zeroBytes = plan.hasZeros ? PanelLayout.padded(layout.blockCount * 16) : 0
-    let middle = plan.encoding == .q4 ? 8 : 128
     // Symmetric codes move to the middle of the wider range; asymmetric ones keep their place and their zero point.
+    let middle = plan.encoding == .q4 ? 8 : 128
     let shift = codec.isSymmetric ? middle - codec.middleCode : 0
-    for row in 0..<range.count {
-      let rowLane = lane + row
-      for block in 0..<layout.blockCount {
-        let group = row * groups + min(block * plan.blockLength / groupLength, groups - 1)
-        let bits = Float16(parts.scales[group]).bitPattern
-        let at = (block * 16 + rowLane) * 2
-        unsafe target[at] = UInt8(truncatingIfNeeded: bits)
-        unsafe target[at + 1] = UInt8(truncatingIfNeeded: bits >> 8)
-        if plan.hasZeros {
-          unsafe target[scaleBytes + block * 16 + rowLane] = UInt8(
-            truncatingIfNeeded: Int(parts.zeros[group]) + shift)
+    unsafe packGrids(matrix, codec, range, lane: lane, shift: shift, target)
+    let columns = matrix.columns
+    let codes = unsafe target + scaleByteCount + zeroByteCount
+    if codec.bits == 4, plan.encoding == .q4, let plane = matrix.planes["codes"] {
+      let rowBytes = BitPacking.bytesPerRow(count: columns, bits: 4)
+      return unsafe plane.withBytes { bytes in
+        guard let start = unsafe bytes.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return }
+        for row in 0..<range.count {
+          unsafe ck_pack_nibbles(start + (range.lowerBound + row) * rowBytes, columns, lane + row, codes)
         }
       }
-      unsafe parts.codes.withUnsafeBufferPointer { codes in
-        guard let start = codes.baseAddress else { return }
+    }
+    unsafe codec.unpacked(matrix, rows: range).codes.withUnsafeBufferPointer { unpacked in
+      guard let start = unpacked.baseAddress else { return }
+      for row in 0..<range.count {
         unsafe ck_pack_codes(
-          start + row * columns, columns, Int32(shift), plan.encoding.code, rowLane,
-          target + scaleBytes + zeroBytes)
+          start + row * columns, columns, Int32(shift), plan.encoding.code, lane + row, codes)
       }
     }
   }
+
+  private func packGrids(
+    _ matrix: EncodedMatrix, _ codec: IntegerGroupCodec, _ range: Range<Int>, lane: Int, shift: Int,
+    _ target: UnsafeMutablePointer<UInt8>
+  ) {
+    let groups = codec.groupCount(columns: matrix.columns)
+    let groupLength = codec.groupLength(columns: matrix.columns)
+    let parameters = range.lowerBound * groups..<range.upperBound * groups
+    let scales = (try? matrix.planes["scales"]?.floats(elements: parameters)) ?? []
+    let zeros = unsafe matrix.planes["zeros"]?.withBytes { unsafe Array($0[parameters]) }
+    for row in 0..<range.count {
+      for block in 0..<layout.blockCount {
+        let group = row * groups + min(block * plan.blockLength / groupLength, groups - 1)
+        let bits = Float16(scales[group]).bitPattern
+        let at = block * PanelMatrix.panelRows + lane + row
+        unsafe target[at * 2] = UInt8(truncatingIfNeeded: bits)
+        unsafe target[at * 2 + 1] = UInt8(truncatingIfNeeded: bits >> 8)
+        if plan.hasZeros {
+          let zero = zeros.map { Int($0[group]) } ?? codec.middleCode
+          unsafe target[scaleByteCount + at] = UInt8(truncatingIfNeeded: zero + shift)
+        }
+      }
+    }
+  }
+
+  private var scaleByteCount: Int { PanelLayout.padded(layout.blockCount * 32) }
+  private var zeroByteCount: Int { plan.hasZeros ? PanelLayout.padded(layout.blockCount * 16) : 0 }
 }

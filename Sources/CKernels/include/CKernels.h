@@ -173,6 +173,9 @@ void ck_pack_dense(const uint8_t *source, ptrdiff_t source_stride, ptrdiff_t row
 void ck_pack_codes(const uint8_t *codes, ptrdiff_t columns, int32_t shift, int32_t encoding, ptrdiff_t row_in_panel,
                    uint8_t *panel_codes);
 
+/// Puts one row of 4-bit codes, two a byte with the first in the low nibble, into a `q4` panel.
+void ck_pack_nibbles(const uint8_t *bytes, ptrdiff_t columns, ptrdiff_t row_in_panel, uint8_t *panel_codes);
+
 /// The float nearest to a half, and the half nearest to a float, ties to even.
 float ck_float_from_half(uint16_t half);
 uint16_t ck_half_from_float(float value);
