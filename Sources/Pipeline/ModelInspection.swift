@@ -1,6 +1,7 @@
 import Architectures
 import Codecs
 import Execution
+import GGUF
 import GraphIR
 import Kernels
 import OrderedCollections
@@ -37,7 +38,9 @@ public struct ModelInspection: Sendable {
   /// - Throws: ``PipelineError`` and the formats' own errors.
   public init(path: String) throws {
     guard FileReading.exists(path) else { throw PipelineError.missing(path: path) }
-    if SafetensorsFile.isSafetensors(path: path),
+    if GGUFFile.isGGUF(path: path) {
+      try describe(gguf: GGUFFile(path: path))
+    } else if SafetensorsFile.isSafetensors(path: path),
       !FileReading.exists(FileReading.directory(of: path) + "/config.json")
     {
       try describe(bare: SafetensorsFile(path: path), path: path)
@@ -119,6 +122,30 @@ public struct ModelInspection: Sendable {
         StoredTensor(
           name: name, shape: weight.shape.description, encoding: weight.encodingName, byteCount: weight.byteCount,
           bitsPerWeight: weight.bitsPerWeight))
+    }
+  }
+
+  private mutating func describe(gguf file: GGUFFile) throws {
+    warnings = file.warnings
+    add("file", "path", .string(file.path))
+    add("format", "format", "GGUF", "GGUF version \(file.version), header only")
+    for key in ["general.architecture", "general.name", "tokenizer.ggml.model", "tokenizer.ggml.pre"] {
+      if let value = file.metadata[key]?.stringValue { add(key, key, .string(value)) }
+    }
+    add("metadata keys", "metadata_count", JSONValue(file.metadata.count))
+    add("tensors", "tensor_count", JSONValue(file.tensors.count))
+    var byType: OrderedDictionary<String, Int> = [:]
+    for tensor in file.tensors.values { byType[tensor.type.name, default: 0] += 1 }
+    add(
+      "storage", "encodings", .object(JSONObject(byType.map { ($0.key, JSONValue($0.value)) })),
+      byType.map { "\($0.value) x \($0.key)" }.joined(separator: ", "))
+    add("file bytes", "file_bytes", JSONValue(try FileReading.size(file.path)))
+    for tensor in file.tensors.values {
+      tensors.append(
+        StoredTensor(
+          name: tensor.name, shape: tensor.shape.description, encoding: tensor.type.name,
+          byteCount: tensor.byteCount,
+          bitsPerWeight: Double(tensor.byteCount) * 8 / Double(max(tensor.shape.elementCount, 1))))
     }
   }
 

@@ -32,13 +32,4 @@ extension ModelFormat {
     }
     return nil
   }
-
-  /// GGUF is recognised, so that its users hear what is missing rather than that the file is unknown.
-  static let gguf = ModelFormat(
-    name: "GGUF",
-    recognises: { FirstBytes.begins($0, with: "GGUF") },
-    load: { path in
-      throw PipelineError.unsupportedFormat(
-        path: path, format: "GGUF", reason: "only its header is read so far", hint: "adze inspect shows the header")
-    })
 }

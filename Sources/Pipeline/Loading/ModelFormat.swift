@@ -44,8 +44,4 @@ enum FirstBytes {
     let region = try MappedFile.open(path)
     return unsafe region.withBytes { unsafe Array($0.prefix(count)) }
   }
-
-  static func begins(_ path: String, with magic: String) -> Bool {
-    !FileReading.isDirectory(path) && (try? read(path, count: magic.utf8.count)) == Array(magic.utf8)
-  }
 }

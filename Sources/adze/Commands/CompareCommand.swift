@@ -73,7 +73,21 @@ struct CompareCommand: ParsableCommand {
   }
 
   private func write(_ measurements: [ModelMeasurement], _ windows: EvaluationWindows, to path: String) throws {
-    let page = ""
+    let command = ["adze", "compare", base] + models + ["--corpus", corpus, "-c", String(window)]
+    let page = ComparisonReport(
+      title: "What it cost against \(FileReading.fileName(base))",
+      base: measurements[0], models: Array(measurements.dropFirst()),
+      facts: [
+        .init("text", corpus),
+        .init("windows", "\(windows.count) of \(windows.length) tokens"),
+        .init("predictions", NumberFormat.grouped(Double(windows.predictionCount))),
+        .init("activations of quantized layers", inference.activations.rawValue),
+        .init("threads", "\(inference.execution.pool().threadCount)"),
+        .init("adze", AdzeVersion.current),
+      ],
+      commands: [command.joined(separator: " ")],
+      digests: [.init(corpus, Checksum.sha256(try MappedFile.open(corpus)).hexadecimal)]
+    ).html
     try AtomicFile.write(Array(page.utf8), to: path)
   }
 }
