@@ -63,14 +63,15 @@ public struct SequentialCalibration {
     let lastUses = graph.uses
     for (number, group) in groups.enumerated() {
       let frontier = crossing(before: group.firstNode, uses: lastUses)
-      let part = try graph.subgraph(inputs: previous, outputs: frontier)
+      let made = frontier.filter { !previous.contains($0) }
+      let part = try graph.subgraph(inputs: previous, outputs: made)
       let program = try Program(graph: part, options: options) { name in
         if let weight = replaced[name] { return weight }
         return try weight(name)
       }
       // Weights of earlier stages are in no later segment but for tied ones, which are never quantized.
       let statistics = try advance(
-        program, from: previous, to: frontier, observing: group, &store
+        program, from: previous, to: frontier, making: made, observing: group, &store
       ) { window in
         try progress(
           Progress(
@@ -88,10 +89,11 @@ public struct SequentialCalibration {
       activations: .float32, cacheElement: .f32, chunkLength: windows.windows.map(\.count).max() ?? 1, kernels: kernels)
   }
 
-  /// Runs one segment over all windows and observes the group's input.
+  /// Runs one segment over all windows and observes the group's input. Values of the frontier that the segment does
+  /// not make, such as the residual stream past an attention, stay in the store as they are.
   private func advance(
-    _ program: Program, from previous: [ValueID], to frontier: [ValueID], observing group: LinearGroup,
-    _ store: inout [[ValueID: StoredActivation]], progress: (Int) throws -> Void
+    _ program: Program, from previous: [ValueID], to frontier: [ValueID], making made: [ValueID],
+    observing group: LinearGroup, _ store: inout [[ValueID: StoredActivation]], progress: (Int) throws -> Void
   ) throws -> InputStatistics {
     var observer = InputObserver(columns: group.columns, withSecondMoment: collection == .secondMoments)
     let session = Session(program: program, pool: pool)
@@ -100,11 +102,11 @@ public struct SequentialCalibration {
       try progress(number)
       session.reset()
       let inputs = previous.map { store[number][$0]?.floats ?? [] }
-      store[number] = [:]
+      store[number] = store[number].filter { frontier.contains($0.key) }
       try unsafe withPointers(inputs) { pointers in
         let floats = unsafe Dictionary(uniqueKeysWithValues: zip(names, pointers))
         try unsafe session.run(tokens: window, floats: floats) { outputs in
-          for (index, value) in frontier.enumerated() {
+          for (index, value) in made.enumerated() {
             let output = unsafe outputs[index]
             if value == group.input, unsafe !observer.observe(output, pool: pool) {
               throw CalibrationError.nonFinite(layer: group.weights[0], window: number)

@@ -32,6 +32,10 @@ struct MemoryPlan {
   let arenaColumns: Int
 
   init(_ graph: Graph) throws(ExecutionError) {
+    if let passed = graph.outputs.first(where: { graph.inputs.contains($0) }) {
+      throw .unsupported(
+        operation: "an output", scope: graph.name(of: passed), reason: "it is an input of the graph, which no step writes")
+    }
     var builder = Builder(graph: graph)
     for (index, node) in graph.nodes.enumerated() { try builder.place(node, at: index) }
     (locations, arenaColumns) = builder.finish()

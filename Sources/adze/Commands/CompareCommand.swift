@@ -20,6 +20,12 @@ struct CompareCommand: ParsableCommand {
   @Option(help: "The text.") var corpus: String
   @Option(name: .customShort("c"), help: ArgumentHelp("Tokens of a window.", valueName: "tokens")) var window: Int = 512
   @Option(help: "Measure the first windows only.") var chunks: Int?
+  @Flag(
+    help: """
+      Add the tokenizer's special tokens to the text before it is cut, as llama-perplexity does: windows then begin one \
+      token earlier in the text.
+      """)
+  var addSpecial = false
   @Option(help: "Which predictions count: second-half or all.") var score: ScoredPart = .secondHalf
   @Flag(help: "Do not measure speed.") var noSpeed = false
   @Option(help: "Write a page with tables and charts.") var report: String?
@@ -29,7 +35,7 @@ struct CompareCommand: ParsableCommand {
   func run() throws {
     let loaded = try ([base] + models).map { try inference.load($0) }
     let windows = try EvaluationWindows(
-      tokens: TextFile.tokens([corpus], model: loaded[0].source), length: window,
+      tokens: TextFile.tokens([corpus], model: loaded[0].source, addSpecialTokens: addSpecial), length: window,
       beginOfSequence: loaded[0].source.beginOfSequence, scoredPart: score, limit: chunks)
     let pool = inference.execution.pool()
     let candidates = loaded.map { model in

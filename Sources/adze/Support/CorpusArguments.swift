@@ -37,13 +37,13 @@ struct CorpusArguments: ParsableArguments {
 
 /// Text files as tokens.
 enum TextFile {
-  /// Tokens of the files, one after another, without special tokens.
-  static func tokens(_ paths: [String], model: LoadedModel) throws -> [Int32] {
+  /// Tokens of the files, one after another, without special tokens unless asked for.
+  static func tokens(_ paths: [String], model: LoadedModel, addSpecialTokens: Bool = false) throws -> [Int32] {
     let tokenizer = try model.requireTokenizer()
     var tokens: [Int32] = []
     for path in paths {
       let bytes = try FileReading.readAll(path, limit: Limits.standard.maxDocumentBytes)
-      tokens += tokenizer.encode(bytes, addSpecialTokens: false, parseSpecialTokens: false)
+      tokens += tokenizer.encode(bytes, addSpecialTokens: addSpecialTokens, parseSpecialTokens: false)
     }
     return tokens
   }
