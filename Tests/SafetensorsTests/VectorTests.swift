@@ -1,3 +1,4 @@
+import Codecs
 import CompressedTensors
 import GGUF
 import Llama2C
