@@ -17,6 +17,27 @@ CK_DEFINE_TILE(f32, float, v_load, 2, 2)
 CK_DEFINE_TILE(bf16, uint16_t, v_load_bf16, 2, 2)
 CK_DEFINE_TILE(f16, uint16_t, v_load_f16, 2, 2)
 
+#if CK_TOKENS == 12
+CK_DEFINE_TILE(f32, float, v_load, 12, 2)
+
+/// Two panels at once: every activation is read once for both, which processors with two wide multipliers need.
+static void pair_f32(const float *x, ptrdiff_t xs, const float *b, ptrdiff_t bs, ptrdiff_t n, ptrdiff_t tokens,
+                     float *c, ptrdiff_t cs, int accumulate, const float *bias) {
+  ptrdiff_t t = 0;
+  for (; t + 12 <= tokens; t += 12) tile_f32_12_2(x + t * xs, xs, b, bs, n, c + t * cs, cs, accumulate, bias);
+  if (t == tokens) return;
+  panel_f32(x + t * xs, xs, b, n, tokens - t, c + t * cs, cs, accumulate, bias);
+  panel_f32(x + t * xs, xs, b + bs, n, tokens - t, c + t * cs + 16, cs, accumulate, bias ? bias + 16 : 0);
+}
+#define CK_PAIRS 1
+#else
+#define CK_PAIRS 0
+CK_INLINE void pair_f32(const float *x, ptrdiff_t xs, const float *b, ptrdiff_t bs, ptrdiff_t n, ptrdiff_t tokens,
+                        float *c, ptrdiff_t cs, int accumulate, const float *bias) {
+  (void)x, (void)xs, (void)b, (void)bs, (void)n, (void)tokens, (void)c, (void)cs, (void)accumulate, (void)bias;
+}
+#endif
+
 /// Where a panel's results go: straight to y, or through 16 columns of scratch when the matrix ends inside the panel.
 typedef struct target {
   float *c;
@@ -102,6 +123,19 @@ CK_INLINE void expand_q4(const ck_panels *w, const uint8_t *panel, ptrdiff_t fir
       int last = k + COLUMN_BLOCK >= w->columns;                                                                     \
       for (ptrdiff_t p = first; p < first + count; p++) {                                                            \
         const uint8_t *panel = w->bytes + p * w->panel_bytes;                                                        \
+        if (CK_PAIRS && p + 2 <= first + count && (p + 2) * CK_PANEL <= w->rows) {                                   \
+          const float *values = (const float *)(const void *)panel + k * 16;                                         \
+          ptrdiff_t stride = IS_FLOAT ? w->panel_bytes / 4 : COLUMN_BLOCK * 16;                                      \
+          if (!IS_FLOAT) {                                                                                           \
+            expand_##NAME(w, panel, k, n, scratch);                                                                  \
+            expand_##NAME(w, panel + w->panel_bytes, k, n, scratch + stride);                                        \
+            values = scratch;                                                                                        \
+          }                                                                                                          \
+          pair_f32(near, TOKEN_STRIDE, values, stride, n, tokens, y + p * CK_PANEL, ys, k > 0,                       \
+                   last && bias ? bias + p * CK_PANEL : 0);                                                          \
+          p++;                                                                                                       \
+          continue;                                                                                                  \
+        }                                                                                                            \
         target to;                                                                                                   \
         open_target(&to, w, p, bias, y, ys, edge);                                                                   \
         const float *values = (const float *)(const void *)panel + k * 16;                                           \

@@ -276,6 +276,7 @@ public struct JSONReader {
     if unsafe offset - firstDigit > 1 && bytes[firstDigit] == UInt8(ascii: "0") {
       throw failure("a number must not begin with zero", at: start)
     }
+    if let value = shortInteger(start) { return .integer(value) }
     var isInteger = true
     if current == UInt8(ascii: ".") {
       isInteger = false
@@ -293,6 +294,25 @@ public struct JSONReader {
     if isInteger, text != "-0", let value = Int64(text) { return .integer(value) }
     guard let value = Double(text), value.isFinite else { throw failure("a number out of range", at: start) }
     return .number(value)
+  }
+
+  /// The integer whose digits end here, when it is short enough to fit whatever the digits are; nil also for `-0`.
+  private func shortInteger(_ start: Int) -> Int64? {
+    guard offset - start <= 18, current != UInt8(ascii: "."), current != UInt8(ascii: "e"),
+      current != UInt8(ascii: "E")
+    else { return nil }
+    var value: Int64 = 0
+    var isNegative = false
+    for index in start..<offset {
+      let byte = unsafe bytes[index]
+      if byte == UInt8(ascii: "-") {
+        isNegative = true
+      } else {
+        value = value * 10 + Int64(byte - UInt8(ascii: "0"))
+      }
+    }
+    if isNegative && value == 0 { return nil }
+    return isNegative ? -value : value
   }
 
   private mutating func skipDigits(_ start: Int) throws(SafeIOError) {

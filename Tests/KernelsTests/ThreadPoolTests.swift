@@ -46,9 +46,26 @@ struct ThreadPoolTests {
 }
 
 /// Counters that threads may raise.
-final class Slots: Sendable {
-  private let state: Mutex<[Int]>
-  init(_ count: Int) { state = Mutex([Int](repeating: 0, count: count)) }
-  func add(_ index: Int, _ amount: Int) { state.withLock { $0[index] += amount } }
-  var values: [Int] { state.withLock { $0 } }
+@safe
+final class Slots: @unchecked Sendable {
+  private let counters: UnsafeMutablePointer<Atomic<Int>>
+  private let count: Int
+
+  init(_ count: Int) {
+    self.count = count
+    unsafe counters = .allocate(capacity: max(count, 1))
+    for index in 0..<count { unsafe (counters + index).initialize(to: Atomic(0)) }
+  }
+
+  deinit {
+    unsafe counters.deinitialize(count: count)
+    unsafe counters.deallocate()
+  }
+
+  func add(_ index: Int, _ amount: Int) {
+    precondition(index >= 0 && index < count)
+    unsafe counters[index].add(amount, ordering: .relaxed)
+  }
+
+  var values: [Int] { (0..<count).map { unsafe counters[$0].load(ordering: .relaxed) } }
 }

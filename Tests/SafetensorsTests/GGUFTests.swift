@@ -244,7 +244,7 @@ struct GGUFBytes {
     var count = 0
     let time = try ContinuousClock().measure { count = try open(file).metadata.count }
     #expect(count == 1_000_000)
-    #expect(time < .seconds(6), "took \(time)")
+    #expect(time < .seconds(20), "took \(time)")
   }
 
   @Test("never traps on a damaged file") func damage() throws {

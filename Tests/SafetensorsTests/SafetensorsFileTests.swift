@@ -197,6 +197,6 @@ func safetensors(_ header: String, dataByteCount: Int, length: UInt64? = nil) ->
     var count = 0
     let time = try clock.measure { count = try open(bytes).tensors.count }
     #expect(count == 200_000)
-    #expect(time < .seconds(6), "took \(time)")
+    #expect(time < .seconds(20), "took \(time)")
   }
 }
