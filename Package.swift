@@ -71,12 +71,12 @@ let package = Package(
     room("CompressedTensors", ["TensorCore", "SafeIO", "Codecs", "Safetensors", collections], path: "Formats/CompressedTensors", exclude: documents),
     room("Architectures", ["TensorCore", "SafeIO", "GraphIR", "Codecs", collections]),
     room("GraphPasses", ["TensorCore", "GraphIR", "Codecs", collections]),
-    room("Kernels", ["TensorCore", "Codecs", "CKernels", collections]),
+    room("Kernels", ["TensorCore", "Codecs", "CKernels", "COpenBLAS", collections]),
     // Level 4
     room("Execution", ["TensorCore", "GraphIR", "Codecs", "Kernels", collections]),
     // Level 5
-    room("Quantization", ["TensorCore", "Codecs", "Kernels", "COpenBLAS"]),
-    room("Calibration", ["TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "Kernels", "Execution", "COpenBLAS", collections], path: "Calibration", exclude: ["Models", "Texts", "README.md"]),
+    room("Quantization", ["TensorCore", "Codecs", "Kernels"]),
+    room("Calibration", ["TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "Kernels", "Execution", collections], path: "Calibration", exclude: ["Models", "Texts", "README.md"]),
     // Level 6
     room("Pipeline", ["TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "GGUF", "Llama2C", "Tokenizers", "PackedModel", "CompressedTensors", "Architectures", "GraphPasses", "Kernels", "Execution", "Quantization", "Calibration", collections]),
     room("Evaluation", ["TensorCore", "SafeIO", "LogitBase", "Kernels", "Execution", collections]),

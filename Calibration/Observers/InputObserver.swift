@@ -1,4 +1,3 @@
-import COpenBLAS
 import Kernels
 
 /// Gathers ``InputStatistics`` from windows of inputs; the order of windows is fixed and the work is cut into tiles
@@ -53,11 +52,10 @@ struct InputObserver {
       let source = unsafe SharedPointer(pointer: UnsafeMutablePointer(mutating: inputs))
       pool.run(taskCount: tiles.count) { index in
         let (row, column) = tiles[index]
-        let height = Int32(min(Self.tile, columns - row))
-        let width = Int32(min(Self.tile, columns - column))
-        unsafe cblas_sgemm(
-          CblasRowMajor, CblasTrans, CblasNoTrans, height, width, Int32(rows), 1, source.pointer + row, Int32(columns),
-          source.pointer + column, Int32(columns), 1, output.pointer + row * columns + column, Int32(columns))
+        unsafe BLAS.multiply(
+          source.pointer + row, lda: columns, transposingA: true, source.pointer + column, ldb: columns,
+          m: min(Self.tile, columns - row), n: min(Self.tile, columns - column), k: rows, beta: 1,
+          into: output.pointer + row * columns + column, ldc: columns)
       }
     }
   }

@@ -1,4 +1,3 @@
-import COpenBLAS
 import Kernels
 import TensorCore
 
@@ -41,9 +40,8 @@ struct QuadraticForm {
       }
     }
     var product = [Float](repeating: 0, count: rows.count)
-    unsafe cblas_sgemm(
-      CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(count), Int32(columns), Int32(columns), 1, rows, Int32(columns),
-      hessian.values, Int32(columns), 0, &product, Int32(columns))
+    unsafe BLAS.multiply(
+      rows, lda: columns, hessian.values, ldb: columns, m: count, n: columns, k: columns, into: &product, ldc: columns)
     return (0..<count).map { row in
       (row * columns..<(row + 1) * columns).reduce(0.0) { $0 + Double(product[$1]) * Double(rows[$1]) }
     }

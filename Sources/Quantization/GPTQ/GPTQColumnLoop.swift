@@ -1,5 +1,5 @@
-import COpenBLAS
 import Codecs
+import Kernels
 import TensorCore
 
 /// The loop of GPTQ over the columns of some rows. Rows do not depend on each other, so chunks of rows run in
@@ -119,10 +119,10 @@ struct GPTQColumnLoop {
           guard let factor = inverse.baseAddress, let error = errors.baseAddress,
             let target = values.baseAddress
           else { return }
-          unsafe cblas_sgemm(
-            CblasRowMajor, CblasTrans, CblasNoTrans, Int32(remaining), Int32(rowCount), Int32(block.count), -1,
-            factor + block.lowerBound * columns + block.upperBound, Int32(columns), error, Int32(rowCount), 1,
-            target + block.upperBound * rowCount, Int32(rowCount))
+          unsafe BLAS.multiply(
+            factor + block.lowerBound * columns + block.upperBound, lda: columns, transposingA: true, error,
+            ldb: rowCount, m: remaining, n: rowCount, k: block.count, alpha: -1, beta: 1,
+            into: target + block.upperBound * rowCount, ldc: rowCount)
         }
       }
     }

@@ -1,4 +1,4 @@
-import COpenBLAS
+import Kernels
 
 /// The upper Cholesky factor `U` of the damped Hessian's inverse, `H⁻¹ = Uᵀ U`, which holds all that GPTQ needs of it.
 ///
@@ -39,13 +39,7 @@ struct InverseFactor {
       let diagonal = matrix[row * size + row]
       matrix[row * size + row] = (diagonal > 0 ? diagonal : mean) + added
     }
-    var dimension = Int32(size)
-    var information: Int32 = 0
-    unsafe dpotrf_("L", &dimension, &matrix, &dimension, &information)
-    guard information == 0 else { return nil }
-    var leading = dimension
-    unsafe dtrtri_("L", "N", &dimension, &matrix, &leading, &information)
-    guard information == 0 else { return nil }
+    guard BLAS.invertCholeskyFactor(&matrix, size: size) else { return nil }
     var upper = [Float](repeating: 0, count: size * size)
     for row in 0..<size {
       for column in row..<size {

@@ -21,11 +21,12 @@ struct CompareCommand: ParsableCommand {
   @Option(name: .customShort("c"), help: ArgumentHelp("Tokens of a window.", valueName: "tokens")) var window: Int = 512
   @Option(help: "Measure the first windows only.") var chunks: Int?
   @Flag(
+    name: .customLong("no-special"),
     help: """
-      Add the tokenizer's special tokens to the text before it is cut, as llama-perplexity does: windows then begin one \
-      token earlier in the text.
+      Cut the text without the special tokens that the tokenizer puts before it; windows then begin one token later \
+      than llama-perplexity's.
       """)
-  var addSpecial = false
+  var noSpecial = false
   @Option(help: "Which predictions count: second-half or all.") var score: ScoredPart = .secondHalf
   @Flag(help: "Do not measure speed.") var noSpeed = false
   @Option(help: "Write a page with tables and charts.") var report: String?
@@ -35,7 +36,7 @@ struct CompareCommand: ParsableCommand {
   func run() throws {
     let loaded = try ([base] + models).map { try inference.load($0) }
     let windows = try EvaluationWindows(
-      tokens: TextFile.tokens([corpus], model: loaded[0].source, addSpecialTokens: addSpecial), length: window,
+      tokens: TextFile.tokens([corpus], model: loaded[0].source, addSpecialTokens: !noSpecial), length: window,
       beginOfSequence: loaded[0].source.beginOfSequence, scoredPart: score, limit: chunks)
     let pool = inference.execution.pool()
     let candidates = loaded.map { model in

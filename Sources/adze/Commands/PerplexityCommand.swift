@@ -19,11 +19,12 @@ struct PerplexityCommand: ParsableCommand {
   @Option(name: .customShort("c"), help: ArgumentHelp("Tokens of a window.", valueName: "tokens")) var window: Int = 512
   @Option(help: "Measure the first windows only.") var chunks: Int?
   @Flag(
+    name: .customLong("no-special"),
     help: """
-      Add the tokenizer's special tokens to the text before it is cut, as llama-perplexity does: windows then begin one \
-      token earlier in the text.
+      Cut the text without the special tokens that the tokenizer puts before it; windows then begin one token later \
+      than llama-perplexity's.
       """)
-  var addSpecial = false
+  var noSpecial = false
   @Option(help: "Which predictions count: second-half or all.") var score: ScoredPart = .secondHalf
   @Option(help: "Compare with the predictions in this file (llama-perplexity's KL base format).") var base: String?
   @Option(help: "Keep the predictions in this file.") var saveBase: String?
@@ -33,7 +34,7 @@ struct PerplexityCommand: ParsableCommand {
   func run() throws {
     let model = try inference.load(model)
     let windows = try EvaluationWindows(
-      tokens: TextFile.tokens([corpus], model: model.source, addSpecialTokens: addSpecial), length: window,
+      tokens: TextFile.tokens([corpus], model: model.source, addSpecialTokens: !noSpecial), length: window,
       beginOfSequence: model.source.beginOfSequence, scoredPart: score, limit: chunks)
     let pool = inference.execution.pool()
     let bar = ProgressBar("perplexity")

@@ -25,7 +25,7 @@ struct CorpusArguments: ParsableArguments {
 
   /// The windows of the corpus, tokenized by the model's tokenizer.
   func windows(for model: LoadedModel) throws -> CalibrationWindows {
-    let tokens = try TextFile.tokens(corpus, model: model)
+    let tokens = try TextFile.tokens(corpus, model: model, addSpecialTokens: false)
     let windows = try CalibrationWindows(
       tokens: tokens, count: samples, length: length, beginOfSequence: model.beginOfSequence, seed: seed)
     if windows.windows.count < samples {
@@ -37,8 +37,8 @@ struct CorpusArguments: ParsableArguments {
 
 /// Text files as tokens.
 enum TextFile {
-  /// Tokens of the files, one after another, without special tokens unless asked for.
-  static func tokens(_ paths: [String], model: LoadedModel, addSpecialTokens: Bool = false) throws -> [Int32] {
+  /// Tokens of the files, one after another, each as the tokenizer encodes it.
+  static func tokens(_ paths: [String], model: LoadedModel, addSpecialTokens: Bool) throws -> [Int32] {
     let tokenizer = try model.requireTokenizer()
     var tokens: [Int32] = []
     for path in paths {
