@@ -57,18 +57,26 @@ let package = Package(
     // Level 0
     room("TensorCore", []),
     // Level 1
-    room("SafeIO", ["TensorCore", "CZstd", collections] + (withCrypto ? [crypto] : []), exclude: withCrypto ? [] : ["Checksum.swift"]),
+    room(
+      "SafeIO", ["TensorCore", "CZstd", collections] + (withCrypto ? [crypto] : []),
+      exclude: withCrypto ? [] : ["Checksum.swift"]),
     // Level 2
     room("GraphIR", ["TensorCore", collections], exclude: ["TextForm.md"]),
     room("Codecs", ["TensorCore", collections]),
-    room("Safetensors", ["TensorCore", "SafeIO", collections], path: "Formats/Safetensors", exclude: documents),
+    room(
+      "Safetensors", ["TensorCore", "SafeIO", collections], path: "Formats/Safetensors", exclude: documents),
     room("GGUF", ["TensorCore", "SafeIO", collections], path: "Formats/GGUF", exclude: documents),
     room("Llama2C", ["TensorCore", "SafeIO", collections], path: "Formats/Llama2C", exclude: documents),
     room("LogitBase", ["TensorCore", "SafeIO"], path: "Formats/LogitBase", exclude: documents),
-    room("Tokenizers", ["TensorCore", "SafeIO", collections, heap], path: "Formats/Tokenizers", exclude: documents),
-    room("PackedModel", ["TensorCore", "SafeIO", collections], path: "Formats/PackedModel", exclude: documents),
+    room(
+      "Tokenizers", ["TensorCore", "SafeIO", collections, heap], path: "Formats/Tokenizers",
+      exclude: documents),
+    room(
+      "PackedModel", ["TensorCore", "SafeIO", collections], path: "Formats/PackedModel", exclude: documents),
     // Level 3
-    room("CompressedTensors", ["TensorCore", "SafeIO", "Codecs", "Safetensors", collections], path: "Formats/CompressedTensors", exclude: documents),
+    room(
+      "CompressedTensors", ["TensorCore", "SafeIO", "Codecs", "Safetensors", collections],
+      path: "Formats/CompressedTensors", exclude: documents),
     room("Architectures", ["TensorCore", "SafeIO", "GraphIR", "Codecs", collections]),
     room("GraphPasses", ["TensorCore", "GraphIR", "Codecs", collections]),
     room("Kernels", ["TensorCore", "Codecs", "CKernels", "COpenBLAS", collections]),
@@ -76,31 +84,58 @@ let package = Package(
     room("Execution", ["TensorCore", "GraphIR", "Codecs", "Kernels", collections]),
     // Level 5
     room("Quantization", ["TensorCore", "Codecs", "Kernels"]),
-    room("Calibration", ["TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "Kernels", "Execution", collections], path: "Calibration", exclude: ["Models", "Texts", "README.md"]),
+    room(
+      "Calibration",
+      ["TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "Kernels", "Execution", collections],
+      path: "Calibration", exclude: ["Models", "Texts", "README.md"]),
     // Level 6
-    room("Pipeline", ["TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "GGUF", "Llama2C", "Tokenizers", "PackedModel", "CompressedTensors", "Architectures", "GraphPasses", "Kernels", "Execution", "Quantization", "Calibration", collections]),
+    room(
+      "Pipeline",
+      [
+        "TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "GGUF", "Llama2C", "Tokenizers",
+        "PackedModel", "CompressedTensors", "Architectures", "GraphPasses", "Kernels", "Execution",
+        "Quantization", "Calibration", collections,
+      ]),
     room("Evaluation", ["TensorCore", "SafeIO", "LogitBase", "Kernels", "Execution", collections]),
     // Level 7
     .executableTarget(
       name: "adze",
-      dependencies: ["TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "LogitBase", "Tokenizers", "PackedModel", "Architectures", "GraphPasses", "Execution", "Kernels", "Quantization", "Calibration", "Pipeline", "Evaluation", argumentParser],
+      dependencies: [
+        "TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "LogitBase", "Tokenizers", "PackedModel",
+        "Architectures", "GraphPasses", "Execution", "Kernels", "Quantization", "Calibration", "Pipeline",
+        "Evaluation", argumentParser,
+      ],
       swiftSettings: strict),
 
     // Tests
     .target(name: "TestSupport", dependencies: [], path: "Tests/TestSupport", swiftSettings: strict),
     tests("TensorCoreTests", ["TensorCore"]),
     tests("SafeIOTests", ["SafeIO", "TensorCore"]),
-    tests("SafetensorsTests", ["Safetensors", "Llama2C", "GGUF", "CompressedTensors", "Codecs", "SafeIO", "TensorCore", collections]),
+    tests(
+      "SafetensorsTests",
+      ["Safetensors", "Llama2C", "GGUF", "CompressedTensors", "Codecs", "SafeIO", "TensorCore", collections]),
     tests("TokenizersTests", ["Tokenizers", "Llama2C", "SafeIO", "TensorCore"], exclude: ["Goldens"]),
     tests("PackedModelTests", ["PackedModel", "LogitBase", "SafeIO", "TensorCore", collections]),
     tests("CodecsTests", ["Codecs", "TensorCore"]),
     tests("GraphIRTests", ["GraphIR", "TensorCore", collections]),
     tests("GraphPassesTests", ["GraphPasses", "GraphIR", "TensorCore", collections], exclude: ["Cases"]),
     tests("KernelsTests", ["Kernels", "CKernels", "Codecs", "TensorCore"]),
-    tests("ArchitecturesTests", ["Architectures", "GraphPasses", "GraphIR", "Codecs", "Safetensors", "Llama2C", "SafeIO", "TensorCore", collections]),
-    tests("ExecutionTests", ["Execution", "Architectures", "GraphPasses", "GraphIR", "Kernels", "Codecs", "TensorCore"]),
+    tests(
+      "ArchitecturesTests",
+      [
+        "Architectures", "GraphPasses", "GraphIR", "Codecs", "Safetensors", "Llama2C", "SafeIO", "TensorCore",
+        collections,
+      ]),
+    tests(
+      "ExecutionTests",
+      ["Execution", "Architectures", "GraphPasses", "GraphIR", "Kernels", "Codecs", "TensorCore"]),
     tests("QuantizationTests", ["Quantization", "Codecs", "TensorCore"]),
-    tests("PipelineTests", ["Pipeline", "Calibration", "Evaluation", "Execution", "Architectures", "Quantization", "Codecs", "Safetensors", "PackedModel", "SafeIO", "TensorCore"]),
+    tests(
+      "PipelineTests",
+      [
+        "Pipeline", "Calibration", "Evaluation", "Execution", "Architectures", "Quantization", "Codecs",
+        "Safetensors", "PackedModel", "SafeIO", "TensorCore",
+      ]),
     tests("EvaluationTests", ["Evaluation", "Kernels", "LogitBase", "SafeIO", "TensorCore"]),
     tests("CommandTests", ["SafeIO"]),
   ]
@@ -109,7 +144,9 @@ let package = Package(
 if let rooms {
   var kept: Set<String> = []
   func keep(_ name: String) {
-    guard kept.insert(name).inserted, let target = package.targets.first(where: { $0.name == name }) else { return }
+    guard kept.insert(name).inserted, let target = package.targets.first(where: { $0.name == name }) else {
+      return
+    }
     for case .byNameItem(let dependency, _) in target.dependencies { keep(dependency) }
   }
   rooms.forEach(keep)

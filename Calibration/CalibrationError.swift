@@ -18,15 +18,18 @@ public enum CalibrationError: DiagnosableError {
     switch self {
     case .corpusTooShort(let tokens, let needed):
       Diagnostic(
-        code: "calibration.corpus-too-short", message: "the corpus is too short", expected: "at least \(needed) tokens",
+        code: "calibration.corpus-too-short", message: "the corpus is too short",
+        expected: "at least \(needed) tokens",
         found: "\(tokens)", hint: "give more text, or fewer or shorter samples")
     case .neverReached(let names):
       Diagnostic(
         code: "calibration.never-reached",
-        message: "\(names.count) weights saw no calibration token: \(names.prefix(20).joined(separator: ", "))")
+        message:
+          "\(names.count) weights saw no calibration token: \(names.prefix(20).joined(separator: ", "))")
     case .nonFinite(let layer, let window):
       Diagnostic(
-        code: "calibration.non-finite", message: "inputs are not finite in calibration window \(window)", subject: layer)
+        code: "calibration.non-finite", message: "inputs are not finite in calibration window \(window)",
+        subject: layer)
     case .statisticsMismatch(let reason):
       Diagnostic(code: "calibration.mismatch", message: reason)
     case .badStatistics(let file, let reason):

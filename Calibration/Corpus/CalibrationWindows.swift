@@ -16,7 +16,9 @@ public struct CalibrationWindows: Sendable {
     tokens: [Int32], count: Int, length: Int, beginOfSequence: Int32?, seed: UInt64
   ) throws(CalibrationError) {
     let available = length > 0 ? tokens.count / length : 0
-    guard available > 0, count > 0 else { throw .corpusTooShort(tokens: tokens.count, needed: max(length, 1)) }
+    guard available > 0, count > 0 else {
+      throw .corpusTooShort(tokens: tokens.count, needed: max(length, 1))
+    }
     var order = Array(0..<available)
     if seed != 0 {
       var generator = SplitMix64(state: seed)

@@ -34,7 +34,8 @@ public struct InputStatistics: Sendable, Equatable {
   /// Adds what others saw of the same inputs.
   public mutating func merge(_ other: InputStatistics) throws(CalibrationError) {
     guard other.columns == columns, (other.secondMomentSum == nil) == (secondMomentSum == nil) else {
-      throw .statisticsMismatch(reason: "statistics of \(columns) and \(other.columns) inputs cannot be merged")
+      throw .statisticsMismatch(
+        reason: "statistics of \(columns) and \(other.columns) inputs cannot be merged")
     }
     tokenCount += other.tokenCount
     for index in squareSums.indices {

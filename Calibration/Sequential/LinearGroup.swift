@@ -25,12 +25,14 @@ public struct LinearGroup: Sendable, Equatable {
       members[node.input, default: []].append(node)
     }
     return order.compactMap { input in
-      guard let nodes = members[input], let first = nodes.first, let columns = graph.type(of: input).columns else {
+      guard let nodes = members[input], let first = nodes.first, let columns = graph.type(of: input).columns
+      else {
         return nil
       }
       return LinearGroup(
         input: input, inputName: graph.name(of: input), columns: columns,
-        weights: nodes.flatMap(\.weights).filter(targets.contains), scope: first.scope, firstNode: first.index)
+        weights: nodes.flatMap(\.weights).filter(targets.contains), scope: first.scope, firstNode: first.index
+      )
     }
   }
 }

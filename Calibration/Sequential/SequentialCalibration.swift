@@ -76,9 +76,12 @@ public struct SequentialCalibration {
         try progress(
           Progress(
             scope: group.scope,
-            fraction: (Double(number) + Double(window) / Double(windows.windows.count)) / Double(groups.count)))
+            fraction: (Double(number) + Double(window) / Double(windows.windows.count)) / Double(groups.count)
+          ))
       }
-      replaced = replaced.filter { name, _ in graph.nodes[group.firstNode...].contains { $0.constantOperands.contains(name) } }
+      replaced = replaced.filter { name, _ in
+        graph.nodes[group.firstNode...].contains { $0.constantOperands.contains(name) }
+      }
       replaced.merge(try quantize(group, statistics)) { $1 }
       previous = frontier
     }
@@ -86,7 +89,8 @@ public struct SequentialCalibration {
 
   private var options: ExecutionOptions {
     ExecutionOptions(
-      activations: .float32, cacheElement: .f32, chunkLength: windows.windows.map(\.count).max() ?? 1, kernels: kernels)
+      activations: .float32, cacheElement: .f32, chunkLength: windows.windows.map(\.count).max() ?? 1,
+      kernels: kernels)
   }
 
   /// Runs one segment over all windows and observes the group's input. Values of the frontier that the segment does
@@ -134,7 +138,9 @@ public struct SequentialCalibration {
   ) rethrows -> Result {
     func descend(_ index: Int, _ pointers: [UnsafeBufferPointer<Float>]) throws -> Result {
       guard index < arrays.count else { return try unsafe body(pointers) }
-      return try unsafe arrays[index].withUnsafeBufferPointer { try unsafe descend(index + 1, pointers + [$0]) }
+      return try unsafe arrays[index].withUnsafeBufferPointer {
+        try unsafe descend(index + 1, pointers + [$0])
+      }
     }
     return try unsafe descend(0, [])
   }

@@ -9,7 +9,8 @@ extension StatisticsFile {
 
   /// Whether `path` is a statistics file.
   public static func isStatistics(path: String) -> Bool {
-    SafetensorsFile.isSafetensors(path: path) && (try? SafetensorsFile(path: path).metadata["format"]) == formatName
+    SafetensorsFile.isSafetensors(path: path)
+      && (try? SafetensorsFile(path: path).metadata["format"]) == formatName
   }
 
   /// Opens a file; tensors are mapped and read when they are asked for.
@@ -21,7 +22,8 @@ extension StatisticsFile {
     guard file.metadata["version"] == "1" else {
       throw bad("has version \(file.metadata["version"] ?? "(none)"); this build reads version 1")
     }
-    guard let model = file.metadata["model_sha256"], let windows = file.metadata["windows"].flatMap({ Int($0) }),
+    guard let model = file.metadata["model_sha256"],
+      let windows = file.metadata["windows"].flatMap({ Int($0) }),
       let tokens = file.metadata["tokens"].flatMap({ Int($0) }), let weights = file.metadata["weights"],
       windows >= 0, tokens >= 0
     else { throw bad("lacks model_sha256, windows, tokens or weights") }
@@ -57,7 +59,9 @@ extension StatisticsFile {
       guard tensor.elementType == type, tensor.shape.dimensions == dimensions else {
         throw .badStatistics(
           file: path,
-          reason: "'\(key).\(part)' is \(tensor.elementType.name)\(tensor.shape), expected \(type.name)\(dimensions)")
+          reason:
+            "'\(key).\(part)' is \(tensor.elementType.name)\(tensor.shape), expected \(type.name)\(dimensions)"
+        )
       }
     }
   }
@@ -70,12 +74,15 @@ extension StatisticsFile {
       let statistics = try stored.load()
       let columns = statistics.columns
       tensors[key + ".square_sums"] = try Tensor(
-        bytes: statistics.squareSums.flatMap { value in (0..<8).map { UInt8(truncatingIfNeeded: value.bitPattern >> (8 * UInt64($0))) } },
+        bytes: statistics.squareSums.flatMap { value in
+          (0..<8).map { UInt8(truncatingIfNeeded: value.bitPattern >> (8 * UInt64($0))) }
+        },
         elementType: .f64, shape: Shape([columns]))
       tensors[key + ".maxima"] = try Tensor(statistics.maxima, shape: Shape([columns]))
       let count = Int64(statistics.tokenCount)
       tensors[key + ".tokens"] = try Tensor(
-        bytes: (0..<8).map { UInt8(truncatingIfNeeded: count >> (8 * Int64($0))) }, elementType: .i64, shape: [1])
+        bytes: (0..<8).map { UInt8(truncatingIfNeeded: count >> (8 * Int64($0))) }, elementType: .i64,
+        shape: [1])
       if let sums = statistics.secondMomentSum {
         tensors[key + ".second_moment_sum"] = try Tensor(sums, shape: Shape([columns, columns]))
       }
@@ -84,7 +91,8 @@ extension StatisticsFile {
     try SafetensorsWriter.write(
       tensors,
       metadata: [
-        "format": Self.formatName, "version": "1", "model_sha256": modelDigest, "windows": String(windowCount),
+        "format": Self.formatName, "version": "1", "model_sha256": modelDigest,
+        "windows": String(windowCount),
         "tokens": String(tokenCount), "corpus_sha256": corpusDigests.joined(separator: ","),
         "weights": weights.serialized(),
       ], to: path)

@@ -84,7 +84,9 @@ extension StatisticsFile.StoredStatistics {
     switch self {
     case .values(let statistics): return statistics
     case .tensors(let tensors):
-      guard let squares = tensors["square_sums"], let maxima = tensors["maxima"], let tokens = tensors["tokens"] else {
+      guard let squares = tensors["square_sums"], let maxima = tensors["maxima"],
+        let tokens = tensors["tokens"]
+      else {
         throw CalibrationError.statisticsMismatch(reason: "a group lacks square_sums, maxima or tokens")
       }
       let columns = squares.shape.elementCount

@@ -105,8 +105,8 @@ public struct ModelConfiguration: Sendable, Equatable {
 
   /// Adopts sizes that were validated elsewhere.
   public init(
-    vocabularySize: Int, hiddenSize: Int, intermediateSize: Int, layerCount: Int, headCount: Int, kvHeadCount: Int,
-    headDimension: Int, contextLength: Int, bosToken: Int32?, eosTokens: [Int32]
+    vocabularySize: Int, hiddenSize: Int, intermediateSize: Int, layerCount: Int, headCount: Int,
+    kvHeadCount: Int, headDimension: Int, contextLength: Int, bosToken: Int32?, eosTokens: [Int32]
   ) {
     self.vocabularySize = vocabularySize
     self.hiddenSize = hiddenSize

@@ -15,7 +15,8 @@ public protocol Codec: Sendable {
   ///   - importance: weight of each column's squared error (`in` values), for the choice of scales; nil for equal weights.
   ///   - search: how scales are chosen.
   /// - Throws: ``CodecError``.
-  func encode(_ matrix: FloatMatrix, importance: [Float]?, search: ScaleSearch) throws(CodecError) -> EncodedMatrix
+  func encode(_ matrix: FloatMatrix, importance: [Float]?, search: ScaleSearch) throws(CodecError)
+    -> EncodedMatrix
 
   /// Checks that the planes have the types and shapes that this codec needs for `rows` by `columns`.
   /// - Throws: ``CodecError/damagedPlane(codec:plane:expected:found:)``.

@@ -24,14 +24,16 @@ public enum CodecError: DiagnosableError, Equatable {
       Diagnostic(code: "codec.parameters", status: .usage, message: reason, subject: codec)
     case .damagedPlane(let codec, let plane, let expected, let found):
       Diagnostic(
-        code: "codec.plane", message: "plane '\(plane)' of \(codec) does not fit", expected: expected, found: found)
+        code: "codec.plane", message: "plane '\(plane)' of \(codec) does not fit", expected: expected,
+        found: found)
     case .nonFinite(let row, let column, let value):
       Diagnostic(
         code: "codec.non-finite", message: "weight in row \(row), column \(column) is not finite",
         found: "\(value)", hint: "the checkpoint is damaged or was saved after training diverged")
     case .scaleOverflow(let row, let group, let scale, let type):
       Diagnostic(
-        code: "codec.scale-overflow", message: "the scale of row \(row), group \(group) does not fit \(type.name)",
+        code: "codec.scale-overflow",
+        message: "the scale of row \(row), group \(group) does not fit \(type.name)",
         found: "\(scale)")
     }
   }

@@ -44,7 +44,9 @@ public enum CodecRegistry {
 
   /// Makes the codec called `name`.
   /// - Throws: ``CodecError/unknownCodec(_:known:)`` or ``CodecError/invalidParameters(codec:reason:)``.
-  public static func codec(named name: String, _ parameters: CodecParameters = .init()) throws(CodecError) -> any Codec {
+  public static func codec(named name: String, _ parameters: CodecParameters = .init()) throws(CodecError)
+    -> any Codec
+  {
     guard let entry = entries.first(where: { $0.name == name }) else {
       throw .unknownCodec(name, known: entries.map(\.name))
     }
@@ -72,7 +74,8 @@ public enum CodecRegistry {
     }
     let codec = try codec(named: parts.first ?? "", parameters)
     guard codec.canonicalName == canonicalName else {
-      throw .invalidParameters(codec: canonicalName, reason: "the canonical spelling is \(codec.canonicalName)")
+      throw .invalidParameters(
+        codec: canonicalName, reason: "the canonical spelling is \(codec.canonicalName)")
     }
     return codec
   }

@@ -73,7 +73,8 @@ public enum Weight: Sendable {
 
   /// Writes the values of a range of rows, row-major, to `target`, which must hold them.
   /// - Throws: ``TensorCoreError/unsupportedElementType(_:purpose:)``.
-  public func decode(rows: Range<Int>, into target: UnsafeMutableBufferPointer<Float>) throws(TensorCoreError) {
+  public func decode(rows: Range<Int>, into target: UnsafeMutableBufferPointer<Float>) throws(TensorCoreError)
+  {
     switch self {
     case .dense(let tensor):
       let columns = tensor.shape.columns

@@ -83,7 +83,8 @@ extension IntegerGroupCodec {
     if !isSymmetric { wanted.append(("zeros", .u8, [matrix.rows, groups])) }
     for (name, type, dimensions) in wanted {
       guard let plane = matrix.planes[name] else {
-        throw .damagedPlane(codec: canonicalName, plane: name, expected: "\(type.name)\(dimensions)", found: "nothing")
+        throw .damagedPlane(
+          codec: canonicalName, plane: name, expected: "\(type.name)\(dimensions)", found: "nothing")
       }
       guard plane.elementType == type, plane.shape.dimensions == dimensions else {
         throw .damagedPlane(
@@ -97,7 +98,9 @@ extension IntegerGroupCodec {
   }
 
   /// Writes the values of rows; see ``Codec``.
-  public func decode(_ matrix: EncodedMatrix, rows: Range<Int>, into target: UnsafeMutableBufferPointer<Float>) {
+  public func decode(
+    _ matrix: EncodedMatrix, rows: Range<Int>, into target: UnsafeMutableBufferPointer<Float>
+  ) {
     let parts = unpacked(matrix, rows: rows)
     let length = groupLength(columns: matrix.columns)
     let groups = groupCount(columns: matrix.columns)
@@ -136,7 +139,8 @@ extension IntegerGroupCodec {
         var target = codes.mutableSpan
         for (index, row) in rows.enumerated() {
           var rowCodes = target._mutatingExtracting(index * columns..<(index + 1) * columns)
-          BitPacking.unpack(bytes.extracting(row * rowBytes..<(row + 1) * rowBytes), bits: bits, into: &rowCodes)
+          BitPacking.unpack(
+            bytes.extracting(row * rowBytes..<(row + 1) * rowBytes), bits: bits, into: &rowCodes)
         }
       }
     }

@@ -28,7 +28,8 @@ public struct IntegerGroupCodec: GridCodec, Hashable {
     }
     if let groupSize, !(2...1 << 24).contains(groupSize) {
       throw .invalidParameters(
-        codec: name, reason: "group size \(groupSize) is out of range; use 2 to 16777216, or -1 for whole rows")
+        codec: name,
+        reason: "group size \(groupSize) is out of range; use 2 to 16777216, or -1 for whole rows")
     }
     guard [.f16, .bf16, .f32].contains(scaleType) else {
       throw .invalidParameters(codec: name, reason: "scales are f16, bf16 or f32, not \(scaleType.name)")
@@ -62,7 +63,9 @@ public struct IntegerGroupCodec: GridCodec, Hashable {
   /// Exact storage in bits per weight.
   public func bitsPerWeight(columns: Int) -> Double {
     let groups = groupCount(columns: columns)
-    let bytes = BitPacking.bytesPerRow(count: columns, bits: bits) + groups * (scaleType.bitWidth / 8 + (isSymmetric ? 0 : 1))
+    let bytes =
+      BitPacking.bytesPerRow(count: columns, bits: bits) + groups
+      * (scaleType.bitWidth / 8 + (isSymmetric ? 0 : 1))
     return Double(bytes) * 8 / Double(max(columns, 1))
   }
 }

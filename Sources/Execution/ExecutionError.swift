@@ -20,7 +20,8 @@ public enum ExecutionError: DiagnosableError {
     switch self {
     case .constant(let name, let expected, let found):
       Diagnostic(
-        code: "execution.constant", message: "weight does not fit the graph", subject: name, expected: expected,
+        code: "execution.constant", message: "weight does not fit the graph", subject: name,
+        expected: expected,
         found: found)
     case .unsupported(let operation, let scope, let reason):
       Diagnostic(
@@ -28,7 +29,8 @@ public enum ExecutionError: DiagnosableError {
         subject: scope.isEmpty ? nil : scope)
     case .input(let name, let expected, let found):
       Diagnostic(
-        code: "execution.input", message: "graph input does not fit", subject: name, expected: expected, found: found)
+        code: "execution.input", message: "graph input does not fit", subject: name, expected: expected,
+        found: found)
     case .tokenOutOfRange(let token, let position, let vocabulary):
       Diagnostic(
         code: "execution.token", message: "token \(token) at position \(position) is not in the vocabulary",

@@ -23,5 +23,7 @@ public struct ExecutionOptions: Sendable {
   }
 
   /// Float32 everywhere: for calibration, and for measuring what weights alone cost.
-  public static var reference: ExecutionOptions { ExecutionOptions(activations: .float32, cacheElement: .f32) }
+  public static var reference: ExecutionOptions {
+    ExecutionOptions(activations: .float32, cacheElement: .f32)
+  }
 }

@@ -34,7 +34,8 @@ struct MemoryPlan {
   init(_ graph: Graph) throws(ExecutionError) {
     if let passed = graph.outputs.first(where: { graph.inputs.contains($0) }) {
       throw .unsupported(
-        operation: "an output", scope: graph.name(of: passed), reason: "it is an input of the graph, which no step writes")
+        operation: "an output", scope: graph.name(of: passed),
+        reason: "it is an input of the graph, which no step writes")
     }
     var builder = Builder(graph: graph)
     for (index, node) in graph.nodes.enumerated() { try builder.place(node, at: index) }
@@ -71,7 +72,9 @@ extension MemoryPlan {
       self.graph = graph
       uses = graph.uses
       for (number, input) in graph.inputs.enumerated() {
-        guard let columns = graph.type(of: input).columns, graph.type(of: input).element == .f32 else { continue }
+        guard let columns = graph.type(of: input).columns, graph.type(of: input).element == .f32 else {
+          continue
+        }
         add(input, columns: columns, space: .input(number), at: 0)
       }
     }
@@ -79,7 +82,9 @@ extension MemoryPlan {
     private mutating func add(_ value: ValueID, columns: Int, space: Space?, at index: Int) {
       views[value] = View(buffer: buffers.count, column: 0, columns: columns)
       buffers.append(
-        Buffer(space: space, columns: columns, birth: index, death: uses.lastUse(of: value) ?? index, members: [value]))
+        Buffer(
+          space: space, columns: columns, birth: index, death: uses.lastUse(of: value) ?? index,
+          members: [value]))
     }
 
     private mutating func alias(_ value: ValueID, _ view: View) {
@@ -91,7 +96,8 @@ extension MemoryPlan {
     mutating func place(_ node: Node, at index: Int) throws(ExecutionError) {
       for (position, result) in node.results.enumerated() {
         guard let columns = graph.type(of: result).columns else {
-          throw .unsupported(operation: node.operation.rawValue, scope: node.scope, reason: "a result without columns")
+          throw .unsupported(
+            operation: node.operation.rawValue, scope: node.scope, reason: "a result without columns")
         }
         if let output = graph.outputs.firstIndex(of: result) {
           add(result, columns: columns, space: .output(output), at: index)
@@ -135,10 +141,13 @@ extension MemoryPlan {
       for index in buffers.indices where buffers[index].space == nil {
         let width = (buffers[index].columns + 15) & ~15
         let living = placed.filter { other in
-          buffers[other.buffer].death >= buffers[index].birth && buffers[other.buffer].birth <= buffers[index].death
+          buffers[other.buffer].death >= buffers[index].birth
+            && buffers[other.buffer].birth <= buffers[index].death
         }.sorted { $0.range.lowerBound < $1.range.lowerBound }
         var offset = 0
-        for other in living where other.range.lowerBound < offset + width { offset = max(offset, other.range.upperBound) }
+        for other in living where other.range.lowerBound < offset + width {
+          offset = max(offset, other.range.upperBound)
+        }
         buffers[index].space = .arena(offset: offset)
         placed.append((offset..<offset + width, index))
         total = max(total, offset + width)
@@ -147,7 +156,8 @@ extension MemoryPlan {
       for (value, view) in views {
         let buffer = buffers[view.buffer]
         locations[value] = Location(
-          space: buffer.space ?? .arena(offset: 0), stride: buffer.columns, column: view.column, columns: view.columns)
+          space: buffer.space ?? .arena(offset: 0), stride: buffer.columns, column: view.column,
+          columns: view.columns)
       }
       return (locations, total)
     }

@@ -12,7 +12,9 @@ public struct PreparedWeights: Sendable {
   public var vectors: OrderedDictionary<String, [Float]>
 
   /// Adopts constants that are prepared already.
-  public init(matrices: OrderedDictionary<String, PanelMatrix> = [:], vectors: OrderedDictionary<String, [Float]> = [:]) {
+  public init(
+    matrices: OrderedDictionary<String, PanelMatrix> = [:], vectors: OrderedDictionary<String, [Float]> = [:]
+  ) {
     self.matrices = matrices
     self.vectors = vectors
   }
@@ -47,7 +49,8 @@ public struct PreparedWeights: Sendable {
   public static func matrixOperands(of graph: Graph) -> OrderedDictionary<String, [String]> {
     var result: OrderedDictionary<String, [String]> = [:]
     for node in graph.nodes {
-      for (position, operand) in node.operands.enumerated() where operand.value == nil && isMatrix(node, position) {
+      for (position, operand) in node.operands.enumerated()
+      where operand.value == nil && isMatrix(node, position) {
         result[key(operand)] = operand.constants
       }
     }

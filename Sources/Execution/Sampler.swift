@@ -35,7 +35,9 @@ public struct Sampler: Sendable {
   /// Chooses from a row of logits; ties go to the lower token.
   public mutating func sample(_ logits: Span<Float>) -> Int32 {
     guard options.temperature > 0, options.topK != 1 else { return Sampler.likeliest(logits) }
-    var candidates = (0..<logits.count).map { (token: $0, logit: logits[$0]) }.filter { $0.logit > -.infinity }
+    var candidates = (0..<logits.count).map { (token: $0, logit: logits[$0]) }.filter {
+      $0.logit > -.infinity
+    }
     candidates.sort { ($0.logit, $1.token) > ($1.logit, $0.token) }
     if options.topK > 0 { candidates.removeLast(max(0, candidates.count - options.topK)) }
     guard let top = candidates.first else { return Sampler.likeliest(logits) }
@@ -58,7 +60,9 @@ public struct Sampler: Sendable {
   /// The token with the largest logit; ties go to the lower token, NaN never wins.
   public static func likeliest(_ logits: Span<Float>) -> Int32 {
     var best = 0
-    for index in 1..<max(1, logits.count) where logits[index] > logits[best] || logits[best].isNaN { best = index }
+    for index in 1..<max(1, logits.count) where logits[index] > logits[best] || logits[best].isNaN {
+      best = index
+    }
     return Int32(best)
   }
 

@@ -59,7 +59,8 @@ public final class Session {
       throw ExecutionError.rows(expected: "0..<\(tokens.count)", found: "\(wanted)")
     }
     guard program.outputColumns.count == 1, program.inputs.first?.columns == nil else {
-      throw ExecutionError.input("tokens", expected: "a graph from tokens to logits", found: program.graph.name)
+      throw ExecutionError.input(
+        "tokens", expected: "a graph from tokens to logits", found: program.graph.name)
     }
     outputs[0].reserve(wanted.count * program.outputColumns[0])
     var start = 0
@@ -68,7 +69,8 @@ public final class Session {
       let selected = wanted.clamped(to: chunk)
       let local = selected.lowerBound - start..<selected.upperBound - start
       try unsafe run(
-        tokens: Array(tokens[chunk]), floats: [:], rows: local, outputRow: max(selected.lowerBound - wanted.lowerBound, 0))
+        tokens: Array(tokens[chunk]), floats: [:], rows: local,
+        outputRow: max(selected.lowerBound - wanted.lowerBound, 0))
       start = chunk.upperBound
     }
     return try unsafe body(outputs[0].prefix(wanted.count * program.outputColumns[0]))
@@ -85,10 +87,14 @@ public final class Session {
     tokens: [Int32], floats: [String: UnsafeBufferPointer<Float>],
     _ body: ([UnsafeBufferPointer<Float>]) throws -> Result
   ) throws -> Result {
-    for (index, columns) in program.outputColumns.enumerated() { outputs[index].reserve(tokens.count * columns) }
+    for (index, columns) in program.outputColumns.enumerated() {
+      outputs[index].reserve(tokens.count * columns)
+    }
     try unsafe run(tokens: tokens, floats: floats, rows: 0..<tokens.count, outputRow: 0)
     return try unsafe body(
-      program.outputColumns.indices.map { unsafe outputs[$0].prefix(tokens.count * program.outputColumns[$0]) })
+      program.outputColumns.indices.map {
+        unsafe outputs[$0].prefix(tokens.count * program.outputColumns[$0])
+      })
   }
 
   private func run(
@@ -136,7 +142,8 @@ public final class Session {
     for step in program.steps {
       let active = step.isAfterLastAttention ? rows : all
       guard !active.isEmpty else { continue }
-      try StepRunner(session: self, inputs: inputs, rows: active, selection: rows, outputRow: outputRow).run(step)
+      try StepRunner(session: self, inputs: inputs, rows: active, selection: rows, outputRow: outputRow).run(
+        step)
     }
   }
 }

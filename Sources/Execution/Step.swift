@@ -69,7 +69,9 @@ struct StepBuilder {
   }
 
   mutating func step(_ node: Node) throws -> Step? {
-    if node.operation == .slice, let result = node.results.first, !graph.outputs.contains(result) { return nil }
+    if node.operation == .slice, let result = node.results.first, !graph.outputs.contains(result) {
+      return nil
+    }
     let inputs = node.valueOperands.compactMap { plan.locations[$0] }
     let outputs = node.results.compactMap { plan.locations[$0] }
     return Step(kind: try kind(node), inputs: inputs, outputs: outputs)
@@ -115,7 +117,8 @@ struct StepBuilder {
     return Step.AttentionParameters(
       heads: try node.integer("heads"), keyValueHeads: try node.integer("kv_heads"),
       headDimension: try node.integer("head_dim"), scale: Float(try node.float("scale")),
-      window: try node.integer("window"), softcap: Float(try node.float("softcap")), cache: try node.integer("cache"))
+      window: try node.integer("window"), softcap: Float(try node.float("softcap")),
+      cache: try node.integer("cache"))
   }
 
   private func matrix(_ node: Node) throws -> PanelMatrix {

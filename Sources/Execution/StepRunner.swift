@@ -26,27 +26,36 @@ struct StepRunner {
           workspace: session.workspace, pool: pool)
       }
     case .rmsNorm(let weight, let epsilon):
-      unsafe kernels.rmsNorm(place(step.inputs[0]), weight: weight, epsilon: epsilon, into: place(step.outputs[0]), pool: pool)
+      unsafe kernels.rmsNorm(
+        place(step.inputs[0]), weight: weight, epsilon: epsilon, into: place(step.outputs[0]), pool: pool)
     case .addRMSNorm(let weight, let epsilon):
       unsafe kernels.addRMSNorm(
-        place(step.inputs[0]), place(step.inputs[1]), weight: weight, epsilon: epsilon, sum: place(step.outputs[0]),
+        place(step.inputs[0]), place(step.inputs[1]), weight: weight, epsilon: epsilon,
+        sum: place(step.outputs[0]),
         into: place(step.outputs[1]), pool: pool)
     case .rope(let parameters):
       unsafe kernels.rope(
         place(step.inputs[0]), table: session.rotaryTables[parameters.table], heads: parameters.heads,
-        headDimension: parameters.headDimension, isInterleaved: parameters.isInterleaved, into: place(step.outputs[0]),
+        headDimension: parameters.headDimension, isInterleaved: parameters.isInterleaved,
+        into: place(step.outputs[0]),
         pool: pool)
     case .attention(let parameters): attend(step, parameters)
-    case .add: unsafe kernels.add(place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
+    case .add:
+      unsafe kernels.add(
+        place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
     case .multiply:
-      unsafe kernels.multiply(place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
-    case .scale(let factor): unsafe kernels.scale(place(step.inputs[0]), by: factor, into: place(step.outputs[0]), pool: pool)
+      unsafe kernels.multiply(
+        place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
+    case .scale(let factor):
+      unsafe kernels.scale(place(step.inputs[0]), by: factor, into: place(step.outputs[0]), pool: pool)
     case .silu: unsafe kernels.silu(place(step.inputs[0]), into: place(step.outputs[0]), pool: pool)
     case .gelu(let usingTanh):
       unsafe kernels.gelu(place(step.inputs[0]), isTanh: usingTanh, into: place(step.outputs[0]), pool: pool)
-    case .softcap(let cap): unsafe kernels.softcap(place(step.inputs[0]), cap: cap, into: place(step.outputs[0]), pool: pool)
+    case .softcap(let cap):
+      unsafe kernels.softcap(place(step.inputs[0]), cap: cap, into: place(step.outputs[0]), pool: pool)
     case .swiglu:
-      unsafe kernels.swiglu(gate: place(step.inputs[0]), up: place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
+      unsafe kernels.swiglu(
+        gate: place(step.inputs[0]), up: place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
     case .copy: unsafe copy(place(step.inputs[0]), place(step.outputs[0]))
     }
   }
@@ -58,7 +67,9 @@ struct StepRunner {
     switch location.space {
     case .arena(let offset): unsafe base = session.arena.start + offset * inputs.tokens.count
     case .input(let number):
-      guard let values = unsafe inputs.floats[number]?.baseAddress else { preconditionFailure("inputs were checked") }
+      guard let values = unsafe inputs.floats[number]?.baseAddress else {
+        preconditionFailure("inputs were checked")
+      }
       // Inputs are never an output of a step: MemoryPlan does not let any operation overwrite them.
       unsafe base = UnsafeMutablePointer(mutating: values)
     case .output(let number):
@@ -82,16 +93,20 @@ struct StepRunner {
   }
 
   private func attend(_ step: Step, _ parameters: Step.AttentionParameters) {
-    guard let cache = session.caches[parameters.cache] else { preconditionFailure("caches were made with the session") }
+    guard let cache = session.caches[parameters.cache] else {
+      preconditionFailure("caches were made with the session")
+    }
     unsafe kernels.appendKV(k: place(step.inputs[1]), v: place(step.inputs[2]), to: cache, pool: pool)
     unsafe kernels.attention(
-      place(step.inputs[0]), cache: cache, heads: parameters.heads, scale: parameters.scale, window: parameters.window,
+      place(step.inputs[0]), cache: cache, heads: parameters.heads, scale: parameters.scale,
+      window: parameters.window,
       softcap: parameters.softcap, into: place(step.outputs[0]), workspace: session.workspace, pool: pool)
   }
 
   private func copy(_ source: Rows, _ target: Rows) {
     for row in unsafe 0..<source.rows {
-      unsafe (target.pointer + row * target.stride).update(from: source.pointer + row * source.stride, count: source.columns)
+      unsafe (target.pointer + row * target.stride).update(
+        from: source.pointer + row * source.stride, count: source.columns)
     }
   }
 

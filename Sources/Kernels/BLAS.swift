@@ -20,7 +20,8 @@ public enum BLAS {
   ) {
     onCallingThread
     unsafe cblas_sgemm(
-      CblasRowMajor, transposingA ? CblasTrans : CblasNoTrans, CblasNoTrans, Int32(m), Int32(n), Int32(k), alpha, a,
+      CblasRowMajor, transposingA ? CblasTrans : CblasNoTrans, CblasNoTrans, Int32(m), Int32(n), Int32(k),
+      alpha, a,
       Int32(lda), b, Int32(ldb), beta, c, Int32(ldc))
   }
 

@@ -29,14 +29,17 @@ public struct CalibrationStage {
       model.graph.nodes[block.nodes].filter { $0.operation == .linear }.flatMap { $0.operands[1].constants }
     }
     var file = StatisticsFile(
-      modelDigest: try model.weightsDigest(), windowCount: windows.windows.count, tokenCount: windows.tokenCount,
+      modelDigest: try model.weightsDigest(), windowCount: windows.windows.count,
+      tokenCount: windows.tokenCount,
       corpusDigests: [windows.digest])
     let sequential = SequentialCalibration(
       graph: model.graph, windows: windows, targets: Set(inBlocks),
       collection: withSecondMoments ? .secondMoments : .moments, pool: pool, kernels: kernels)
     try sequential.run(
       weight: { name in
-        guard let weight = weights[name] else { throw PipelineError.weight(name, reason: "is not in the checkpoint") }
+        guard let weight = weights[name] else {
+          throw PipelineError.weight(name, reason: "is not in the checkpoint")
+        }
         return weight
       },
       progress: { try progress(QuantizationStage.Progress(what: $0.scope, fraction: $0.fraction)) },

@@ -27,7 +27,9 @@ public struct LanguageModel: Sendable {
       var graph = source.graph
       passReports = try PassPipeline.standard.run(&graph)
       program = try Program(graph: graph, options: options) { name in
-        guard let weight = weights[name] else { throw PipelineError.weight(name, reason: "is not in the checkpoint") }
+        guard let weight = weights[name] else {
+          throw PipelineError.weight(name, reason: "is not in the checkpoint")
+        }
         return weight
       }
     }

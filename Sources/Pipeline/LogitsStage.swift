@@ -31,7 +31,8 @@ public struct LogitsStage {
     let vocabulary = model.source.summary.sizes.vocabularySize
     let shape = try Shape([batch, length, vocabulary])
     let session = Session(program: model.program, pool: pool)
-    let region = try unsafe MemoryRegion(byteCount: ElementType.f32.byteCount(elements: shape.elementCount)) { target in
+    let region = try unsafe MemoryRegion(byteCount: ElementType.f32.byteCount(elements: shape.elementCount)) {
+      target in
       for row in 0..<batch {
         try progress(Double(row) / Double(max(batch, 1)))
         let tokens = try values[row * length..<(row + 1) * length].map { value in
@@ -44,7 +45,8 @@ public struct LogitsStage {
         try unsafe session.forward(tokens, rows: 0..<length) { logits in
           let bytes = UnsafeRawBufferPointer(logits)
           guard let start = target.baseAddress, unsafe !bytes.isEmpty else { return }
-          unsafe UnsafeMutableRawBufferPointer(start: start + row * bytes.count, count: bytes.count).copyMemory(from: bytes)
+          unsafe UnsafeMutableRawBufferPointer(start: start + row * bytes.count, count: bytes.count)
+            .copyMemory(from: bytes)
         }
       }
     }

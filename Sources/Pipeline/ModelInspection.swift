@@ -56,7 +56,8 @@ public struct ModelInspection: Sendable {
       result["tensors"] = .array(
         tensors.map { tensor in
           [
-            "name": .string(tensor.name), "shape": .string(tensor.shape), "encoding": .string(tensor.encoding),
+            "name": .string(tensor.name), "shape": .string(tensor.shape),
+            "encoding": .string(tensor.encoding),
             "bytes": JSONValue(tensor.byteCount), "bits_per_weight": .number(tensor.bitsPerWeight),
           ]
         })
@@ -84,10 +85,13 @@ public struct ModelInspection: Sendable {
     add("vocabulary", "vocabulary_size", JSONValue(summary.sizes.vocabularySize))
     add("context length", "context_length", JSONValue(summary.sizes.contextLength))
     switch model.content {
-    case .checkpoint(let weights): describe(weights: weights.filter { !model.derivedNames.contains($0.key) }, of: model)
+    case .checkpoint(let weights):
+      describe(weights: weights.filter { !model.derivedNames.contains($0.key) }, of: model)
     case .packed(let prepared, let description):
       add("layout", "layout", .string(description.layout.rawValue))
-      add("bits per weight", "bits_per_weight", .number(description.bitsPerWeight), decimals(description.bitsPerWeight))
+      add(
+        "bits per weight", "bits_per_weight", .number(description.bitsPerWeight),
+        decimals(description.bitsPerWeight))
       add("provenance", "provenance", description.provenance)
       for (name, matrix) in prepared.matrices {
         tensors.append(
@@ -100,7 +104,9 @@ public struct ModelInspection: Sendable {
     add("nodes", "nodes", JSONValue(model.graph.nodes.count))
     add("file bytes", "file_bytes", JSONValue(model.fileByteCount))
     if let tokenizer = model.tokenizer {
-      add("tokenizer", "tokenizer", .string(tokenizer.kind.rawValue), "\(tokenizer.kind.rawValue), \(tokenizer.tokenizer.vocabularyCount) tokens")
+      add(
+        "tokenizer", "tokenizer", .string(tokenizer.kind.rawValue),
+        "\(tokenizer.kind.rawValue), \(tokenizer.tokenizer.vocabularyCount) tokens")
     } else {
       add("tokenizer", "tokenizer", .null, "none")
     }
@@ -110,7 +116,9 @@ public struct ModelInspection: Sendable {
     let parameters = weights.values.reduce(0) { $0 + $1.shape.elementCount }
     add("parameters", "parameters", JSONValue(parameters))
     let storage = LinearStorage(graph: model.graph, weights: weights)
-    add("bits per weight", "bits_per_weight", .number(storage.bitsPerWeight), decimals(storage.bitsPerWeight) + " (linear layers)")
+    add(
+      "bits per weight", "bits_per_weight", .number(storage.bitsPerWeight),
+      decimals(storage.bitsPerWeight) + " (linear layers)")
     var byEncoding: OrderedDictionary<String, Int> = [:]
     for weight in weights.values { byEncoding[weight.encodingName, default: 0] += 1 }
     add(
@@ -120,7 +128,8 @@ public struct ModelInspection: Sendable {
     for (name, weight) in weights {
       tensors.append(
         StoredTensor(
-          name: name, shape: weight.shape.description, encoding: weight.encodingName, byteCount: weight.byteCount,
+          name: name, shape: weight.shape.description, encoding: weight.encodingName,
+          byteCount: weight.byteCount,
           bitsPerWeight: weight.bitsPerWeight))
     }
   }
@@ -159,7 +168,8 @@ public struct ModelInspection: Sendable {
     for (name, tensor) in file.tensors {
       tensors.append(
         StoredTensor(
-          name: name, shape: tensor.shape.description, encoding: tensor.elementType.name, byteCount: tensor.byteCount,
+          name: name, shape: tensor.shape.description, encoding: tensor.elementType.name,
+          byteCount: tensor.byteCount,
           bitsPerWeight: Double(tensor.elementType.bitWidth)))
     }
   }

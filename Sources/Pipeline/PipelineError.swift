@@ -35,11 +35,14 @@ public enum PipelineError: DiagnosableError {
   public var diagnostic: Diagnostic {
     switch self {
     case .missing(let path):
-      Diagnostic(code: "model.missing", status: .missingInput, message: "no such file or directory", file: path)
+      Diagnostic(
+        code: "model.missing", status: .missingInput, message: "no such file or directory", file: path)
     case .unrecognised(let path, let found):
       Diagnostic(
         code: "model.unrecognised", message: "no known model format", file: path, found: found,
-        hint: "MODEL is a Hugging Face directory, a .safetensors file beside its config.json, a .adze, .gguf or llama2.c .bin file")
+        hint:
+          "MODEL is a Hugging Face directory, a .safetensors file beside its config.json, a .adze, .gguf or llama2.c .bin file"
+      )
     case .unsupportedFormat(let path, let format, let reason, let hint):
       Diagnostic(code: "model.unsupported", message: "\(format): \(reason)", file: path, hint: hint)
     case .missingTokenizer(let path):
@@ -47,7 +50,9 @@ public enum PipelineError: DiagnosableError {
         code: "model.missing-tokenizer", message: "the model has no tokenizer", file: path,
         hint: "put tokenizer.json beside the weights (llama2.c: tokenizer.bin)")
     case .badPattern(let pattern, let reason):
-      Diagnostic(code: "pattern.invalid", status: .usage, message: "no regular expression: \(reason)", subject: pattern)
+      Diagnostic(
+        code: "pattern.invalid", status: .usage, message: "no regular expression: \(reason)", subject: pattern
+      )
     case .patternMatchesNothing(let pattern, let option):
       Diagnostic(
         code: "pattern.no-match", status: .usage, message: "\(option) matches no weight", subject: pattern,
@@ -59,7 +64,8 @@ public enum PipelineError: DiagnosableError {
     case .tooManyFallbacks(let count, let total, let share, let layers):
       Diagnostic(
         code: "quantize.fallbacks",
-        message: "\(count) of \(total) layers fell back to rounding: \(layers.prefix(20).joined(separator: ", "))",
+        message:
+          "\(count) of \(total) layers fell back to rounding: \(layers.prefix(20).joined(separator: ", "))",
         expected: "at most \(share * 100) %",
         hint: "more calibration data or more damping; --max-fallback 1 accepts it")
     case .outputIsInput(let path):

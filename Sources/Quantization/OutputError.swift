@@ -18,7 +18,8 @@ struct OutputError {
     let columns = problem.weights.columns
     return RowChunks.map(rows: problem.weights.rows, pool: pool) { rows in
       let chunk = Array(values[rows.lowerBound * columns..<rows.upperBound * columns])
-      return QuadraticForm(hessian: problem.hessian, importance: problem.importance).energies(chunk, columns: columns)
+      return QuadraticForm(hessian: problem.hessian, importance: problem.importance).energies(
+        chunk, columns: columns)
     }.flatMap { $0 }
   }
 }
@@ -41,7 +42,8 @@ struct QuadraticForm {
     }
     var product = [Float](repeating: 0, count: rows.count)
     unsafe BLAS.multiply(
-      rows, lda: columns, hessian.values, ldb: columns, m: count, n: columns, k: columns, into: &product, ldc: columns)
+      rows, lda: columns, hessian.values, ldb: columns, m: count, n: columns, k: columns, into: &product,
+      ldc: columns)
     return (0..<count).map { row in
       (row * columns..<(row + 1) * columns).reduce(0.0) { $0 + Double(product[$1]) * Double(rows[$1]) }
     }

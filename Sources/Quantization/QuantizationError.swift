@@ -32,7 +32,8 @@ public enum QuantizationError: DiagnosableError {
         code: "quantization.unknown-method", status: .usage, message: "no method is called '\(name)'",
         hint: "methods: \(known.joined(separator: ", "))")
     case .invalidOption(let method, let option, let reason):
-      Diagnostic(code: "quantization.option", status: .usage, message: "\(method): \(reason)", subject: option)
+      Diagnostic(
+        code: "quantization.option", status: .usage, message: "\(method): \(reason)", subject: option)
     case .missingStatistics(let layer, let method, let needed):
       Diagnostic(
         code: "quantization.missing-statistics", message: "\(method) needs \(needed)", subject: layer,
@@ -42,14 +43,16 @@ public enum QuantizationError: DiagnosableError {
         code: "quantization.codec", status: .usage, message: "\(method) cannot use \(codec): \(reason)")
     case .shapeMismatch(let layer, let expected, let found):
       Diagnostic(
-        code: "quantization.shape", message: "statistics do not fit the weight", subject: layer, expected: expected,
+        code: "quantization.shape", message: "statistics do not fit the weight", subject: layer,
+        expected: expected,
         found: found)
     case .nonFinite(let layer, let what, let index):
       Diagnostic(
         code: "quantization.non-finite", message: "\(what) is not finite at index \(index)", subject: layer)
     case .emptyStatistics(let layer):
       Diagnostic(
-        code: "quantization.empty-statistics", message: "no calibration token reached the layer", subject: layer,
+        code: "quantization.empty-statistics", message: "no calibration token reached the layer",
+        subject: layer,
         hint: "the corpus is too short or the layer is never used")
     case .codec(let layer, let failure):
       {

@@ -20,7 +20,8 @@ public protocol QuantizationMethod: Sendable {
 
   /// Quantizes one layer.
   /// - Throws: ``QuantizationError``.
-  func solve(_ problem: LayerProblem, codec: any Codec, pool: ThreadPool) throws(QuantizationError) -> LayerSolution
+  func solve(_ problem: LayerProblem, codec: any Codec, pool: ThreadPool) throws(QuantizationError)
+    -> LayerSolution
 }
 
 /// One option of a method, as recipes and the command line name it.
@@ -74,20 +75,25 @@ struct OptionReader {
   let method: String
   let values: [String: String]
 
-  func number(_ key: String, default value: Double, in range: ClosedRange<Double>) throws(QuantizationError) -> Double {
+  func number(_ key: String, default value: Double, in range: ClosedRange<Double>) throws(QuantizationError)
+    -> Double
+  {
     guard let text = values[key] else { return value }
     guard let number = Double(text), range.contains(number) else {
       throw .invalidOption(
-        method: method, option: key, reason: "'\(text)' is not a number from \(range.lowerBound) to \(range.upperBound)")
+        method: method, option: key,
+        reason: "'\(text)' is not a number from \(range.lowerBound) to \(range.upperBound)")
     }
     return number
   }
 
-  func integer(_ key: String, default value: Int, in range: ClosedRange<Int>) throws(QuantizationError) -> Int {
+  func integer(_ key: String, default value: Int, in range: ClosedRange<Int>) throws(QuantizationError) -> Int
+  {
     guard let text = values[key] else { return value }
     guard let number = Int(text), range.contains(number) else {
       throw .invalidOption(
-        method: method, option: key, reason: "'\(text)' is not a whole number from \(range.lowerBound) to \(range.upperBound)")
+        method: method, option: key,
+        reason: "'\(text)' is not a whole number from \(range.lowerBound) to \(range.upperBound)")
     }
     return number
   }

@@ -70,7 +70,8 @@ public enum TensorCoreError: DiagnosableError, Equatable {
         code: "tensor.byte-count", message: "byte count does not match shape and type",
         expected: "\(expected)", found: "\(found)")
     case .unsupportedElementType(let type, let purpose):
-      Diagnostic(code: "tensor.element-type", message: "element type \(type.name) cannot be used for \(purpose)")
+      Diagnostic(
+        code: "tensor.element-type", message: "element type \(type.name) cannot be used for \(purpose)")
     case .shapeMismatch(let expected, let found):
       Diagnostic(code: "tensor.shape", message: "shape mismatch", expected: expected, found: found)
     }

@@ -81,7 +81,8 @@ public struct Diagnostic: Sendable, Equatable {
     for (index, scalar) in text.unicodeScalars.enumerated() {
       if index == limit { return result + "…" }
       let isControl = scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value)
-      let isBidirectional = (0x202A...0x202E).contains(scalar.value) || (0x2066...0x2069).contains(scalar.value)
+      let isBidirectional =
+        (0x202A...0x202E).contains(scalar.value) || (0x2066...0x2069).contains(scalar.value)
       if isControl || isBidirectional {
         result += "\\u{" + String(scalar.value, radix: 16) + "}"
       } else {

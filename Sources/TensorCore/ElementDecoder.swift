@@ -37,7 +37,8 @@ struct ElementDecoder {
     _ value: (Stored) -> Float
   ) {
     for index in 0..<bytes.count / MemoryLayout<Stored>.size {
-      let stored = unsafe bytes.loadUnaligned(fromByteOffset: index &* MemoryLayout<Stored>.size, as: Stored.self)
+      let stored = unsafe bytes.loadUnaligned(
+        fromByteOffset: index &* MemoryLayout<Stored>.size, as: Stored.self)
       unsafe target[index] = value(stored)
     }
   }

@@ -6,7 +6,9 @@ public enum SmallFloat {
     let mantissa = Float(code & 7)
     if code & 0x7F == 0x7F { return .nan }
     let magnitude: Float =
-      exponent == 0 ? mantissa * Float(sign: .plus, exponent: -9, significand: 1) : Float(sign: .plus, exponent: exponent - 7, significand: 1 + mantissa / 8)
+      exponent == 0
+      ? mantissa * Float(sign: .plus, exponent: -9, significand: 1)
+      : Float(sign: .plus, exponent: exponent - 7, significand: 1 + mantissa / 8)
     return code & 0x80 == 0 ? magnitude : -magnitude
   }
 

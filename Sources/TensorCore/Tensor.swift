@@ -94,7 +94,9 @@ public struct Tensor: Sendable {
     var result = [Float](repeating: 0, count: range.count)
     var failure: TensorCoreError?
     unsafe result.withUnsafeMutableBufferPointer { target in
-      do throws(TensorCoreError) { try unsafe decode(elements: range, into: target) } catch { failure = error }
+      do throws(TensorCoreError) { try unsafe decode(elements: range, into: target) } catch {
+        failure = error
+      }
     }
     if let failure { throw failure }
     return result
@@ -105,7 +107,8 @@ public struct Tensor: Sendable {
   public func decode(
     elements range: Range<Int>, into target: UnsafeMutableBufferPointer<Float>
   ) throws(TensorCoreError) {
-    precondition(range.lowerBound >= 0 && range.upperBound <= shape.elementCount && target.count >= range.count)
+    precondition(
+      range.lowerBound >= 0 && range.upperBound <= shape.elementCount && target.count >= range.count)
     guard let decoder = ElementDecoder(elementType) else {
       throw .unsupportedElementType(elementType, purpose: "arithmetic")
     }
@@ -123,7 +126,11 @@ public struct Tensor: Sendable {
     let count = shape.elementCount
     func load<T: FixedWidthInteger & BitwiseCopyable>(_: T.Type) -> [Int64] {
       unsafe withBytes { bytes in
-        (0..<count).map { Int64(truncatingIfNeeded: unsafe bytes.loadUnaligned(fromByteOffset: $0 * MemoryLayout<T>.size, as: T.self)) }
+        (0..<count).map {
+          Int64(
+            truncatingIfNeeded: unsafe bytes.loadUnaligned(
+              fromByteOffset: $0 * MemoryLayout<T>.size, as: T.self))
+        }
       }
     }
     switch elementType {

@@ -25,7 +25,8 @@ struct Adze: ParsableCommand {
       """,
     version: AdzeVersion.current,
     subcommands: [
-      InspectCommand.self, TokenizeCommand.self, CalibrateCommand.self, QuantizeCommand.self, PackCommand.self,
+      InspectCommand.self, TokenizeCommand.self, CalibrateCommand.self, QuantizeCommand.self,
+      PackCommand.self,
       VerifyCommand.self, RunCommand.self, PerplexityCommand.self, CompareCommand.self, BenchCommand.self,
       LogitsCommand.self,
     ])

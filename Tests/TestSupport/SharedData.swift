@@ -10,7 +10,9 @@ public enum SharedData {
 
   /// The folder with reference models and corpora: `$ADZE_SHARED`, else `../shared` beside the project; nil when absent.
   public static let root: String? = {
-    let candidates = [unsafe getenv("ADZE_SHARED").map { unsafe String(cString: $0) }, projectRoot + "/../shared"]
+    let candidates = [
+      unsafe getenv("ADZE_SHARED").map { unsafe String(cString: $0) }, projectRoot + "/../shared",
+    ]
     return candidates.compactMap { $0 }.first { unsafe access($0 + "/models", R_OK) == 0 }
   }()
 

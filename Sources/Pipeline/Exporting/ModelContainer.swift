@@ -31,7 +31,8 @@ public enum ModelContainers {
     guard let name else { return output.hasSuffix(".adze") ? .packed : .compressedTensors }
     guard let entry = entries.first(where: { $0.name == name }) else {
       throw .usage(
-        "no container is called '\(name)'", hint: "containers: \(entries.map(\.name).joined(separator: ", "))")
+        "no container is called '\(name)'", hint: "containers: \(entries.map(\.name).joined(separator: ", "))"
+      )
     }
     return entry
   }
@@ -84,7 +85,8 @@ struct HuggingFaceExport {
   /// Files that are copied as they are when the source has them.
   private static let companions = [
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "chat_template.jinja", "chat_template.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
+    "chat_template.jinja", "chat_template.json", "tokenizer.model", "vocab.json", "merges.txt",
+    "added_tokens.json",
   ]
 
   init(_ model: QuantizedModel) { self.model = model }
@@ -96,7 +98,8 @@ struct HuggingFaceExport {
     let ignored = model.source.graph.linearNodes.flatMap(\.weights).filter { !quantized.contains($0) }
     var configuration = model.source.configuration.objectValue ?? JSONObject()
     configuration["quantization_config"] = try CompressedTensorsLayout.quantizationConfiguration(
-      for: weights, ignored: OrderedSet(ignored).map { $0.hasSuffix(".weight") ? String($0.dropLast(7)) : $0 })
+      for: weights, ignored: OrderedSet(ignored).map { $0.hasSuffix(".weight") ? String($0.dropLast(7)) : $0 }
+    )
     configuration["adze_provenance"] = model.provenance
     let text = JSONValue.object(configuration).serialized(pretty: true) + "\n"
     try AtomicDirectory.write(to: path, overwrite: false) { directory in
@@ -112,7 +115,9 @@ struct HuggingFaceExport {
   }
 
   private func copyCompanions(to directory: String) throws {
-    let source = FileReading.isDirectory(model.source.path) ? model.source.path : FileReading.directory(of: model.source.path)
+    let source =
+      FileReading.isDirectory(model.source.path)
+      ? model.source.path : FileReading.directory(of: model.source.path)
     for name in Self.companions where FileReading.exists(source + "/" + name) {
       let bytes = try FileReading.readAll(source + "/" + name, limit: Limits.standard.maxHeaderBytes)
       try AtomicFile.write(bytes, to: directory + "/" + name)

@@ -73,7 +73,8 @@ public struct LoadedModel: Sendable {
   public func requireCheckpoint() throws(PipelineError) -> OrderedDictionary<String, Weight> {
     guard case .checkpoint(let weights) = content else {
       throw .unsupportedFormat(
-        path: path, format: format, reason: "a packed model is for running; its weights cannot be quantized or packed again",
+        path: path, format: format,
+        reason: "a packed model is for running; its weights cannot be quantized or packed again",
         hint: "start from the checkpoint that it was packed from")
     }
     return weights

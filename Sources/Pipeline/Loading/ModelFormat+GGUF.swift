@@ -7,6 +7,7 @@ extension ModelFormat {
     recognises: { GGUFFile.isGGUF(path: $0) },
     load: { path in
       throw PipelineError.unsupportedFormat(
-        path: path, format: "GGUF", reason: "only its header is read so far", hint: "adze inspect shows the header")
+        path: path, format: "GGUF", reason: "only its header is read so far",
+        hint: "adze inspect shows the header")
     })
 }

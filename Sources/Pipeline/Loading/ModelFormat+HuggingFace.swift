@@ -14,7 +14,8 @@ extension ModelFormat {
     name: "Hugging Face directory",
     recognises: { FileReading.isDirectory($0) && FileReading.exists($0 + "/config.json") },
     load: { path in
-      try HuggingFaceModel.load(checkpoint: path, directory: path, path: path, format: "Hugging Face directory")
+      try HuggingFaceModel.load(
+        checkpoint: path, directory: path, path: path, format: "Hugging Face directory")
     })
 
   /// One safetensors file with `config.json` and `tokenizer.json` beside it.
@@ -28,13 +29,15 @@ extension ModelFormat {
           path: path, format: "safetensors file", reason: "no config.json lies beside it",
           hint: "the architecture is described there; 'adze inspect --tensors' works without")
       }
-      return try HuggingFaceModel.load(checkpoint: path, directory: directory, path: path, format: "safetensors file")
+      return try HuggingFaceModel.load(
+        checkpoint: path, directory: directory, path: path, format: "safetensors file")
     })
 }
 
 /// Reads what Hugging Face's tools write.
 enum HuggingFaceModel {
-  static func load(checkpoint: String, directory: String, path: String, format: String) throws -> LoadedModel {
+  static func load(checkpoint: String, directory: String, path: String, format: String) throws -> LoadedModel
+  {
     let configuration = try JSONValue.parse(contentsOf: directory + "/config.json")
     let checkpoint = try SafetensorsCheckpoint(path: checkpoint)
     let (stored, notes) = try weights(checkpoint.tensors, configuration: configuration)
@@ -42,7 +45,8 @@ enum HuggingFaceModel {
     var all = stored
     for (name, tensor) in imported.derivedConstants { all[name] = .dense(tensor) }
     return LoadedModel(
-      path: path, format: format, files: checkpoint.files, configuration: configuration, summary: ModelSummary(imported),
+      path: path, format: format, files: checkpoint.files, configuration: configuration,
+      summary: ModelSummary(imported),
       graph: imported.graph, content: .checkpoint(all),
       derivedNames: Set(imported.derivedConstants.keys), tokenizer: try tokenizer(in: directory),
       warnings: checkpoint.warnings + notes + imported.warnings)

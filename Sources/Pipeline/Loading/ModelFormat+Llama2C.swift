@@ -20,7 +20,8 @@ extension ModelFormat {
         path: path, format: "llama2.c checkpoint", files: [path], configuration: checkpoint.configuration,
         summary: ModelSummary(imported), graph: imported.graph, content: .checkpoint(weights),
         derivedNames: Set(imported.derivedConstants.keys),
-        tokenizer: try vocabulary(beside: path, size: imported.configuration.vocabularySize), warnings: imported.warnings)
+        tokenizer: try vocabulary(beside: path, size: imported.configuration.vocabularySize),
+        warnings: imported.warnings)
     })
 
   /// The first of the usual vocabulary names that lies beside the checkpoint: `tok<size>.bin`, `tokenizer.bin`.

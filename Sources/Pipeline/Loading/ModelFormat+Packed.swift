@@ -39,7 +39,8 @@ struct PackedModelReader {
     let prepared = try PreparedWeights(
       matrices: layout == .panel16 ? panels(table) : planes(table), vectors: vectors(table))
     return LoadedModel(
-      path: path, format: "packed model", files: [path], configuration: configuration, summary: summary, graph: graph,
+      path: path, format: "packed model", files: [path], configuration: configuration, summary: summary,
+      graph: graph,
       content: .packed(
         prepared,
         PackedDescription(
@@ -58,7 +59,9 @@ struct PackedModelReader {
 
   private func tokenizer() throws -> TokenizerSource? {
     guard let name = file.metadata["tokenizer"]?.stringValue else { return nil }
-    guard let kind = TokenizerKind(rawValue: name) else { throw bad("tokenizer", "kind '\(name)' is unknown") }
+    guard let kind = TokenizerKind(rawValue: name) else {
+      throw bad("tokenizer", "kind '\(name)' is unknown")
+    }
     return try TokenizerSource(kind: kind, bytes: file.bytes(of: "tokenizer").array)
   }
 
@@ -86,7 +89,9 @@ struct PackedModelReader {
     for entry in try entries(table, "vectors") {
       let (offset, count) = (try field(entry, "offset"), try field(entry, "count"))
       let end = try Checked.sum(offset, count)
-      guard end <= all.shape.elementCount else { throw bad("vectors", "'\(try name(entry))' lies outside the section") }
+      guard end <= all.shape.elementCount else {
+        throw bad("vectors", "'\(try name(entry))' lies outside the section")
+      }
       result[try name(entry)] = try all.floats(elements: offset..<end)
     }
     return result
@@ -134,7 +139,9 @@ struct PackedModelReader {
     let encoding = try name(member, "encoding")
     let (rows, columns) = (try field(member, "rows"), try field(member, "columns"))
     if let values = planes["values"], planes.count == 1 {
-      guard values.shape.dimensions == [rows, columns] else { throw bad(try name(member), "has another shape") }
+      guard values.shape.dimensions == [rows, columns] else {
+        throw bad(try name(member), "has another shape")
+      }
       return .dense(values)
     }
     let codec = try CodecRegistry.codec(canonicalName: encoding)

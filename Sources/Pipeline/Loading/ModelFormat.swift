@@ -34,7 +34,8 @@ public enum ModelFormats {
     if start.starts(with: [0x50, 0x4B, 3, 4]) || start.first == 0x80 {
       return "a pickle or zip archive, which can run code when it is read; convert it to safetensors first"
     }
-    return start.isEmpty ? "an empty file" : "a file that begins with bytes " + start.map { String($0) }.joined(separator: " ")
+    return start.isEmpty
+      ? "an empty file" : "a file that begins with bytes " + start.map { String($0) }.joined(separator: " ")
   }
 }
 

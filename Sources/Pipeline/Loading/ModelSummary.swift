@@ -16,9 +16,12 @@ public struct ModelSummary: Sendable, Equatable {
 
   /// Reads what ``json`` wrote; nil when a key is missing or out of range.
   init?(json: JSONValue) {
-    func count(_ key: String) -> Int? { json[key]?.intValue.flatMap { (1...1 << 31).contains($0) ? $0 : nil } }
+    func count(_ key: String) -> Int? {
+      json[key]?.intValue.flatMap { (1...1 << 31).contains($0) ? $0 : nil }
+    }
     guard let family = json["family"]?.stringValue, let vocabulary = count("vocabulary_size"),
-      let hidden = count("hidden_size"), let intermediate = count("intermediate_size"), let layers = count("layers"),
+      let hidden = count("hidden_size"), let intermediate = count("intermediate_size"),
+      let layers = count("layers"),
       let heads = count("attention_heads"), let keyValueHeads = count("key_value_heads"),
       let headDimension = count("head_dimension"), let context = count("context_length"),
       let ends = json["end_of_sequence"]?.arrayValue?.map({ $0.intValue.flatMap { Int32(exactly: $0) } }),
@@ -28,7 +31,8 @@ public struct ModelSummary: Sendable, Equatable {
     sizes = ModelConfiguration(
       vocabularySize: vocabulary, hiddenSize: hidden, intermediateSize: intermediate, layerCount: layers,
       headCount: heads, kvHeadCount: keyValueHeads, headDimension: headDimension, contextLength: context,
-      bosToken: json["begin_of_sequence"]?.intValue.flatMap { Int32(exactly: $0) }, eosTokens: ends.compactMap { $0 })
+      bosToken: json["begin_of_sequence"]?.intValue.flatMap { Int32(exactly: $0) },
+      eosTokens: ends.compactMap { $0 })
   }
 
   /// One object with snake-case keys.

@@ -46,16 +46,21 @@ public struct PackStage {
   /// Packs and writes.
   /// - Throws: ``PipelineError``, `GraphError`, `KernelsError`, `PackedModelError`, `SafeIOError`.
   public func write(to path: String) throws -> Result {
-    for file in source.files where FileReading.isSameFile(file, path) { throw PipelineError.outputIsInput(path: path) }
+    for file in source.files where FileReading.isSameFile(file, path) {
+      throw PipelineError.outputIsInput(path: path)
+    }
     var graph = source.graph
     for (name, type) in graph.constants {
-      if let weight = weights[name] { graph.constants[name] = ConstantType(weight.encodingName, type.dimensions) }
+      if let weight = weights[name] {
+        graph.constants[name] = ConstantType(weight.encodingName, type.dimensions)
+      }
     }
     let reports = try PassPipeline.standard.run(&graph)
     var contents = PackedContents(options: options)
     try contents.add(graph: graph, weights: weights)
     try PackedWriter.write(
-      to: path, metadata: metadata(graph: graph, contents: contents), requiredFeatures: contents.requiredFeatures,
+      to: path, metadata: metadata(graph: graph, contents: contents),
+      requiredFeatures: contents.requiredFeatures,
       sections: contents.sections(graph: graph, tokenizer: source.tokenizer))
     return Result(byteCount: try FileReading.size(path), passReports: reports, graph: graph)
   }

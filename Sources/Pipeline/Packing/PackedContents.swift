@@ -26,23 +26,32 @@ struct PackedContents {
   /// Adds every constant of the graph in its order.
   mutating func add(graph: Graph, weights: OrderedDictionary<String, Weight>) throws {
     func weight(_ name: String) throws -> Weight {
-      guard let weight = weights[name] else { throw PipelineError.weight(name, reason: "is not in the checkpoint") }
+      guard let weight = weights[name] else {
+        throw PipelineError.weight(name, reason: "is not in the checkpoint")
+      }
       return weight
     }
-    let prepared = try PreparedWeights(graph: graph, weight: weight, packsMatrices: options.layout == .panel16)
+    let prepared = try PreparedWeights(
+      graph: graph, weight: weight, packsMatrices: options.layout == .panel16)
     for (key, values) in prepared.vectors { addVector(key, values) }
     if options.layout == .panel16 {
       for (key, matrix) in prepared.matrices { addPanels(key, matrix) }
     } else {
-      for (key, names) in PreparedWeights.matrixOperands(of: graph) { try addPlanes(key, names.map { ($0, try weight($0)) }) }
+      for (key, names) in PreparedWeights.matrixOperands(of: graph) {
+        try addPlanes(key, names.map { ($0, try weight($0)) })
+      }
     }
   }
 
   private mutating func addVector(_ key: String, _ values: [Float]) {
-    vectors.append(["name": .string(key), "offset": JSONValue(vectorBytes.count / 4), "count": JSONValue(values.count)])
+    vectors.append([
+      "name": .string(key), "offset": JSONValue(vectorBytes.count / 4), "count": JSONValue(values.count),
+    ])
     for value in values {
       let bits = value.bitPattern
-      for shift in stride(from: UInt32(0), to: 32, by: 8) { vectorBytes.append(UInt8(truncatingIfNeeded: bits >> shift)) }
+      for shift in stride(from: UInt32(0), to: 32, by: 8) {
+        vectorBytes.append(UInt8(truncatingIfNeeded: bits >> shift))
+      }
     }
   }
 
@@ -71,7 +80,8 @@ struct PackedContents {
           parts.append(packedSection(section, kind: "plane", tensor, isBFloat16: tensor.elementType == .bf16))
         }
         described.append([
-          "name": .string(plane), "section": .string(section), "element_type": .string(tensor.elementType.rawValue),
+          "name": .string(plane), "section": .string(section),
+          "element_type": .string(tensor.elementType.rawValue),
           "shape": .array(tensor.shape.dimensions.map { JSONValue($0) }),
         ])
       }
@@ -83,7 +93,9 @@ struct PackedContents {
     matrices.append(["name": .string(key), "members": .array(members)])
   }
 
-  private func packedSection(_ name: String, kind: String, _ tensor: Tensor, isBFloat16: Bool) -> PackedSectionInput {
+  private func packedSection(_ name: String, kind: String, _ tensor: Tensor, isBFloat16: Bool)
+    -> PackedSectionInput
+  {
     PackedSectionInput(
       name: name, kind: kind, content: [PackedBytes(tensor)], compression: options.compresses ? .zstd : .none,
       transform: options.compresses && isBFloat16 ? .bf16Planes : .none)
@@ -92,7 +104,9 @@ struct PackedContents {
   /// All sections, the small ones that a reader needs first at the front.
   func sections(graph: Graph, tokenizer: TokenizerSource?) -> [PackedSectionInput] {
     var result = [PackedSectionInput(name: "graph", kind: "graph", bytes: Array(graph.printed().utf8))]
-    if let tokenizer { result.append(PackedSectionInput(name: "tokenizer", kind: "tokenizer", bytes: tokenizer.bytes)) }
+    if let tokenizer {
+      result.append(PackedSectionInput(name: "tokenizer", kind: "tokenizer", bytes: tokenizer.bytes))
+    }
     result.append(PackedSectionInput(name: "vectors", kind: "vectors", bytes: vectorBytes))
     return result + parts
   }

@@ -43,7 +43,8 @@ public struct QuantizationPlan: Sendable {
       let bits = recipe.codec.bitsPerWeight(columns: weight.shape.columns)
       return Entry(
         name: name, shape: weight.shape, source: weight.encodingName, target: recipe.codec.canonicalName,
-        sourceByteCount: weight.byteCount, targetByteCount: Int((bits * Double(weight.shape.elementCount) / 8).rounded()))
+        sourceByteCount: weight.byteCount,
+        targetByteCount: Int((bits * Double(weight.shape.elementCount) / 8).rounded()))
     }
   }
 

@@ -42,7 +42,8 @@ public struct QuantizationRecipe: Sendable {
   public var json: JSONValue {
     .object([
       "method": .string(methodName),
-      "options": .object(JSONObject(methodOptions.sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) })),
+      "options": .object(
+        JSONObject(methodOptions.sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) })),
       "codec": .string(codec.canonicalName),
       "targets": .array(targets.map { .string($0) }),
       "ignored": .array(ignored.map { .string($0) }),

@@ -33,7 +33,8 @@ public struct QuantizationStage {
   let kernels: KernelTable
 
   /// Prepares the stage.
-  public init(model: LoadedModel, recipe: QuantizationRecipe, pool: ThreadPool, kernels: KernelTable = .best) {
+  public init(model: LoadedModel, recipe: QuantizationRecipe, pool: ThreadPool, kernels: KernelTable = .best)
+  {
     self.model = model
     self.recipe = recipe
     self.pool = pool
@@ -58,7 +59,8 @@ public struct QuantizationStage {
         windowCount: windows.windows.count, tokenCount: windows.tokenCount, digest: windows.digest)
     case .statistics(let file, let digest) where method.need != .none:
       try fromStatistics(plan, method, file, &work, progress)
-      description = CalibrationDescription(windowCount: file.windowCount, tokenCount: file.tokenCount, digest: digest)
+      description = CalibrationDescription(
+        windowCount: file.windowCount, tokenCount: file.tokenCount, digest: digest)
     default:
       try withoutCalibration(plan, method, &work, progress)
       description = nil
@@ -79,13 +81,16 @@ public struct QuantizationStage {
     for name in plan.selected {
       guard case .encoded(let matrix) = weights[name] else { continue }
       throw PipelineError.weight(
-        name, reason: "is quantized already (\(matrix.codec.canonicalName)); quantizing twice adds the errors of both")
+        name,
+        reason:
+          "is quantized already (\(matrix.codec.canonicalName)); quantizing twice adds the errors of both")
     }
   }
 
   /// Windows run through the model; every group is quantized on its inputs as the quantized layers before make them.
   private func calibrated(
-    _ plan: QuantizationPlan, _ method: any QuantizationMethod, _ windows: CalibrationWindows, _ work: inout Work,
+    _ plan: QuantizationPlan, _ method: any QuantizationMethod, _ windows: CalibrationWindows,
+    _ work: inout Work,
     _ progress: (Progress) throws -> Void
   ) throws {
     let sequential = SequentialCalibration(
@@ -102,7 +107,8 @@ public struct QuantizationStage {
         }
         for name in group.weights {
           let solution = try solve(
-            name, method, Self.weight(name, in: work_.weights), hessian: hessian, importance: statistics.meanSquares)
+            name, method, Self.weight(name, in: work_.weights), hessian: hessian,
+            importance: statistics.meanSquares)
           replaced[name] = .encoded(solution.matrix)
           work_.weights[name] = .encoded(solution.matrix)
           work_.reports.append(solution.report)
@@ -127,7 +133,8 @@ public struct QuantizationStage {
         try Hessian(size: statistics.columns, values: $0, tokenCount: statistics.tokenCount)
       }
       let solution = try solve(
-        name, method, Self.weight(name, in: work.weights), hessian: hessian, importance: statistics.meanSquares)
+        name, method, Self.weight(name, in: work.weights), hessian: hessian,
+        importance: statistics.meanSquares)
       work.weights[name] = .encoded(solution.matrix)
       work.reports.append(solution.report)
     }
@@ -139,14 +146,16 @@ public struct QuantizationStage {
   ) throws {
     for (index, name) in plan.selected.enumerated() {
       try progress(Progress(what: name, fraction: Double(index) / Double(plan.selected.count)))
-      let solution = try solve(name, method, Self.weight(name, in: work.weights), hessian: nil, importance: nil)
+      let solution = try solve(
+        name, method, Self.weight(name, in: work.weights), hessian: nil, importance: nil)
       work.weights[name] = .encoded(solution.matrix)
       work.reports.append(solution.report)
     }
   }
 
   private func solve(
-    _ name: String, _ method: any QuantizationMethod, _ weight: Weight, hessian: Hessian?, importance: [Float]?
+    _ name: String, _ method: any QuantizationMethod, _ weight: Weight, hessian: Hessian?,
+    importance: [Float]?
   ) throws -> LayerSolution {
     try method.solve(
       LayerProblem(name: name, weights: weight.decoded(), hessian: hessian, importance: importance),
@@ -154,7 +163,9 @@ public struct QuantizationStage {
   }
 
   private static func weight(_ name: String, in weights: OrderedDictionary<String, Weight>) throws -> Weight {
-    guard let weight = weights[name] else { throw PipelineError.weight(name, reason: "is not in the checkpoint") }
+    guard let weight = weights[name] else {
+      throw PipelineError.weight(name, reason: "is not in the checkpoint")
+    }
     return weight
   }
 

@@ -38,9 +38,11 @@ public struct GPTQ: QuantizationMethod {
     name: "gptq", summary: "error-compensating rounding under the inputs' second moment; needs calibration",
     source: "Frantar et al. 2022, arXiv 2210.17323",
     options: [
-      MethodOption(name: "damping", defaultValue: "0.01", summary: "share of the mean diagonal added to the Hessian"),
+      MethodOption(
+        name: "damping", defaultValue: "0.01", summary: "share of the mean diagonal added to the Hessian"),
       MethodOption(name: "block-size", defaultValue: "128", summary: "columns between two full updates"),
-      MethodOption(name: "act-order", defaultValue: "true", summary: "visit columns by importance; groups stay static"),
+      MethodOption(
+        name: "act-order", defaultValue: "true", summary: "visit columns by importance; groups stay static"),
       MethodOption(name: "static-groups", defaultValue: "false", summary: "fix all scales before rounding"),
       MethodOption(name: "scale-search", defaultValue: "least-squares", summary: "least-squares or extremes"),
     ]
@@ -65,7 +67,8 @@ public struct GPTQ: QuantizationMethod {
       throw .unsupportedCodec(method: "gptq", codec: codec.canonicalName, reason: "its values lie on no grid")
     }
     guard let hessian = problem.hessian else {
-      throw .missingStatistics(layer: problem.name, method: "gptq", needed: "the second moment of the layer's inputs")
+      throw .missingStatistics(
+        layer: problem.name, method: "gptq", needed: "the second moment of the layer's inputs")
     }
     guard hessian.size == problem.weights.columns else {
       throw .shapeMismatch(
@@ -85,7 +88,8 @@ public struct GPTQ: QuantizationMethod {
   ) throws(QuantizationError) -> LayerSolution {
     let order = ColumnOrder(diagonal: hessian.diagonal, byImportance: actOrder)
     var report = LayerReport(
-      layer: problem.name, method: "gptq", codec: codec.canonicalName, relativeError: 0, roundingRelativeError: 0,
+      layer: problem.name, method: "gptq", codec: codec.canonicalName, relativeError: 0,
+      roundingRelativeError: 0,
       tokenCount: hessian.tokenCount, deadColumnCount: hessian.diagonal.count { $0 <= 0 })
     let factor = InverseFactor.factorize(hessian, order: order.columns, damping: damping)
     report.damping = factor.damping

@@ -133,7 +133,9 @@ struct GPTQColumnLoop {
     let diagonal = hessian.diagonalSlice(range)
     var values = [Float](repeating: 0, count: range.count)
     for row in 0..<state.rowCount {
-      for (index, column) in range.enumerated() { values[index] = state.values[column * state.rowCount + row] }
+      for (index, column) in range.enumerated() {
+        values[index] = state.values[column * state.rowCount + row]
+      }
       state.grids[row * groupCount + group] = codec.fitGrid(
         values.span, importance: diagonal.span, search: method.scaleSearch)
     }
@@ -153,7 +155,8 @@ struct GPTQColumnLoop {
       part.codes.replaceSubrange(
         row * columns..<(row + 1) * columns, with: rounded.codes[row * columns..<(row + 1) * columns])
       part.grids.replaceSubrange(
-        row * groupCount..<(row + 1) * groupCount, with: rounded.grids[row * groupCount..<(row + 1) * groupCount])
+        row * groupCount..<(row + 1) * groupCount,
+        with: rounded.grids[row * groupCount..<(row + 1) * groupCount])
     }
     return part
   }
@@ -164,7 +167,8 @@ struct GPTQColumnLoop {
       for column in 0..<columns {
         let grid = grids[row * groupCount + column / groupLength]
         let index = row * columns + column
-        residual[index] = weights.values[(rows.lowerBound + row) * columns + column] - grid.value(Float(codes[index]))
+        residual[index] =
+          weights.values[(rows.lowerBound + row) * columns + column] - grid.value(Float(codes[index]))
       }
     }
     return residual

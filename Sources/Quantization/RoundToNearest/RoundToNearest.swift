@@ -18,7 +18,8 @@ public struct RoundToNearest: QuantizationMethod {
     source: "the field's baseline",
     options: [
       MethodOption(
-        name: "scale-search", defaultValue: "extremes", summary: "extremes, or least-squares (clips where that helps)")
+        name: "scale-search", defaultValue: "extremes",
+        summary: "extremes, or least-squares (clips where that helps)")
     ]
   ) { reader throws(QuantizationError) in
     RoundToNearest(scaleSearch: try reader.scaleSearch(default: .extremes))
@@ -96,7 +97,8 @@ enum RowChunks {
           weights.values.span, rows: rows, importance: problem.importance, search: search)
       }
       return try grid.assemble(
-        rows: weights.rows, columns: weights.columns, codes: parts.flatMap(\.codes), grids: parts.flatMap(\.grids))
+        rows: weights.rows, columns: weights.columns, codes: parts.flatMap(\.codes),
+        grids: parts.flatMap(\.grids))
     } catch {
       throw .codec(layer: problem.name, .init(diagnostic: error.diagnostic))
     }

@@ -15,11 +15,16 @@ struct BenchCommand: ParsableCommand {
       """)
 
   @Argument(help: "The model.") var model: String
-  @Option(name: .customShort("p"), help: ArgumentHelp("Prompt tokens.", valueName: "list")) var prompts = CountList([512])
-  @Option(name: .customShort("n"), help: ArgumentHelp("Generated tokens.", valueName: "list")) var generated = CountList([128])
-  @Option(name: .customShort("d"), help: ArgumentHelp("Tokens in the cache before.", valueName: "list")) var depths = CountList([0])
-  @Option(name: .customShort("r"), help: ArgumentHelp("Repetitions.", valueName: "count")) var repetitions: Int = 5
-  @Option(name: .customShort("o"), help: ArgumentHelp("md, json or csv.", valueName: "format")) var format: Format = .md
+  @Option(name: .customShort("p"), help: ArgumentHelp("Prompt tokens.", valueName: "list")) var prompts =
+    CountList([512])
+  @Option(name: .customShort("n"), help: ArgumentHelp("Generated tokens.", valueName: "list")) var generated =
+    CountList([128])
+  @Option(name: .customShort("d"), help: ArgumentHelp("Tokens in the cache before.", valueName: "list"))
+  var depths = CountList([0])
+  @Option(name: .customShort("r"), help: ArgumentHelp("Repetitions.", valueName: "count")) var repetitions:
+    Int = 5
+  @Option(name: .customShort("o"), help: ArgumentHelp("md, json or csv.", valueName: "format")) var format:
+    Format = .md
   @Flag(help: .hidden) var summary = false
   @OptionGroup var inference: InferenceArguments
 
@@ -36,7 +41,8 @@ struct BenchCommand: ParsableCommand {
     var results: [SpeedMeasurement] = []
     let bar = ProgressBar("bench")
     let tests = depths.values.flatMap { depth in
-      prompts.values.filter { $0 > 0 }.map { (depth, $0, 0) } + generated.values.filter { $0 > 0 }.map { (depth, 0, $0) }
+      prompts.values.filter { $0 > 0 }.map { (depth, $0, 0) }
+        + generated.values.filter { $0 > 0 }.map { (depth, 0, $0) }
     }
     for (index, (depth, prompt, count)) in tests.enumerated() {
       try bar.update(Double(index) / Double(tests.count))
@@ -67,7 +73,8 @@ struct BenchCommand: ParsableCommand {
       ["model", "size", "bits/weight", "isa", "threads", "test", "t/s"], alignments: [.leading])
     for result in results {
       table.addRow([
-        FileReading.fileName(model.source.path), NumberFormat.bytes(size), NumberFormat.fixed(model.bitsPerWeight, 3),
+        FileReading.fileName(model.source.path), NumberFormat.bytes(size),
+        NumberFormat.fixed(model.bitsPerWeight, 3),
         isa, "\(threads)", result.testName,
         "\(NumberFormat.fixed(result.mean, 2)) ± \(NumberFormat.fixed(result.standardDeviation, 2))",
       ])
@@ -81,7 +88,8 @@ struct BenchCommand: ParsableCommand {
     let model = try inference.load(model)
     let pool = inference.execution.pool()
     let first = try TextGenerator(model: model, pool: pool).generate(
-      prompt: [model.source.beginOfSequence ?? 0], count: 1, sampling: .greedy) { _ in true }
+      prompt: [model.source.beginOfSequence ?? 0], count: 1, sampling: .greedy
+    ) { _ in true }
     let timeToFirstToken = ContinuousClock.now - start
     guard !first.tokens.isEmpty || first.endedByModel else { throw ExitCode(70) }
     let bench = ModelBenchmark(model: model, pool: pool)
@@ -104,7 +112,8 @@ struct CountList: ExpressibleByArgument, CustomStringConvertible {
   init?(argument: String) {
     let parts = argument.split(separator: ",", omittingEmptySubsequences: false)
     let values = parts.compactMap { Int($0) }
-    guard values.count == parts.count, !values.isEmpty, values.allSatisfy({ (0...1 << 20).contains($0) }) else { return nil }
+    guard values.count == parts.count, !values.isEmpty, values.allSatisfy({ (0...1 << 20).contains($0) })
+    else { return nil }
     self.values = values
   }
 

@@ -20,7 +20,8 @@ struct CalibrateCommand: ParsableCommand {
   @OptionGroup var corpus: CorpusArguments
   @Option(name: [.short, .long], help: "Statistics file to write.") var output: String
   @Flag(help: "Keep second moments: in x in float32 values for each group of layers.") var hessian = false
-  @Option(help: "Add up statistics files of the same model; give twice or more, without MODEL.") var merge: [String] = []
+  @Option(help: "Add up statistics files of the same model; give twice or more, without MODEL.") var merge:
+    [String] = []
   @OptionGroup var execution: ExecutionArguments
 
   func validate() throws {
@@ -28,7 +29,9 @@ struct CalibrateCommand: ParsableCommand {
       guard model != nil else { throw ValidationError("Give a MODEL, or files to --merge.") }
       guard !corpus.corpus.isEmpty else { throw ValidationError("Give at least one --corpus.") }
     } else {
-      guard model == nil, corpus.corpus.isEmpty else { throw ValidationError("--merge takes no MODEL and no --corpus.") }
+      guard model == nil, corpus.corpus.isEmpty else {
+        throw ValidationError("--merge takes no MODEL and no --corpus.")
+      }
       guard merge.count >= 2 else { throw ValidationError("--merge needs two files or more.") }
     }
   }
@@ -38,11 +41,13 @@ struct CalibrateCommand: ParsableCommand {
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
     let bar = ProgressBar("calibrate")
-    let statistics = try CalibrationStage(model: source, pool: execution.pool(), kernels: execution.kernels()).run(
-      windows: corpus.windows(for: source), withSecondMoments: hessian
-    ) { try bar.update($0.fraction, $0.what) }
+    let statistics = try CalibrationStage(model: source, pool: execution.pool(), kernels: execution.kernels())
+      .run(
+        windows: corpus.windows(for: source), withSecondMoments: hessian
+      ) { try bar.update($0.fraction, $0.what) }
     try statistics.write(to: output)
-    bar.finish("\(statistics.tokenCount) tokens, \(statistics.groupOfWeight.count) weights, written to \(output)")
+    bar.finish(
+      "\(statistics.tokenCount) tokens, \(statistics.groupOfWeight.count) weights, written to \(output)")
   }
 
   private func mergeFiles() throws {

@@ -18,7 +18,8 @@ struct CompareCommand: ParsableCommand {
   @Argument(help: "The base, usually the model before quantization.") var base: String
   @Argument(help: "The models to compare with it.") var models: [String]
   @Option(help: "The text.") var corpus: String
-  @Option(name: .customShort("c"), help: ArgumentHelp("Tokens of a window.", valueName: "tokens")) var window: Int = 512
+  @Option(name: .customShort("c"), help: ArgumentHelp("Tokens of a window.", valueName: "tokens")) var window:
+    Int = 512
   @Option(help: "Measure the first windows only.") var chunks: Int?
   @Flag(
     name: .customLong("no-special"),
@@ -36,7 +37,8 @@ struct CompareCommand: ParsableCommand {
   func run() throws {
     let loaded = try ([base] + models).map { try inference.load($0) }
     let windows = try EvaluationWindows(
-      tokens: TextFile.tokens([corpus], model: loaded[0].source, addSpecialTokens: !noSpecial), length: window,
+      tokens: TextFile.tokens([corpus], model: loaded[0].source, addSpecialTokens: !noSpecial),
+      length: window,
       beginOfSequence: loaded[0].source.beginOfSequence, scoredPart: score, limit: chunks)
     let pool = inference.execution.pool()
     let candidates = loaded.map { model in
@@ -45,7 +47,8 @@ struct CompareCommand: ParsableCommand {
     }
     let bar = ProgressBar("compare")
     let result = try ComparisonEvaluation.run(
-      base: candidates[0], models: Array(candidates.dropFirst()), windows: windows, scheduler: RowScheduler(pool)
+      base: candidates[0], models: Array(candidates.dropFirst()), windows: windows,
+      scheduler: RowScheduler(pool)
     ) { try bar.update(Double($0.windowsDone) / Double($0.windowCount)) }
     bar.finish("\(windows.count) windows of \(windows.length) tokens")
     var measurements = [measurement(loaded[0], result.base, nil)]
@@ -79,7 +82,8 @@ struct CompareCommand: ParsableCommand {
     }
   }
 
-  private func write(_ measurements: [ModelMeasurement], _ windows: EvaluationWindows, to path: String) throws {
+  private func write(_ measurements: [ModelMeasurement], _ windows: EvaluationWindows, to path: String) throws
+  {
     let command = ["adze", "compare", base] + models + ["--corpus", corpus, "-c", String(window)]
     let page = ComparisonReport(
       title: "What it cost against \(FileReading.fileName(base))",

@@ -5,7 +5,8 @@ import SafeIO
 
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "inspect", abstract: "Show what a model is: architecture, sizes, storage, tokenizer, provenance.",
+    commandName: "inspect",
+    abstract: "Show what a model is: architecture, sizes, storage, tokenizer, provenance.",
     discussion: "Reads headers only; weights stay on disk. Works on GGUF headers and statistics files, too.")
 
   @Argument(help: "The model.") var model: String
@@ -21,7 +22,8 @@ struct InspectCommand: ParsableCommand {
     }
     try Console.write(FactList.render(inspection.facts))
     guard tensors else { return }
-    var list = TextTable(["tensor", "shape", "type", "bytes", "bits/weight"], alignments: [.leading, .leading, .leading])
+    var list = TextTable(
+      ["tensor", "shape", "type", "bytes", "bits/weight"], alignments: [.leading, .leading, .leading])
     for tensor in inspection.tensors {
       list.addRow([
         tensor.name, tensor.shape, tensor.encoding, NumberFormat.grouped(Double(tensor.byteCount)),

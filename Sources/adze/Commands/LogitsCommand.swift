@@ -18,9 +18,12 @@ struct LogitsCommand: ParsableCommand {
   @Argument(help: "The model.") var model: String
   @Option(help: "Safetensors file with input_ids.") var input: String
   @Option(name: [.short, .long], help: "Safetensors file to write.") var output: String
-  @Option(help: "Tokens that go through the model at a time; 1 goes token by token through the cache.") var chunk: Int = 512
-  @Option(help: "Arithmetic of quantized layers: float32 or int8.") var activations: ActivationPrecision = .float32
-  @Option(name: .customLong("kv"), help: "Type of cached keys and values: f32 or f16.") var cacheElement: KVElement = .f32
+  @Option(help: "Tokens that go through the model at a time; 1 goes token by token through the cache.")
+  var chunk: Int = 512
+  @Option(help: "Arithmetic of quantized layers: float32 or int8.") var activations: ActivationPrecision =
+    .float32
+  @Option(name: .customLong("kv"), help: "Type of cached keys and values: f32 or f16.") var cacheElement:
+    KVElement = .f32
   @OptionGroup var execution: ExecutionArguments
 
   func validate() throws {
@@ -33,9 +36,12 @@ struct LogitsCommand: ParsableCommand {
     let model = try LanguageModel(
       source,
       options: ExecutionOptions(
-        activations: activations, cacheElement: cacheElement, chunkLength: chunk, kernels: execution.kernels()))
+        activations: activations, cacheElement: cacheElement, chunkLength: chunk, kernels: execution.kernels()
+      ))
     let bar = ProgressBar("logits")
-    let logits = try LogitsStage(model: model, pool: execution.pool()).run(inputFile: input) { try bar.update($0) }
+    let logits = try LogitsStage(model: model, pool: execution.pool()).run(inputFile: input) {
+      try bar.update($0)
+    }
     try SafetensorsWriter.write(["logits": logits], to: output)
     bar.finish("\(logits.shape) written to \(output)")
   }

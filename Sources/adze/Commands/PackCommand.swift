@@ -14,9 +14,12 @@ struct PackCommand: ParsableCommand {
 
   @Argument(help: "The checkpoint.") var model: String
   @Option(name: [.short, .long], help: "File to write.") var output: String
-  @Option(help: "Compress sections: zstd. Smaller to ship, unpacked into memory at start.") var compress: String?
+  @Option(help: "Compress sections: zstd. Smaller to ship, unpacked into memory at start.") var compress:
+    String?
   @Option(
-    help: "auto, avx512, avx2 or neon: panels for kernels, the same for all of them; portable: plain planes for any reader.")
+    help:
+      "auto, avx512, avx2 or neon: panels for kernels, the same for all of them; portable: plain planes for any reader."
+  )
   var isa: String = "auto"
   @Flag(help: "Say what each pass did.") var explain = false
 
@@ -32,7 +35,8 @@ struct PackCommand: ParsableCommand {
   func run() throws {
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
-    let options = PackOptions(layout: try PackOptions.layout(instructionSet: isa), compresses: compress != nil)
+    let options = PackOptions(
+      layout: try PackOptions.layout(instructionSet: isa), compresses: compress != nil)
     try Interruption.check()
     let result = try PackStage(source, options: options).write(to: output)
     let fired = result.passReports.filter { $0.firedCount > 0 }.map { "\($0.pass) \($0.firedCount)x" }

@@ -16,7 +16,8 @@ struct PerplexityCommand: ParsableCommand {
 
   @Argument(help: "The model.") var model: String
   @Option(help: "The text.") var corpus: String
-  @Option(name: .customShort("c"), help: ArgumentHelp("Tokens of a window.", valueName: "tokens")) var window: Int = 512
+  @Option(name: .customShort("c"), help: ArgumentHelp("Tokens of a window.", valueName: "tokens")) var window:
+    Int = 512
   @Option(help: "Measure the first windows only.") var chunks: Int?
   @Flag(
     name: .customLong("no-special"),
@@ -26,7 +27,8 @@ struct PerplexityCommand: ParsableCommand {
       """)
   var noSpecial = false
   @Option(help: "Which predictions count: second-half or all.") var score: ScoredPart = .secondHalf
-  @Option(help: "Compare with the predictions in this file (llama-perplexity's KL base format).") var base: String?
+  @Option(help: "Compare with the predictions in this file (llama-perplexity's KL base format).") var base:
+    String?
   @Option(help: "Keep the predictions in this file.") var saveBase: String?
   @Flag(help: "Print one JSON object.") var json = false
   @OptionGroup var inference: InferenceArguments
@@ -42,14 +44,17 @@ struct PerplexityCommand: ParsableCommand {
     let scheduler = RowScheduler(pool)
     let update: (EvaluationProgress) throws -> Void = {
       try bar.update(
-        Double($0.windowsDone) / Double($0.windowCount), "perplexity \(NumberFormat.significant($0.perplexity, 5))")
+        Double($0.windowsDone) / Double($0.windowCount),
+        "perplexity \(NumberFormat.significant($0.perplexity, 5))")
     }
     let stored: PerplexityEvaluation.Base = try base.map { .stored(try LogitBaseFile(path: $0)) } ?? .none
     let report: EvaluationReport
     if let saveBase {
-      report = try BaseFile.write(to: saveBase, windows: windows, vocabularyCount: session.vocabularyCount) { append in
+      report = try BaseFile.write(to: saveBase, windows: windows, vocabularyCount: session.vocabularyCount) {
+        append in
         try PerplexityEvaluation.run(
-          model: session, windows: windows, base: stored, saveBase: append, scheduler: scheduler, progress: update)
+          model: session, windows: windows, base: stored, saveBase: append, scheduler: scheduler,
+          progress: update)
       }
     } else {
       report = try PerplexityEvaluation.run(
@@ -58,7 +63,10 @@ struct PerplexityCommand: ParsableCommand {
     bar.finish()
     guard !json else { return try Console.print(report.json) }
     var facts = [
-      ("perplexity", NumberFormat.uncertain(report.perplexity.perplexity, error: report.perplexity.perplexityError)),
+      (
+        "perplexity",
+        NumberFormat.uncertain(report.perplexity.perplexity, error: report.perplexity.perplexityError)
+      ),
       ("predictions", NumberFormat.grouped(Double(report.perplexity.tokens))),
     ]
     if let divergence = report.divergence {

@@ -40,13 +40,18 @@ struct QuantizeCommand: ParsableCommand {
   @OptionGroup var corpus: CorpusArguments
   @Option(help: "Statistics from 'adze calibrate' instead of a corpus.") var statistics: String?
   @OptionGroup(title: "Method Options") var methodArguments: MethodArguments
-  @Option(help: "Regular expression on weight names to quantize, instead of all linear layers in blocks; may be repeated.")
+  @Option(
+    help:
+      "Regular expression on weight names to quantize, instead of all linear layers in blocks; may be repeated."
+  )
   var target: [String] = []
-  @Option(help: "Regular expression on weight names to leave alone; may be repeated.") var ignore: [String] = []
+  @Option(help: "Regular expression on weight names to leave alone; may be repeated.") var ignore: [String] =
+    []
   @Option(help: "Where the bits go: compressed-tensors or adze; from the output's name unless given.")
   var container: String?
   @Option(help: "Most memory to plan for, such as 900MiB or 8GiB.") var maxMemory: ByteCount?
-  @Option(help: "Share of layers that may fall back to rounding before it is an error.") var maxFallback: Double = 0.01
+  @Option(help: "Share of layers that may fall back to rounding before it is an error.") var maxFallback:
+    Double = 0.01
   @Flag(help: "Show the plan, and do nothing.") var dryRun = false
   @Option(help: "Write a JSON report with a row for each layer.") var report: String?
   @OptionGroup var execution: ExecutionArguments
@@ -58,7 +63,9 @@ struct QuantizeCommand: ParsableCommand {
     guard corpus.corpus.isEmpty || statistics == nil else {
       throw ValidationError("--corpus and --statistics exclude each other.")
     }
-    guard (0...1).contains(maxFallback) else { throw ValidationError("--max-fallback is a share from 0 to 1.") }
+    guard (0...1).contains(maxFallback) else {
+      throw ValidationError("--max-fallback is a share from 0 to 1.")
+    }
   }
 
   func run() throws {
@@ -78,7 +85,9 @@ struct QuantizeCommand: ParsableCommand {
       model: source, recipe: recipe, pool: execution.pool(), kernels: execution.kernels()
     ).run(calibration: calibration) { try bar.update($0.fraction, $0.what) }
     try target.write(result, to: output)
-    if let report { try AtomicFile.write(Array((result.reportJSON.serialized(pretty: true) + "\n").utf8), to: report) }
+    if let report {
+      try AtomicFile.write(Array((result.reportJSON.serialized(pretty: true) + "\n").utf8), to: report)
+    }
     bar.finish()
     try summarize(result, output)
   }
@@ -91,13 +100,16 @@ struct QuantizeCommand: ParsableCommand {
       named: codec,
       CodecParameters(groupSize: groupSize, isSymmetric: symmetry == .sym, scaleType: scale))
     return QuantizationRecipe(
-      methodName: method, methodOptions: methodArguments.values, codec: codec, targets: target, ignored: ignore,
+      methodName: method, methodOptions: methodArguments.values, codec: codec, targets: target,
+      ignored: ignore,
       maximumFallbackShare: maxFallback)
   }
 
   private func calibrationSource(_ need: StatisticsNeed, _ source: LoadedModel) throws -> CalibrationSource {
     if need == .none {
-      if !corpus.corpus.isEmpty || statistics != nil { Console.warn("\(method) with these options needs no calibration") }
+      if !corpus.corpus.isEmpty || statistics != nil {
+        Console.warn("\(method) with these options needs no calibration")
+      }
       return .none
     }
     if let statistics {
@@ -110,7 +122,8 @@ struct QuantizeCommand: ParsableCommand {
     }
     if corpus.corpus.isEmpty {
       guard need != .hessian else {
-        throw ValidationError("--method \(method) needs calibration: give --corpus FILE or --statistics FILE.")
+        throw ValidationError(
+          "--method \(method) needs calibration: give --corpus FILE or --statistics FILE.")
       }
       return .none
     }
@@ -125,15 +138,20 @@ struct QuantizeCommand: ParsableCommand {
     if case .windows(let windows) = calibration { tokens = windows.tokenCount }
     let needed = plan.memoryEstimate(
       graph: source.graph, calibrationTokens: tokens, needsSecondMoment: need == .hessian)
-    guard needed <= maxMemory.value else { throw PipelineError.memoryLimit(needed: needed, allowed: maxMemory.value) }
+    guard needed <= maxMemory.value else {
+      throw PipelineError.memoryLimit(needed: needed, allowed: maxMemory.value)
+    }
   }
 
   private func show(_ plan: QuantizationPlan) throws {
-    var table = TextTable(["weight", "shape", "now", "then", "bytes now", "bytes then"], alignments: [.leading, .leading, .leading, .leading])
+    var table = TextTable(
+      ["weight", "shape", "now", "then", "bytes now", "bytes then"],
+      alignments: [.leading, .leading, .leading, .leading])
     for entry in plan.entries {
       table.addRow([
         entry.name, entry.shape.description, entry.source, entry.target,
-        NumberFormat.grouped(Double(entry.sourceByteCount)), NumberFormat.grouped(Double(entry.targetByteCount)),
+        NumberFormat.grouped(Double(entry.sourceByteCount)),
+        NumberFormat.grouped(Double(entry.targetByteCount)),
       ])
     }
     try Console.print(table.plain)
@@ -156,7 +174,8 @@ struct QuantizeCommand: ParsableCommand {
     let fallen = reports.count { $0.fallback != nil }
     let dead = reports.reduce(0) { $0 + $1.deadColumnCount }
     if retries + fallen + dead > 0 {
-      Console.warn("\(retries) layers needed more damping, \(fallen) fell back to rounding, \(dead) inputs never fired")
+      Console.warn(
+        "\(retries) layers needed more damping, \(fallen) fell back to rounding, \(dead) inputs never fired")
     }
   }
 }

@@ -8,12 +8,14 @@ import Tokenizers
 struct RunCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "run", abstract: "Continue a prompt.",
-    discussion: "Text goes to standard output as it is made; speed to standard error. Equal seeds give equal texts.")
+    discussion:
+      "Text goes to standard output as it is made; speed to standard error. Equal seeds give equal texts.")
 
   @Argument(help: "The model.") var model: String
   @Option(name: [.short, .long], help: "The prompt.") var prompt: String?
   @Option(help: "Read the prompt from a file.") var file: String?
-  @Option(name: .customShort("n"), help: ArgumentHelp("Most tokens to generate.", valueName: "count")) var count: Int = 128
+  @Option(name: .customShort("n"), help: ArgumentHelp("Most tokens to generate.", valueName: "count"))
+  var count: Int = 128
   @Option(help: "0 always takes the likeliest token; larger is more varied.") var temperature: Float = 0.8
   @Option(help: "Choose among this many of the likeliest tokens; 0: all.") var topK: Int = 40
   @Option(help: "Choose among the likeliest tokens that make up this probability.") var topP: Float = 0.95
@@ -35,7 +37,9 @@ struct RunCommand: ParsableCommand {
     let start = ContinuousClock.now
     let model = try inference.load(model)
     let tokenizer = try model.requireTokenizer()
-    let text = try file.map { try FileReading.readAll($0, limit: Limits.standard.maxDocumentBytes) } ?? Array((prompt ?? "").utf8)
+    let text =
+      try file.map { try FileReading.readAll($0, limit: Limits.standard.maxDocumentBytes) }
+      ?? Array((prompt ?? "").utf8)
     let ids = tokenizer.encode(text, addSpecialTokens: true, parseSpecialTokens: true)
     let loadTime = ContinuousClock.now - start
     if !noEcho, !json { try Console.write(String(decoding: text, as: UTF8.self)) }
@@ -43,7 +47,8 @@ struct RunCommand: ParsableCommand {
     var generated = ""
     let result = try TextGenerator(model: model, pool: inference.execution.pool()).generate(
       prompt: ids, count: count,
-      sampling: SamplingOptions(temperature: temperature, topK: topK, topP: topP, seed: seed), ignoresEnd: ignoreEos
+      sampling: SamplingOptions(temperature: temperature, topK: topK, topP: topP, seed: seed),
+      ignoresEnd: ignoreEos
     ) { token in
       try Interruption.check()
       let piece = decoder.append(token)

@@ -11,7 +11,8 @@ struct TokenizeCommand: ParsableCommand {
   @Argument(help: "The model.") var model: String
   @Argument(help: "The text.") var text: String?
   @Option(help: "Read the text from a file.") var file: String?
-  @Flag(name: .customLong("no-special"), help: "Add no special tokens, and read none in the text.") var noSpecial = false
+  @Flag(name: .customLong("no-special"), help: "Add no special tokens, and read none in the text.")
+  var noSpecial = false
   @Flag(help: "Print one JSON object.") var json = false
 
   func validate() throws {
@@ -20,7 +21,9 @@ struct TokenizeCommand: ParsableCommand {
 
   func run() throws {
     let tokenizer = try ModelFormats.load(model).requireTokenizer()
-    let bytes = try file.map { try FileReading.readAll($0, limit: Limits.standard.maxDocumentBytes) } ?? Array((text ?? "").utf8)
+    let bytes =
+      try file.map { try FileReading.readAll($0, limit: Limits.standard.maxDocumentBytes) }
+      ?? Array((text ?? "").utf8)
     let ids = tokenizer.encode(bytes, addSpecialTokens: !noSpecial, parseSpecialTokens: !noSpecial)
     guard !json else {
       try Console.print(JSONValue.object(["ids": .array(ids.map { JSONValue(Int($0)) })]).serialized())

@@ -9,7 +9,9 @@ import TensorCore
 struct VerifyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify", abstract: "Check every byte of a packed file against its checksums.",
-    discussion: "Names each damaged section; exit status 65 when there is one. Then checks that the parts fit together.")
+    discussion:
+      "Names each damaged section; exit status 65 when there is one. Then checks that the parts fit together."
+  )
 
   @Argument(help: "The packed file.") var file: String
   @Flag(help: "Print one JSON object.") var json = false
@@ -29,7 +31,8 @@ struct VerifyCommand: ParsableCommand {
     if json {
       try Console.print(
         JSONValue.object([
-          "file": .string(file), "sections": JSONValue(packed.sections.count), "valid": .bool(problems.isEmpty),
+          "file": .string(file), "sections": JSONValue(packed.sections.count),
+          "valid": .bool(problems.isEmpty),
           "damaged": .array(problems.map { .string($0.section) }),
         ]))
     } else if problems.isEmpty {
@@ -37,9 +40,11 @@ struct VerifyCommand: ParsableCommand {
     }
     guard let first = problems.first else { return }
     for problem in problems { Console.note("\(file): \(problem)") }
-    throw DamagedFile(diagnostic: Diagnostic(
-      code: "packed.damaged", message: "\(problems.count) of \(packed.sections.count) sections are damaged", file: file,
-      subject: first.section))
+    throw DamagedFile(
+      diagnostic: Diagnostic(
+        code: "packed.damaged", message: "\(problems.count) of \(packed.sections.count) sections are damaged",
+        file: file,
+        subject: first.section))
   }
 }
 

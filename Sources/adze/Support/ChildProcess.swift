@@ -14,7 +14,8 @@ enum ChildProcess {
     unsafe posix_spawn_file_actions_init(&actions)
     defer { unsafe posix_spawn_file_actions_destroy(&actions) }
     unsafe posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO)
-    var words: [UnsafeMutablePointer<CChar>?] = unsafe (["adze"] + arguments).map { unsafe strdup($0) } + [nil]
+    var words: [UnsafeMutablePointer<CChar>?] =
+      unsafe (["adze"] + arguments).map { unsafe strdup($0) } + [nil]
     defer { unsafe words.forEach { unsafe free($0) } }
     var process: pid_t = 0
     let status = unsafe posix_spawn(&process, "/proc/self/exe", &actions, nil, &words, environ)
@@ -31,7 +32,8 @@ enum ChildProcess {
       try Interruption.check()
       throw ChildFailure(
         diagnostic: Diagnostic(
-          code: "child.failed", status: .bug, message: "'adze \(arguments.joined(separator: " "))' ended with status \(ended >> 8)"))
+          code: "child.failed", status: .bug,
+          message: "'adze \(arguments.joined(separator: " "))' ended with status \(ended >> 8)"))
     }
     return bytes
   }
@@ -50,7 +52,8 @@ enum ChildProcess {
   private static func failure(_ operation: String, _ code: Int32) -> ChildFailure {
     ChildFailure(
       diagnostic: Diagnostic(
-        code: "child.start", status: .inputOutput, message: "cannot \(operation): \(unsafe String(cString: strerror(code)))"))
+        code: "child.start", status: .inputOutput,
+        message: "cannot \(operation): \(unsafe String(cString: strerror(code)))"))
   }
 }
 

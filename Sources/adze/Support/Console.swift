@@ -42,7 +42,9 @@ enum Console {
         return unsafe Glibc.write(descriptor, start + offset, bytes.count - offset)
       }
       if count < 0, errno == EINTR { continue }
-      guard count > 0 else { throw SafeIOError.writeFailed(file: "standard output", operation: "write", code: errno) }
+      guard count > 0 else {
+        throw SafeIOError.writeFailed(file: "standard output", operation: "write", code: errno)
+      }
       offset += count
     }
   }

@@ -54,7 +54,8 @@ struct InferenceArguments: ParsableArguments {
 
   func options() throws -> ExecutionOptions {
     ExecutionOptions(
-      activations: activations, cacheElement: cacheElement, chunkLength: chunk, kernels: try execution.kernels())
+      activations: activations, cacheElement: cacheElement, chunkLength: chunk,
+      kernels: try execution.kernels())
   }
 
   /// Reads a model and makes it ready, with its warnings on standard error.

@@ -12,7 +12,8 @@ struct Interruption: Error {
     Glibc.signal(SIGPIPE, SIG_IGN)
     for number in [SIGINT, SIGTERM] {
       Glibc.signal(number) { number in
-        let (exchanged, _) = Interruption.pending.compareExchange(expected: 0, desired: number, ordering: .relaxed)
+        let (exchanged, _) = Interruption.pending.compareExchange(
+          expected: 0, desired: number, ordering: .relaxed)
         if !exchanged { _exit(128 + number) }
       }
     }

@@ -8,10 +8,12 @@ struct MethodArguments: ParsableArguments {
   @Option(help: "gptq: columns between two full updates (default 128).")
   var blockSize: Int?
 
-  @Flag(inversion: .prefixedNo, help: "gptq: round columns by falling importance, with static groups (default).")
+  @Flag(
+    inversion: .prefixedNo, help: "gptq: round columns by falling importance, with static groups (default).")
   var actOrder: Bool?
 
-  @Flag(inversion: .prefixedNo, help: "gptq: fix all scales before rounding; implied by act-order (default no).")
+  @Flag(
+    inversion: .prefixedNo, help: "gptq: fix all scales before rounding; implied by act-order (default no).")
   var staticGroups: Bool?
 
   @Option(help: "How scales are chosen: extremes or least-squares (rtn: extremes, gptq: least-squares).")

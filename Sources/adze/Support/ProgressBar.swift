@@ -38,7 +38,8 @@ final class ProgressBar {
     let width = 24
     let filled = Int(min(max(fraction, 0), 1) * Double(width))
     let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
-    return "\(title) \(bar) \(NumberFormat.fixed(fraction * 100, 0)) % \(left(fraction, elapsed)) \(detail.prefix(40))"
+    return
+      "\(title) \(bar) \(NumberFormat.fixed(fraction * 100, 0)) % \(left(fraction, elapsed)) \(detail.prefix(40))"
   }
 
   private func plainLine(_ fraction: Double, _ detail: String, elapsed: Duration) -> String {

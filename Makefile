@@ -1,0 +1,41 @@
+# Adze. On a fresh machine (Swift 6.3, Debian) two of these do everything:
+#
+#   make demo     install what is missing, build, quantize the embedded model, show what it cost and gained
+#   make test     the same, then the tests
+#
+#   make build    release build of the command line
+#   make lint     swift format, strict
+#   make bench    speed of the kernels and of the embedded model; PEER_BENCH=.../llama-bench PEER_MODEL=x.gguf MODEL=y.adze
+#                 runs a peer in turn with it and reports the ratios
+#   make bless    rewrite the expected output of the graph pass cases
+#   make clean    remove build products
+
+SWIFT ?= swift
+BUILD := $(SWIFT) build -c release
+ADZE := .build/release/adze
+
+.PHONY: demo test build lint bench bless clean dependencies
+
+demo: build
+	@Tools/demo.sh $(ADZE)
+
+test: dependencies
+	$(SWIFT) test -c release
+
+build: dependencies
+	$(BUILD) --product adze
+
+dependencies:
+	@Tools/install-dependencies.sh
+
+lint:
+	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Formats Calibration Tests
+
+bench: build
+	@Tools/bench.sh $(ADZE)
+
+bless: dependencies
+	BLESS=1 $(SWIFT) test -c release --filter GraphPassesTests
+
+clean:
+	rm -rf .build demo-output
