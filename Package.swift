@@ -116,7 +116,7 @@ let package = Package(
       ["Safetensors", "Llama2C", "GGUF", "CompressedTensors", "Codecs", "SafeIO", "TensorCore", collections]),
     tests("TokenizersTests", ["Tokenizers", "Llama2C", "SafeIO", "TensorCore"], exclude: ["Goldens"]),
     tests("PackedModelTests", ["PackedModel", "LogitBase", "SafeIO", "TensorCore", collections]),
-    tests("CodecsTests", ["Codecs", "TensorCore"]),
+    tests("CodecsTests", ["Codecs", "TensorCore", collections]),
     tests("GraphIRTests", ["GraphIR", "TensorCore", collections]),
     tests("GraphPassesTests", ["GraphPasses", "GraphIR", "TensorCore", collections], exclude: ["Cases"]),
     tests("KernelsTests", ["Kernels", "CKernels", "Codecs", "TensorCore"]),
@@ -129,7 +129,13 @@ let package = Package(
     tests(
       "ExecutionTests",
       ["Execution", "Architectures", "GraphPasses", "GraphIR", "Kernels", "Codecs", "TensorCore"]),
-    tests("QuantizationTests", ["Quantization", "Codecs", "TensorCore"]),
+    tests("QuantizationTests", ["Quantization", "Codecs", "Kernels", "TensorCore", collections]),
+    tests(
+      "CalibrationTests",
+      [
+        "Calibration", "Execution", "GraphIR", "Codecs", "Safetensors", "Kernels", "SafeIO", "TensorCore",
+        collections,
+      ]),
     tests(
       "PipelineTests",
       [

@@ -4,17 +4,17 @@ import Kernels
 /// that do not depend on the number of threads, so the same corpus gives the same bits.
 ///
 /// The second moment is summed in float32, one symmetric tile product a window (OpenBLAS on one thread a tile).
-struct InputObserver {
-  private(set) var statistics: InputStatistics
+package struct InputObserver {
+  private var statistics: InputStatistics
   private static let tile = 256
 
-  init(columns: Int, withSecondMoment: Bool) {
+  package init(columns: Int, withSecondMoment: Bool) {
     statistics = InputStatistics(columns: columns, withSecondMoment: withSecondMoment)
   }
 
   /// Adds a window: `[rows, columns]` row-major.
   /// - Returns: whether all inputs were finite; nothing is added otherwise.
-  mutating func observe(_ inputs: UnsafeBufferPointer<Float>, pool: ThreadPool) -> Bool {
+  package mutating func observe(_ inputs: UnsafeBufferPointer<Float>, pool: ThreadPool) -> Bool {
     let columns = statistics.columns
     let rows = columns == 0 ? 0 : inputs.count / columns
     guard rows > 0, let start = inputs.baseAddress else { return true }
@@ -61,7 +61,7 @@ struct InputObserver {
   }
 
   /// The statistics with the upper triangle filled in from the lower.
-  func finish() -> InputStatistics {
+  package func finish() -> InputStatistics {
     var result = statistics
     let columns = result.columns
     guard result.secondMomentSum != nil else { return result }

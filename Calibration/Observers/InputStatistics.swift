@@ -32,12 +32,15 @@ public struct InputStatistics: Sendable, Equatable {
   }
 
   /// Adds what others saw of the same inputs.
+  /// - Throws: ``CalibrationError/statisticsMismatch(reason:)``.
   public mutating func merge(_ other: InputStatistics) throws(CalibrationError) {
     guard other.columns == columns, (other.secondMomentSum == nil) == (secondMomentSum == nil) else {
       throw .statisticsMismatch(
         reason: "statistics of \(columns) and \(other.columns) inputs cannot be merged")
     }
-    tokenCount += other.tokenCount
+    let (tokens, overflow) = tokenCount.addingReportingOverflow(other.tokenCount)
+    guard !overflow else { throw .statisticsMismatch(reason: "the numbers of tokens overflow when added") }
+    tokenCount = tokens
     for index in squareSums.indices {
       squareSums[index] += other.squareSums[index]
       maxima[index] = max(maxima[index], other.maxima[index])

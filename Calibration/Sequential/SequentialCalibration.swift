@@ -63,22 +63,18 @@ public struct SequentialCalibration {
     let lastUses = graph.uses
     for (number, group) in groups.enumerated() {
       let frontier = crossing(before: group.firstNode, uses: lastUses)
-      let made = frontier.filter { !previous.contains($0) }
-      let part = try graph.subgraph(inputs: previous, outputs: made)
-      let program = try Program(graph: part, options: options) { name in
+      let segment = try segment(from: previous, to: frontier) { name in
         if let weight = replaced[name] { return weight }
         return try weight(name)
       }
-      // Weights of earlier stages are in no later segment but for tied ones, which are never quantized.
-      let statistics = try advance(
-        program, from: previous, to: frontier, making: made, observing: group, &store
-      ) { window in
+      let statistics = try advance(segment, observing: group, &store) { window in
         try progress(
           Progress(
             scope: group.scope,
             fraction: (Double(number) + Double(window) / Double(windows.windows.count)) / Double(groups.count)
           ))
       }
+      // Of the weights replaced before, those are kept that something still to be run reads.
       replaced = replaced.filter { name, _ in
         graph.nodes[group.firstNode...].contains { $0.constantOperands.contains(name) }
       }
@@ -93,34 +89,77 @@ public struct SequentialCalibration {
       kernels: kernels)
   }
 
+  /// The part of the graph between two frontiers.
+  private struct Segment {
+    /// Values that it is given.
+    let inputs: [ValueID]
+    /// Values that it makes and something later needs.
+    let made: [ValueID]
+    /// Values of the earlier frontier that something later still needs, such as the residual stream.
+    let carried: [ValueID]
+    /// Nil when nothing is made.
+    let program: Program?
+  }
+
+  private func segment(
+    from previous: [ValueID], to frontier: [ValueID], weight: (String) throws -> Weight
+  ) throws -> Segment {
+    let given = Set(previous)
+    let made = frontier.filter { !given.contains($0) }
+    let program =
+      made.isEmpty
+      ? nil
+      : try Program(graph: graph.subgraph(inputs: previous, outputs: made), options: options, weight: weight)
+    return Segment(inputs: previous, made: made, carried: frontier.filter(given.contains), program: program)
+  }
+
   /// Runs one segment over all windows and observes the group's input. Values of the frontier that the segment does
   /// not make, such as the residual stream past an attention, stay in the store as they are.
   private func advance(
-    _ program: Program, from previous: [ValueID], to frontier: [ValueID], making made: [ValueID],
-    observing group: LinearGroup, _ store: inout [[ValueID: StoredActivation]], progress: (Int) throws -> Void
+    _ segment: Segment, observing group: LinearGroup, _ store: inout [[ValueID: StoredActivation]],
+    progress: (Int) throws -> Void
   ) throws -> InputStatistics {
     var observer = InputObserver(columns: group.columns, withSecondMoment: collection == .secondMoments)
-    let session = Session(program: program, pool: pool)
-    let names = previous.map { graph.name(of: $0) }
-    for (number, window) in windows.windows.enumerated() {
+    let session = segment.program.map { Session(program: $0, pool: pool) }
+    for number in windows.windows.indices {
       try progress(number)
-      session.reset()
-      let inputs = previous.map { store[number][$0]?.floats ?? [] }
-      store[number] = store[number].filter { frontier.contains($0.key) }
-      try unsafe withPointers(inputs) { pointers in
-        let floats = unsafe Dictionary(uniqueKeysWithValues: zip(names, pointers))
-        try unsafe session.run(tokens: window, floats: floats) { outputs in
-          for (index, value) in made.enumerated() {
-            let output = unsafe outputs[index]
-            if value == group.input, unsafe !observer.observe(output, pool: pool) {
-              throw CalibrationError.nonFinite(layer: group.weights[0], window: number)
-            }
-            store[number][value] = unsafe StoredActivation(output, compact: feedsOnlyLinears(value))
-          }
+      let before = store[number]
+      store[number] = before.filter { segment.carried.contains($0.key) }
+      if segment.carried.contains(group.input), let values = before[group.input]?.floats {
+        try unsafe values.withUnsafeBufferPointer {
+          try unsafe observe($0, of: group, window: number, &observer)
         }
+      }
+      guard let session else { continue }
+      try unsafe run(session, segment, on: number, before) { value, output in
+        if value == group.input { try unsafe observe(output, of: group, window: number, &observer) }
+        store[number][value] = unsafe StoredActivation(output, compact: feedsOnlyLinears(value))
       }
     }
     return observer.finish()
+  }
+
+  private func observe(
+    _ inputs: UnsafeBufferPointer<Float>, of group: LinearGroup, window: Int, _ observer: inout InputObserver
+  ) throws(CalibrationError) {
+    guard unsafe observer.observe(inputs, pool: pool) else {
+      throw .nonFinite(layer: group.weights[0], window: window)
+    }
+  }
+
+  /// Runs a segment over one window and hands out what it makes.
+  private func run(
+    _ session: Session, _ segment: Segment, on window: Int, _ store: [ValueID: StoredActivation],
+    _ body: (ValueID, UnsafeBufferPointer<Float>) throws -> Void
+  ) throws {
+    session.reset()
+    let names = segment.inputs.map { graph.name(of: $0) }
+    try unsafe withPointers(segment.inputs.map { store[$0]?.floats ?? [] }) { pointers in
+      let floats = unsafe Dictionary(uniqueKeysWithValues: zip(names, pointers))
+      try unsafe session.run(tokens: windows.windows[window], floats: floats) { outputs in
+        for (index, value) in segment.made.enumerated() { try unsafe body(value, outputs[index]) }
+      }
+    }
   }
 
   private func feedsOnlyLinears(_ value: ValueID) -> Bool {

@@ -56,6 +56,9 @@ extension StatisticsFile {
         if part == "second_moment_sum" { continue }
         throw .badStatistics(file: path, reason: "'\(key)' lacks \(part)")
       }
+      if part == "tokens", let count = (try? tensor.integers())?.first, count < 0 {
+        throw .badStatistics(file: path, reason: "'\(key).tokens' is negative")
+      }
       guard tensor.elementType == type, tensor.shape.dimensions == dimensions else {
         throw .badStatistics(
           file: path,

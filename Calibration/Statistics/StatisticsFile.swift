@@ -55,7 +55,7 @@ public struct StatisticsFile: Sendable {
   }
 
   /// Adds what another run of the same model saw.
-  /// - Throws: ``CalibrationError/statisticsMismatch(reason:)``.
+  /// - Throws: ``CalibrationError/statisticsMismatch(reason:)``, `TensorCoreError` when counts overflow.
   public func merged(with other: StatisticsFile) throws -> StatisticsFile {
     guard other.modelDigest == modelDigest else {
       throw CalibrationError.statisticsMismatch(reason: "the files were made with different models")
@@ -64,8 +64,8 @@ public struct StatisticsFile: Sendable {
       throw CalibrationError.statisticsMismatch(reason: "the files cover different weights")
     }
     var result = self
-    result.windowCount += other.windowCount
-    result.tokenCount += other.tokenCount
+    result.windowCount = try Checked.sum(windowCount, other.windowCount)
+    result.tokenCount = try Checked.sum(tokenCount, other.tokenCount)
     result.corpusDigests += other.corpusDigests
     for (key, stored) in groups {
       var statistics = try stored.load()

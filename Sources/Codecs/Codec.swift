@@ -64,10 +64,10 @@ public struct Grid: Sendable, Equatable {
     self.maximumCode = maximumCode
   }
 
-  /// The code nearest to `value`; ties go to the even code.
+  /// The code nearest to `value`; ties go to the even code, NaN to code 0.
   @inlinable
   public func code(_ value: Float) -> Float {
-    min(max(roundToEven(value / scale) + zero, 0), maximumCode)
+    min(maximumCode, max(0, roundToEven(value / scale) + zero))
   }
 
   /// The value of a code.
@@ -79,7 +79,9 @@ public struct Grid: Sendable, Equatable {
   public func rounded(_ value: Float) -> Float { self.value(code(value)) }
 }
 
-/// Rounds to the nearest integer, ties to even, without a library call; saturates nothing, so for |x| beyond 2^22 it is the identity.
+/// Rounds to the nearest integer, ties to even, without a library call.
+///
+/// From 2^22 on it is the identity: halves there stay halves, which is far beyond any code.
 @inlinable
 public func roundToEven(_ value: Float) -> Float {
   let magic: Float = 12_582_912

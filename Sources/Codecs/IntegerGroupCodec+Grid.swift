@@ -33,7 +33,7 @@ extension IntegerGroupCodec {
       high = max(high, values[index])
     }
     if isSymmetric {
-      return grid(scale: max(-low, high) * 2 / Float(maximumCode), zero: Float(middleCode))
+      return grid(scale: max(-low, high) / (Float(maximumCode) / 2), zero: Float(middleCode))
     }
     let scale = storable((high - low) / Float(maximumCode))
     let zero = min(max(roundToEven(-low / scale), 0), Float(maximumCode))

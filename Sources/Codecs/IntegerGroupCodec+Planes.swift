@@ -9,6 +9,7 @@ extension IntegerGroupCodec {
     if let bad = matrix.firstNonFinite {
       throw .nonFinite(row: bad / matrix.columns, column: bad % matrix.columns, value: matrix.values[bad])
     }
+    try check(importance, columns: matrix.columns)
     let length = groupLength(columns: matrix.columns)
     let groups = groupCount(columns: matrix.columns)
     var codes = [UInt8](repeating: 0, count: matrix.values.count)
@@ -27,6 +28,17 @@ extension IntegerGroupCodec {
       }
     }
     return try assemble(rows: matrix.rows, columns: matrix.columns, codes: codes, grids: grids)
+  }
+
+  private func check(_ importance: [Float]?, columns: Int) throws(CodecError) {
+    guard let importance else { return }
+    guard importance.count == columns else {
+      throw .invalidParameters(
+        codec: canonicalName, reason: "importance of \(importance.count) inputs for \(columns) columns")
+    }
+    guard importance.allSatisfy({ $0.isFinite && $0 >= 0 }) else {
+      throw .invalidParameters(codec: canonicalName, reason: "importance is negative or not finite")
+    }
   }
 
   /// Puts codes and grids into planes; see ``GridCodec``.
@@ -75,6 +87,11 @@ extension IntegerGroupCodec {
 
   /// Checks the planes; see ``Codec``.
   public func validate(_ matrix: EncodedMatrix) throws(CodecError) {
+    guard matrix.rows >= 0, (0...Int.max / 16).contains(matrix.columns) else {
+      throw .damagedPlane(
+        codec: canonicalName, plane: "codes", expected: "a matrix of possible size",
+        found: "\(matrix.rows) x \(matrix.columns)")
+    }
     let groups = groupCount(columns: matrix.columns)
     let rowBytes = BitPacking.bytesPerRow(count: matrix.columns, bits: bits)
     var wanted: [(String, ElementType, [Int])] = [

@@ -14,6 +14,8 @@ public enum QuantizationError: DiagnosableError {
   case shapeMismatch(layer: String, expected: String, found: String)
   /// Weights or statistics hold NaN or infinity.
   case nonFinite(layer: String, what: String, index: Int)
+  /// A mean square of an input is negative.
+  case negativeMeanSquare(layer: String, input: Int)
   /// The calibration data never reached the layer.
   case emptyStatistics(layer: String)
   /// The codec refused the result.
@@ -22,6 +24,12 @@ public enum QuantizationError: DiagnosableError {
   /// A codec's own diagnostic, kept as a value.
   public struct CodecFailure: Sendable {
     let diagnostic: Diagnostic
+
+    fileprivate func about(_ layer: String) -> Diagnostic {
+      var result = diagnostic
+      result.subject = result.subject ?? layer
+      return result
+    }
   }
 
   /// The presentation.
@@ -49,17 +57,16 @@ public enum QuantizationError: DiagnosableError {
     case .nonFinite(let layer, let what, let index):
       Diagnostic(
         code: "quantization.non-finite", message: "\(what) is not finite at index \(index)", subject: layer)
+    case .negativeMeanSquare(let layer, let input):
+      Diagnostic(
+        code: "quantization.negative-mean-square", message: "the mean square of input \(input) is negative",
+        subject: layer, hint: "the statistics are damaged")
     case .emptyStatistics(let layer):
       Diagnostic(
         code: "quantization.empty-statistics", message: "no calibration token reached the layer",
         subject: layer,
         hint: "the corpus is too short or the layer is never used")
-    case .codec(let layer, let failure):
-      {
-        var diagnostic = failure.diagnostic
-        diagnostic.subject = diagnostic.subject ?? layer
-        return diagnostic
-      }()
+    case .codec(let layer, let failure): failure.about(layer)
     }
   }
 }

@@ -5,9 +5,9 @@ public enum SmallFloat {
     let exponent = (code >> 3) & 15
     let mantissa = Float(code & 7)
     if code & 0x7F == 0x7F { return .nan }
-    let magnitude: Float =
+    let magnitude =
       exponent == 0
-      ? mantissa * Float(sign: .plus, exponent: -9, significand: 1)
+      ? Float(sign: .plus, exponent: -9, significand: mantissa)
       : Float(sign: .plus, exponent: exponent - 7, significand: 1 + mantissa / 8)
     return code & 0x80 == 0 ? magnitude : -magnitude
   }

@@ -102,7 +102,8 @@ public struct Tensor: Sendable {
     return result
   }
 
-  /// Writes a range of elements as float32 to `target`, which must hold as many; exact but for f64, i32 and wider.
+  /// Writes a range of elements as float32 to `target`, which must hold as many; exact but for f64, i32
+  /// and wider.
   /// - Throws: ``TensorCoreError/unsupportedElementType(_:purpose:)`` for types without a float value.
   public func decode(
     elements range: Range<Int>, into target: UnsafeMutableBufferPointer<Float>
@@ -121,15 +122,15 @@ public struct Tensor: Sendable {
   }
 
   /// Integer elements widened to `Int64`.
-  /// - Throws: ``TensorCoreError/unsupportedElementType(_:purpose:)`` for types that are not integers.
+  /// - Throws: ``TensorCoreError/unsupportedElementType(_:purpose:)`` for types that are not integers,
+  ///   ``TensorCoreError/overflow(_:)`` when an unsigned element does not fit.
   public func integers() throws(TensorCoreError) -> [Int64] {
     let count = shape.elementCount
     func load<T: FixedWidthInteger & BitwiseCopyable>(_: T.Type) -> [Int64] {
       unsafe withBytes { bytes in
-        (0..<count).map {
-          Int64(
-            truncatingIfNeeded: unsafe bytes.loadUnaligned(
-              fromByteOffset: $0 * MemoryLayout<T>.size, as: T.self))
+        (0..<count).map { index in
+          let offset = index * MemoryLayout<T>.size
+          return Int64(truncatingIfNeeded: unsafe bytes.loadUnaligned(fromByteOffset: offset, as: T.self))
         }
       }
     }
@@ -141,7 +142,10 @@ public struct Tensor: Sendable {
     case .i32: return load(Int32.self)
     case .u32: return load(UInt32.self)
     case .i64: return load(Int64.self)
-    case .u64: return load(UInt64.self)
+    case .u64:
+      let values = load(UInt64.self)
+      guard let large = values.first(where: { $0 < 0 }) else { return values }
+      throw .overflow("\(UInt64(bitPattern: large)) as Int64")
     default: throw .unsupportedElementType(elementType, purpose: "integers")
     }
   }

@@ -70,15 +70,8 @@ public struct GPTQ: QuantizationMethod {
       throw .missingStatistics(
         layer: problem.name, method: "gptq", needed: "the second moment of the layer's inputs")
     }
-    guard hessian.size == problem.weights.columns else {
-      throw .shapeMismatch(
-        layer: problem.name, expected: "\(problem.weights.columns) inputs", found: "\(hessian.size)")
-    }
     guard hessian.tokenCount > 0, hessian.diagonal.contains(where: { $0 > 0 }) else {
       throw .emptyStatistics(layer: problem.name)
-    }
-    if let index = hessian.values.firstIndex(where: { !$0.isFinite }) {
-      throw .nonFinite(layer: problem.name, what: "the second moment", index: index)
     }
     return try solve(problem, hessian, codec, pool)
   }

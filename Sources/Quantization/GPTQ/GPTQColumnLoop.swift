@@ -28,24 +28,40 @@ struct GPTQColumnLoop {
   private var groupLength: Int { codec.groupLength(columns: columns) }
   private var groupCount: Int { Checked.ceilingQuotient(columns, groupLength) }
 
-  /// Blocks end where groups end, so that a group's scale is chosen from values that are up to date.
-  private var blockLength: Int {
+  /// No group begins inside a block that began before it, unless all of it lies in that block: its scale is chosen from
+  /// values that are up to date. Blocks hold whole groups, or long groups are cut into blocks.
+  private var blocks: [Range<Int>] {
     let length = groupLength
-    guard length <= 1024 else { return method.blockSize }
-    return Checked.ceilingQuotient(method.blockSize, length) * length
+    let wanted = max(1, method.blockSize)
+    let whole = length <= 1024 ? Checked.ceilingQuotient(wanted, length) * length : wanted
+    var blocks: [Range<Int>] = []
+    while let start = blocks.last?.upperBound ?? (columns > 0 ? 0 : nil), start < columns {
+      let groupEnd = length <= 1024 ? columns : (start / length + 1) * length
+      blocks.append(start..<min(start + whole, groupEnd, columns))
+    }
+    return blocks
   }
 
   func run(rows: Range<Int>) -> Part {
-    let rounded = GridRounding(codec: codec, columns: columns).round(
+    var rounded = GridRounding(codec: codec, columns: columns).round(
       weights.values.span, rows: rows, importance: hessian.diagonal, search: method.scaleSearch)
-    var state = State(loop: self, rows: rows)
+    clearDeadColumns(&rounded, rowCount: rows.count)
+    let blocks = blocks
+    var state = State(loop: self, rows: rows, blockLength: blocks.map(\.count).max() ?? 0)
     if method.staticGroups || !order.isNatural { state.grids = rounded.grids }
-    for start in stride(from: 0, to: columns, by: blockLength) {
-      let block = start..<min(start + blockLength, columns)
+    for block in blocks {
       roundBlock(block, &state)
       updateRemaining(block, &state)
     }
     return keepBetter(state, rounded, rows)
+  }
+
+  private func clearDeadColumns(_ part: inout GridRounding.Part, rowCount: Int) {
+    for column in 0..<columns where order.dead[column] {
+      for row in 0..<rowCount {
+        part.codes[row * columns + column] = UInt8(part.grids[row * groupCount + column / groupLength].zero)
+      }
+    }
   }
 
   private struct State {
@@ -59,7 +75,7 @@ struct GPTQColumnLoop {
     /// `[step in block][row]`.
     var errors: [Float]
 
-    init(loop: GPTQColumnLoop, rows: Range<Int>) {
+    init(loop: GPTQColumnLoop, rows: Range<Int>, blockLength: Int) {
       rowCount = rows.count
       let columns = loop.columns
       values = [Float](repeating: 0, count: columns * rows.count)
@@ -71,7 +87,7 @@ struct GPTQColumnLoop {
       codes = [UInt8](repeating: 0, count: columns * rows.count)
       grids = [Grid](
         repeating: Grid(scale: 1, zero: 0, maximumCode: 1), count: rows.count * loop.groupCount)
-      errors = [Float](repeating: 0, count: loop.blockLength * rows.count)
+      errors = [Float](repeating: 0, count: blockLength * rows.count)
     }
   }
 
@@ -141,7 +157,8 @@ struct GPTQColumnLoop {
     }
   }
 
-  /// Takes for every row whichever of GPTQ and rounding has the smaller output error.
+  /// Takes for every row whichever of GPTQ and rounding has the smaller output error; rounding when GPTQ's values
+  /// or scales left the range of float32.
   private func keepBetter(_ state: State, _ rounded: GridRounding.Part, _ rows: Range<Int>) -> Part {
     let form = QuadraticForm(hessian: hessian, importance: nil)
     let found = form.energies(residual(state.codes, state.grids, rows), columns: columns)
@@ -149,8 +166,11 @@ struct GPTQColumnLoop {
     var part = Part(
       codes: state.codes, grids: state.grids, error: 0, roundingError: plain.reduce(0, +), roundedRowCount: 0)
     for row in 0..<rows.count {
-      part.error += min(found[row], plain[row])
-      guard plain[row] < found[row] else { continue }
+      if found[row] <= plain[row] {
+        part.error += found[row]
+        continue
+      }
+      part.error += plain[row]
       part.roundedRowCount += 1
       part.codes.replaceSubrange(
         row * columns..<(row + 1) * columns, with: rounded.codes[row * columns..<(row + 1) * columns])

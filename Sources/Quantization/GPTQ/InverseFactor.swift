@@ -4,16 +4,16 @@ import Kernels
 ///
 /// With `J` the reversal of rows, `J H J = L Lᵀ` gives `U = J L⁻¹ J`: one factorization and one triangular inverse
 /// in float64 through LAPACK, on one thread, so that the bits do not depend on the number of threads.
-struct InverseFactor {
+package struct InverseFactor {
   /// `size * size`, row-major, zeros below the diagonal; nil when no damping made the matrix positive definite.
-  let upper: [Float]?
+  package let upper: [Float]?
   /// Damping that was tried last, as a share of the diagonal's mean.
-  let damping: Double
+  package let damping: Double
   /// Factorizations that failed.
-  let retryCount: Int
+  package let retryCount: Int
 
   /// Factorizes `hessian` with rows and columns in `order`, trying `damping` and then three times ten times more.
-  static func factorize(_ hessian: Hessian, order: [Int], damping: Double) -> InverseFactor {
+  package static func factorize(_ hessian: Hessian, order: [Int], damping: Double) -> InverseFactor {
     let diagonal = hessian.diagonal
     let alive = diagonal.filter { $0 > 0 }
     let mean = alive.reduce(0.0) { $0 + Double($1) } / Double(max(alive.count, 1))

@@ -53,9 +53,15 @@ extension LayerProblem {
         throw .shapeMismatch(
           layer: name, expected: "statistics of \(weights.columns) inputs", found: "\(importance.count)")
       }
-      if let index = importance.firstIndex(where: { !$0.isFinite || $0 < 0 }) {
+      if let index = importance.firstIndex(where: { !$0.isFinite }) {
         throw .nonFinite(layer: name, what: "the mean square of an input", index: index)
       }
+      if let index = importance.firstIndex(where: { $0 < 0 }) {
+        throw .negativeMeanSquare(layer: name, input: index)
+      }
+    }
+    if let index = hessian?.values.firstIndex(where: { !$0.isFinite }) {
+      throw .nonFinite(layer: name, what: "the second moment", index: index)
     }
   }
 }
