@@ -124,7 +124,7 @@ public struct ModelInspection: Sendable {
     add(
       "storage", "encodings", .object(JSONObject(byEncoding.map { ($0.key, JSONValue($0.value)) })),
       byEncoding.map { "\($0.value) x \($0.key)" }.joined(separator: ", "))
-    if let history = model.configuration["adze_provenance"] { add("history", "history", history) }
+    if let history = model.configuration[HuggingFaceExport.provenanceKey] { add("history", "history", history) }
     for (name, weight) in weights {
       tensors.append(
         StoredTensor(

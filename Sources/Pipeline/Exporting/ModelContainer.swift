@@ -82,6 +82,9 @@ extension ModelContainer {
 struct HuggingFaceExport {
   let model: QuantizedModel
 
+  /// Key of config.json that says what was done to the weights.
+  static let provenanceKey = "adze_provenance"
+
   /// Files that are copied as they are when the source has them.
   private static let companions = [
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -100,7 +103,7 @@ struct HuggingFaceExport {
     configuration["quantization_config"] = try CompressedTensorsLayout.quantizationConfiguration(
       for: weights, ignored: OrderedSet(ignored).map { $0.hasSuffix(".weight") ? String($0.dropLast(7)) : $0 }
     )
-    configuration["adze_provenance"] = model.provenance
+    configuration[Self.provenanceKey] = model.provenance
     let text = JSONValue.object(configuration).serialized(pretty: true) + "\n"
     try AtomicDirectory.write(to: path, overwrite: false) { directory in
       try SafetensorsWriter.writeCheckpoint(tensors, to: directory)

@@ -41,7 +41,10 @@ enum HuggingFaceModel {
     let configuration = try JSONValue.parse(contentsOf: directory + "/config.json")
     let checkpoint = try SafetensorsCheckpoint(path: checkpoint)
     let (stored, notes) = try weights(checkpoint.tensors, configuration: configuration)
-    let imported = try ModelFamily.importModel(configuration: configuration, weights: WeightCatalog(stored))
+    var architecture = configuration.objectValue ?? JSONObject()
+    architecture.removeValue(forKey: HuggingFaceExport.provenanceKey)
+    let imported = try ModelFamily.importModel(
+      configuration: .object(architecture), weights: WeightCatalog(stored))
     var all = stored
     for (name, tensor) in imported.derivedConstants { all[name] = .dense(tensor) }
     return LoadedModel(

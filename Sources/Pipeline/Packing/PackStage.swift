@@ -31,7 +31,7 @@ public struct PackStage {
   public init(_ model: LoadedModel, options: PackOptions) throws(PipelineError) {
     source = model
     weights = try model.requireCheckpoint()
-    history = model.configuration["adze_provenance"] ?? .null
+    history = model.configuration[HuggingFaceExport.provenanceKey] ?? .null
     self.options = options
   }
 

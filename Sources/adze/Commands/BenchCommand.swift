@@ -1,7 +1,6 @@
 import ArgumentParser
 import Evaluation
 import Execution
-import Glibc
 import Kernels
 import Pipeline
 import SafeIO
@@ -121,11 +120,13 @@ struct CountList: ExpressibleByArgument, CustomStringConvertible {
   var defaultValueDescription: String { description }
 }
 
-/// The most memory that this process has held.
+/// The most memory that this process has held since it began to run this program: what `getrusage` reports would
+/// include the process that started it.
 enum PeakMemory {
   static var bytes: Int {
-    var usage = rusage()
-    unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-    return Int(usage.ru_maxrss) * 1024
+    guard let status = try? FileReading.readAll("/proc/self/status", limit: 1 << 20),
+      let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") })
+    else { return 0 }
+    return (line.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
   }
 }
