@@ -1,6 +1,7 @@
 import ArgumentParser
 import Evaluation
 import Execution
+import Glibc
 import Kernels
 import Pipeline
 import SafeIO
@@ -124,9 +125,13 @@ struct CountList: ExpressibleByArgument, CustomStringConvertible {
 /// include the process that started it.
 enum PeakMemory {
   static var bytes: Int {
-    guard let status = try? FileReading.readAll("/proc/self/status", limit: 1 << 20),
-      let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") })
-    else { return 0 }
-    return (line.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
+    let descriptor = unsafe open("/proc/self/status", O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return 0 }
+    defer { close(descriptor) }
+    var buffer = [UInt8](repeating: 0, count: 1 << 14)
+    let count = unsafe read(descriptor, &buffer, buffer.count)
+    let lines = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self).split(separator: "\n")
+    guard let line = lines.first(where: { $0.hasPrefix("VmHWM:") }) else { return 0 }
+    return (line.split(whereSeparator: { " \t".contains($0) }).dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
   }
 }
