@@ -1,7 +1,7 @@
 // Linear layers of codes with int8 activations: exact integer sums per block, then
 // acc = fma(dot - zero * sum, weight scale * activation scale, acc), block after block.
-// Included after a vector header, body_grid.h and the dot products of the instruction set: dots_q8 and dots_q4 give
-// the sum over a block of (code - CK_Q8_BIAS) * activation, and of code * activation.
+// Included after a vector header, body_grid.h and the dot products of the instruction set: dots_q8 gives the sum over a
+// block of (code - CK_Q8_BIAS) * activation, dots_q4 of code * activation; four_dots_... for one token and four panels.
 #include "CKernels.h"
 
 #define CK_UNROLL _Pragma("clang loop unroll(full)")
@@ -64,6 +64,30 @@ CK_INLINE void tokens_i8(const int T, const int is_q4, const ck_panels *w, const
   CK_UNROLL for (int t = 0; t < T; t++) store_results(to + t * ys, acc[t], rows);
 }
 
+/// One token, four whole panels.
+CK_INLINE void four_panels_i8(const int is_q4, const ck_panels *w, const ck_quantized *x, const float *bias, float *y,
+                              ptrdiff_t p, ptrdiff_t blocks) {
+  const ptrdiff_t length = w->block_length;
+  const uint8_t *panel = w->bytes + p * w->panel_bytes;
+  v16 acc[4];
+  CK_UNROLL for (int i = 0; i < 4; i++) acc[i] = v_zero();
+  for (ptrdiff_t b = 0; b < blocks; b++) {
+    const uint8_t *codes = panel + w->codes_offset + b * length * (is_q4 ? 8 : 16);
+    v16 dot[4], scale = v_set(x->scales[b]), sum = v_set(-(float)x->sums[b]);
+    if (is_q4) four_dots_q4(codes, w->panel_bytes, x->codes + b * length, length, dot);
+    else four_dots_q8(codes, w->panel_bytes, x->codes + b * length, length, dot);
+    CK_UNROLL for (int i = 0; i < 4; i++) {
+      grid g = block_grid(w, panel + i * w->panel_bytes, b, is_q4 ? 8 : 128);
+      if (!is_q4) g.zero = v_sub(g.zero, v_set(CK_Q8_BIAS));
+      acc[i] = v_fma(v_fma(g.zero, sum, dot[i]), v_mul(g.scale, scale), acc[i]);
+    }
+  }
+  CK_UNROLL for (int i = 0; i < 4; i++) {
+    ptrdiff_t row = (p + i) * CK_PANEL;
+    v_store(y + row, bias ? v_add(acc[i], v_load(bias + row)) : acc[i]);
+  }
+}
+
 #define CK_DEFINE_I8(NAME, IS_Q4)                                                                                    \
   CK_NOINLINE void NAME##_1(const ck_panels *w, const ck_quantized *x, ptrdiff_t token, const float *bias, float *y,      \
                        ptrdiff_t ys, ptrdiff_t p, ptrdiff_t b0, ptrdiff_t b1) {                                      \
@@ -77,11 +101,18 @@ CK_INLINE void tokens_i8(const int T, const int is_q4, const ck_panels *w, const
                           ptrdiff_t ys, ptrdiff_t p, ptrdiff_t b0, ptrdiff_t b1) {                                   \
     tokens_i8(CK_I8_TOKENS, IS_Q4, w, x, token, bias, y, ys, p, b0, b1);                                             \
   }                                                                                                                  \
+  CK_NOINLINE void NAME##_four(const ck_panels *w, const ck_quantized *x, const float *bias, float *y, ptrdiff_t p,  \
+                               ptrdiff_t blocks) {                                                                   \
+    four_panels_i8(IS_Q4, w, x, bias, y, p, blocks);                                                                 \
+  }                                                                                                                  \
   void ISA(NAME)(const ck_panels *w, const ck_quantized *x, ptrdiff_t tokens, const float *bias, float *y,           \
                  ptrdiff_t ys, ptrdiff_t first, ptrdiff_t count) {                                                   \
     ptrdiff_t blocks = (w->columns + w->block_length - 1) / w->block_length;                                         \
     ptrdiff_t chunk = CHUNK_COLUMNS / w->block_length;                                                               \
     if (tokens <= CK_I8_TOKENS) chunk = blocks;                                                                      \
+    if (tokens == 1)                                                                                                 \
+      for (; count >= 4 && (first + 4) * CK_PANEL <= w->rows; first += 4, count -= 4)                                \
+        NAME##_four(w, x, bias, y, first, blocks);                                                                   \
     for (ptrdiff_t b = 0; b == 0 || b < blocks; b += chunk) {                                                        \
       ptrdiff_t end = b + chunk < blocks ? b + chunk : blocks;                                                       \
       const float *ends = end == blocks ? bias : 0;                                                                  \
