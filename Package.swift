@@ -28,11 +28,6 @@ func tests(
     name: name, dependencies: dependencies + ["TestSupport"], exclude: exclude, swiftSettings: strict)
 }
 
-// TEAM: ADZE_ROOMS=A,B builds only these targets and what they need, without swift-crypto. Removed before release.
-let rooms = Context.environment["ADZE_ROOMS"]?.split(separator: ",").map(String.init)
-
-let withCrypto = rooms.map { $0.contains("PackedModelTests") } ?? true
-
 let collections = Target.Dependency.product(name: "OrderedCollections", package: "swift-collections")
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
@@ -57,9 +52,7 @@ let package = Package(
     // Level 0
     room("TensorCore", []),
     // Level 1
-    room(
-      "SafeIO", ["TensorCore", "CZstd", collections] + (withCrypto ? [crypto] : []),
-      exclude: withCrypto ? [] : ["Checksum.swift"]),
+    room("SafeIO", ["TensorCore", "CZstd", collections, crypto]),
     // Level 2
     room("GraphIR", ["TensorCore", collections], exclude: ["TextForm.md"]),
     room("Codecs", ["TensorCore", collections]),
@@ -146,16 +139,3 @@ let package = Package(
     tests("CommandTests", ["SafeIO"]),
   ]
 )
-
-if let rooms {
-  var kept: Set<String> = []
-  func keep(_ name: String) {
-    guard kept.insert(name).inserted, let target = package.targets.first(where: { $0.name == name }) else {
-      return
-    }
-    for case .byNameItem(let dependency, _) in target.dependencies { keep(dependency) }
-  }
-  rooms.forEach(keep)
-  package.targets.removeAll { !kept.contains($0.name) }
-  package.products.removeAll()
-}

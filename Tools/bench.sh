@@ -10,6 +10,7 @@ threads=${THREADS:-$(nproc)}
 rounds=${ROUNDS:-5}
 
 if [ -z "${MODEL:-}" ]; then
+  "$adze" bench --kernels -t "$threads"
   mkdir -p demo-output
   for codec in int8 int4; do
     [ -f demo-output/bench-$codec.adze ] ||

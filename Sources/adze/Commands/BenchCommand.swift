@@ -14,7 +14,8 @@ struct BenchCommand: ParsableCommand {
       cache before. Lists are separated by commas; 0 leaves a test out. One repetition before is not counted.
       """)
 
-  @Argument(help: "The model.") var model: String
+  @Argument(help: "The model; may be left out with --kernels.") var model: String?
+  @Flag(help: "Measure the kernels alone, against the processor's own peak.") var kernels = false
   @Option(name: .customShort("p"), help: ArgumentHelp("Prompt tokens.", valueName: "list")) var prompts =
     CountList([512])
   @Option(name: .customShort("n"), help: ArgumentHelp("Generated tokens.", valueName: "list")) var generated =
@@ -32,11 +33,32 @@ struct BenchCommand: ParsableCommand {
 
   func validate() throws {
     guard repetitions > 0 else { throw ValidationError("-r is more than 0.") }
+    guard model != nil || kernels else { throw ValidationError("Give a MODEL, or --kernels.") }
   }
 
   func run() throws {
-    if summary { return try printSummary() }
-    let model = try inference.load(model)
+    if kernels { try measureKernels() }
+    guard let model else { return }
+    if summary { return try printSummary(model) }
+    try measureModel(try inference.load(model))
+  }
+
+  private func measureKernels() throws {
+    let pool = inference.execution.pool()
+    let benchmark = KernelBenchmark(table: try inference.execution.kernels(), threadCount: pool.threadCount)
+    var table = TextTable(
+      ["kernel", "shape", "encoding", "threads", "GOP/s", "GB/s", "of float32 peak"], alignments: [.leading, .leading, .leading])
+    for row in benchmark.run() {
+      table.addRow([
+        row.operation, row.shape, row.encoding, "\(row.threadCount)", NumberFormat.fixed(row.gigaoperationsPerSecond, 1),
+        NumberFormat.fixed(row.gigabytesPerSecond, 1), NumberFormat.fixed(row.shareOfPeak * 100, 0) + " %",
+      ])
+    }
+    Console.note("float32 peak \(NumberFormat.fixed(benchmark.peak, 0)) GFLOP/s on \(pool.threadCount) threads")
+    try Console.write(format == .csv ? table.commaSeparated : table.markdown)
+  }
+
+  private func measureModel(_ model: LanguageModel) throws {
     let bench = ModelBenchmark(model: model, pool: inference.execution.pool())
     var results: [SpeedMeasurement] = []
     let bar = ProgressBar("bench")
@@ -79,13 +101,13 @@ struct BenchCommand: ParsableCommand {
         "\(NumberFormat.fixed(result.mean, 2)) ± \(NumberFormat.fixed(result.standardDeviation, 2))",
       ])
     }
-    try Console.print(format == .csv ? table.commaSeparated : table.markdown)
+    try Console.write(format == .csv ? table.commaSeparated : table.markdown)
   }
 
   /// For `compare`: load and first token timed from here, then one prompt and one generation; peak memory of this process.
-  private func printSummary() throws {
+  private func printSummary(_ path: String) throws {
     let start = ContinuousClock.now
-    let model = try inference.load(model)
+    let model = try inference.load(path)
     let pool = inference.execution.pool()
     let first = try TextGenerator(model: model, pool: pool).generate(
       prompt: [model.source.beginOfSequence ?? 0], count: 1, sampling: .greedy

@@ -60,10 +60,15 @@ struct RunCommand: ParsableCommand {
     generated += rest
     if json { return try printJSON(result, generated, loadTime) }
     try Console.write(rest + "\n")
-    let rate = Double(max(result.tokens.count - 1, 0)) / max(result.decodeTime / .seconds(1), 1e-9)
-    Console.note(
-      "loaded in \(ProgressBar.time(loadTime)), first token after \(ProgressBar.time(loadTime + result.timeToFirstToken)), "
-        + "\(result.tokens.count) tokens, \(NumberFormat.rate(rate)) tokens per second")
+    var summary = "loaded in \(ProgressBar.time(loadTime)), first token after "
+    summary += ProgressBar.time(loadTime + result.timeToFirstToken) + ", \(result.tokens.count) tokens"
+    if result.tokens.count > 1 { summary += ", \(NumberFormat.rate(rate(result))) tokens per second" }
+    Console.note(summary)
+  }
+
+  /// Tokens after the first, a second.
+  private func rate(_ result: TextGenerator.Result) -> Double {
+    Double(max(result.tokens.count - 1, 0)) / max(result.decodeTime / .seconds(1), 1e-9)
   }
 
   private func printJSON(_ result: TextGenerator.Result, _ text: String, _ loadTime: Duration) throws {
@@ -75,8 +80,7 @@ struct RunCommand: ParsableCommand {
         "ended_by_model": .bool(result.endedByModel),
         "load_ms": .number(loadTime / .milliseconds(1)),
         "ttft_ms": .number((loadTime + result.timeToFirstToken) / .milliseconds(1)),
-        "decode_ts": .number(
-          Double(max(result.tokens.count - 1, 0)) / max(result.decodeTime / .seconds(1), 1e-9)),
+        "decode_ts": .number(rate(result)),
       ]))
   }
 }
