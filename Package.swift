@@ -68,10 +68,10 @@ let package = Package(
       "PackedModel", ["TensorCore", "SafeIO", collections], path: "Formats/PackedModel", exclude: documents),
     // Level 3
     room(
-      "CompressedTensors", ["TensorCore", "SafeIO", "Codecs", "Safetensors", collections],
-      path: "Formats/CompressedTensors", exclude: documents),
+      "CompressedTensors", ["TensorCore", "SafeIO", "Codecs", collections], path: "Formats/CompressedTensors",
+      exclude: documents),
     room("Architectures", ["TensorCore", "SafeIO", "GraphIR", "Codecs", collections]),
-    room("GraphPasses", ["TensorCore", "GraphIR", "Codecs", collections]),
+    room("GraphPasses", ["TensorCore", "GraphIR", collections]),
     room("Kernels", ["TensorCore", "Codecs", "CKernels", "COpenBLAS", collections]),
     // Level 4
     room("Execution", ["TensorCore", "GraphIR", "Codecs", "Kernels", collections]),
@@ -121,7 +121,7 @@ let package = Package(
       ]),
     tests(
       "ExecutionTests",
-      ["Execution", "Architectures", "GraphPasses", "GraphIR", "Kernels", "Codecs", "TensorCore"]),
+      ["Execution", "GraphPasses", "GraphIR", "Kernels", "Codecs", "TensorCore", collections]),
     tests("QuantizationTests", ["Quantization", "Codecs", "Kernels", "TensorCore", collections]),
     tests(
       "CalibrationTests",
@@ -132,10 +132,11 @@ let package = Package(
     tests(
       "PipelineTests",
       [
-        "Pipeline", "Calibration", "Evaluation", "Execution", "Architectures", "Quantization", "Codecs",
-        "Safetensors", "PackedModel", "SafeIO", "TensorCore",
+        "Pipeline", "Calibration", "Execution", "GraphIR", "Kernels", "Quantization", "Codecs",
+        "Safetensors", "PackedModel", "Tokenizers", "SafeIO", "TensorCore", collections,
       ]),
     tests("EvaluationTests", ["Evaluation", "Kernels", "LogitBase", "SafeIO", "TensorCore"]),
-    tests("CommandTests", ["SafeIO"]),
+    tests("CommandTests", ["adze", "Safetensors", "SafeIO", "TensorCore", collections]),
+    tests("PackageTests", []),
   ]
 )

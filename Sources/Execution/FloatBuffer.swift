@@ -7,10 +7,11 @@ final class FloatBuffer {
 
   /// Makes room for `count` floats.
   func reserve(_ count: Int) {
-    guard count > capacity else { return }
+    let isEmpty = unsafe storage == nil
+    guard isEmpty || count > capacity else { return }
     unsafe storage?.deallocate()
     unsafe storage = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: count * MemoryLayout<Float>.stride, alignment: 64)
+      byteCount: max(count, 1) * MemoryLayout<Float>.stride, alignment: 64)
     capacity = count
   }
 

@@ -4,9 +4,9 @@ import GraphIR
 ///
 /// Sizes are in floats per token; a run multiplies them with its number of tokens. Slices are views; elementwise
 /// operations overwrite an operand that dies with them.
-struct MemoryPlan {
+package struct MemoryPlan {
   /// What a location is an offset into.
-  enum Space: Equatable {
+  package enum Space: Equatable {
     /// The arena; `offset` floats per token from its start.
     case arena(offset: Int)
     /// An input of the graph, by its number.
@@ -16,30 +16,54 @@ struct MemoryPlan {
   }
 
   /// A value's place: a buffer and the columns of it that the value is.
-  struct Location: Equatable {
-    var space: Space
+  package struct Location: Equatable {
+    package var space: Space
     /// Columns of the buffer: elements between rows.
-    var stride: Int
+    package var stride: Int
     /// First column in the buffer.
-    var column: Int
+    package var column: Int
     /// Columns of the value.
-    var columns: Int
+    package var columns: Int
   }
 
   /// Location of each float value.
-  let locations: [ValueID: Location]
+  package let locations: [ValueID: Location]
   /// Floats per token of the whole arena.
-  let arenaColumns: Int
+  package let arenaColumns: Int
+  /// Outputs that no node writes, because they are inputs or returned twice: where each lies and where it must go.
+  package let copies: [(source: Location, target: Location)]
 
-  init(_ graph: Graph) throws(ExecutionError) {
-    if let passed = graph.outputs.first(where: { graph.inputs.contains($0) }) {
-      throw .unsupported(
-        operation: "an output", scope: graph.name(of: passed),
-        reason: "it is an input of the graph, which no step writes")
-    }
+  /// Most floats per token of an arena: far above any model, and small enough that no size overflows.
+  package static let maximumArenaColumns = 1 << 22
+
+  package init(_ graph: Graph) throws(ExecutionError) {
     var builder = Builder(graph: graph)
     for (index, node) in graph.nodes.enumerated() { try builder.place(node, at: index) }
-    (locations, arenaColumns) = builder.finish()
+    let (locations, arenaColumns) = builder.finish()
+    guard arenaColumns <= MemoryPlan.maximumArenaColumns else {
+      throw .unsupported(
+        operation: graph.name, scope: "",
+        reason: "its values need \(arenaColumns) floats for each token at a time")
+    }
+    self.locations = locations
+    self.arenaColumns = arenaColumns
+    copies = try MemoryPlan.copies(graph, locations)
+  }
+
+  private static func copies(
+    _ graph: Graph, _ locations: [ValueID: Location]
+  ) throws(ExecutionError) -> [(source: Location, target: Location)] {
+    var result: [(source: Location, target: Location)] = []
+    for (number, output) in graph.outputs.enumerated() {
+      guard let source = locations[output] else {
+        throw .unsupported(operation: graph.name, scope: "", reason: "output \(number) is not a float matrix")
+      }
+      guard source.space != .output(number) else { continue }
+      let target = Location(
+        space: .output(number), stride: source.columns, column: 0, columns: source.columns)
+      result.append((source, target))
+    }
+    return result
   }
 }
 
@@ -102,7 +126,9 @@ extension MemoryPlan {
         if let output = graph.outputs.firstIndex(of: result) {
           add(result, columns: columns, space: .output(output), at: index)
         } else if node.operation == .slice, let source = node.operands[0].value, let view = views[source] {
-          let start = (try? node.integer("start")) ?? 0
+          guard let start = try? node.integer("start") else {
+            throw .unsupported(operation: "slice", scope: node.scope, reason: "it has no start")
+          }
           alias(result, View(buffer: view.buffer, column: view.column + start, columns: columns))
         } else if let view = reusable(node, position, at: index) {
           alias(result, view)
@@ -136,20 +162,19 @@ extension MemoryPlan {
 
     /// Gives every arena buffer the lowest offset that no buffer alive at the same time holds.
     mutating func finish() -> ([ValueID: Location], Int) {
-      var placed: [(range: Range<Int>, buffer: Int)] = []
+      var living: [(range: Range<Int>, death: Int)] = []
       var total = 0
       for index in buffers.indices where buffers[index].space == nil {
         let width = (buffers[index].columns + 15) & ~15
-        let living = placed.filter { other in
-          buffers[other.buffer].death >= buffers[index].birth
-            && buffers[other.buffer].birth <= buffers[index].death
-        }.sorted { $0.range.lowerBound < $1.range.lowerBound }
+        // Buffers stand in the order of their births: what is dead now is dead for all that follow.
+        living.removeAll { $0.death < buffers[index].birth }
         var offset = 0
         for other in living where other.range.lowerBound < offset + width {
           offset = max(offset, other.range.upperBound)
         }
         buffers[index].space = .arena(offset: offset)
-        placed.append((offset..<offset + width, index))
+        let place = living.firstIndex { $0.range.lowerBound > offset } ?? living.count
+        living.insert((offset..<offset + width, buffers[index].death), at: place)
         total = max(total, offset + width)
       }
       var locations: [ValueID: Location] = [:]

@@ -18,6 +18,8 @@ public final class Program: Sendable {
   public let inputs: [Input]
   /// Columns of each output.
   public let outputColumns: [Int]
+  /// Rows of the embedding, which tokens must be below; nil for parts of a model without one.
+  public let vocabularyCount: Int?
   /// How it computes.
   public let options: ExecutionOptions
   /// The constants.
@@ -34,6 +36,8 @@ public final class Program: Sendable {
   /// Compiles a graph with weights that are in panels already.
   /// - Throws: ``ExecutionError``, `GraphError`.
   public init(graph: Graph, weights: PreparedWeights, options: ExecutionOptions = .init()) throws {
+    try graph.verify()
+    try Program.checkInputs(of: graph)
     let plan = try MemoryPlan(graph)
     var builder = StepBuilder(graph: graph, plan: plan, weights: weights)
     var steps: [Step] = []
@@ -43,11 +47,17 @@ public final class Program: Sendable {
     for node in graph.nodes {
       guard let step = try builder.step(node) else { continue }
       if case .attention(let parameters) = step.kind {
+        guard caches[parameters.cache] == nil else {
+          throw ExecutionError.unsupported(
+            operation: "attention", scope: node.scope,
+            reason: "cache \(parameters.cache) belongs to another layer")
+        }
         caches[parameters.cache] = (parameters.keyValueHeads, parameters.headDimension)
         lastAttention = steps.count
       }
       steps.append(step)
     }
+    steps += plan.copies.map { Step(kind: .copy, inputs: [$0.source], outputs: [$0.target]) }
     for index in steps.indices {
       steps[index].isAfterLastAttention = index > lastAttention
       let makesOutput = steps[index].outputs.contains { if case .output = $0.space { true } else { false } }
@@ -63,6 +73,23 @@ public final class Program: Sendable {
     self.canSelectRows = !outputBeforeLastAttention
     self.inputs = graph.inputs.map { Input(name: graph.name(of: $0), columns: graph.type(of: $0).columns) }
     self.outputColumns = graph.outputs.map { graph.type(of: $0).columns ?? 0 }
+    self.vocabularyCount = steps.compactMap {
+      if case .embedding(let table, _) = $0.kind { table.rows } else { nil }
+    }.min()
+  }
+
+  /// Integers are vectors with one element a token, floats matrices with one row a token.
+  private static func checkInputs(of graph: Graph) throws(ExecutionError) {
+    for input in graph.inputs {
+      let type = graph.type(of: input)
+      let fits =
+        type.element == .i32
+        ? type.dimensions.count == 1 && type.columns == nil
+        : type.dimensions.count == 2 && type.columns.map { $0 > 0 } ?? false
+      guard fits else {
+        throw .input(graph.name(of: input), expected: "i32[T] or f32[T, n]", found: "\(type)")
+      }
+    }
   }
 
   /// Compiles a graph, packing its weights.

@@ -32,10 +32,11 @@ public final class Session {
   /// Forgets everything.
   public func reset() { truncate(to: 0) }
 
-  /// Forgets all but the first `count` tokens.
+  /// Forgets all but the first `count` tokens; more than there are is no change.
   public func truncate(to count: Int) {
+    let count = min(max(count, 0), position)
     for cache in caches.values { cache.truncate(to: count) }
-    position = min(position, count)
+    position = count
   }
 
   /// Bytes of cached keys and values.
@@ -62,6 +63,7 @@ public final class Session {
       throw ExecutionError.input(
         "tokens", expected: "a graph from tokens to logits", found: program.graph.name)
     }
+    try checkTokens(tokens)
     outputs[0].reserve(wanted.count * program.outputColumns[0])
     var start = 0
     while start < tokens.count {
@@ -87,6 +89,7 @@ public final class Session {
     tokens: [Int32], floats: [String: UnsafeBufferPointer<Float>],
     _ body: ([UnsafeBufferPointer<Float>]) throws -> Result
   ) throws -> Result {
+    try checkTokens(tokens)
     for (index, columns) in program.outputColumns.enumerated() {
       outputs[index].reserve(tokens.count * columns)
     }
@@ -95,6 +98,14 @@ public final class Session {
       program.outputColumns.indices.map {
         unsafe outputs[$0].prefix(tokens.count * program.outputColumns[$0])
       })
+  }
+
+  /// Before anything is computed, so that a session stays as it was when a token is wrong.
+  private func checkTokens(_ tokens: [Int32]) throws(ExecutionError) {
+    guard let vocabulary = program.vocabularyCount else { return }
+    for (index, token) in tokens.enumerated() where token < 0 || Int(token) >= vocabulary {
+      throw .tokenOutOfRange(token: Int(token), position: position + index, vocabulary: vocabulary)
+    }
   }
 
   private func run(
@@ -121,7 +132,7 @@ public final class Session {
       unsafe inputs.floats.append(values)
     }
     fillRotaryTables(inputs)
-    try perform(inputs, rows: rows, outputRow: outputRow)
+    perform(inputs, rows: rows, outputRow: outputRow)
     position += tokens.count
   }
 
@@ -137,13 +148,12 @@ public final class Session {
     }
   }
 
-  private func perform(_ inputs: InputTable, rows: Range<Int>, outputRow: Int) throws {
+  private func perform(_ inputs: InputTable, rows: Range<Int>, outputRow: Int) {
     let all = 0..<inputs.tokens.count
     for step in program.steps {
       let active = step.isAfterLastAttention ? rows : all
       guard !active.isEmpty else { continue }
-      try StepRunner(session: self, inputs: inputs, rows: active, selection: rows, outputRow: outputRow).run(
-        step)
+      StepRunner(session: self, inputs: inputs, rows: active, selection: rows, outputRow: outputRow).run(step)
     }
   }
 }

@@ -18,7 +18,7 @@ struct Step {
     case gelu(usingTanh: Bool)
     case softcap(Float)
     case swiglu
-    /// A slice that is an output of the graph; other slices are views and need no step.
+    /// A slice or an input that is an output of the graph; other slices are views and need no step.
     case copy
   }
 
@@ -123,8 +123,14 @@ struct StepBuilder {
 
   private func matrix(_ node: Node) throws -> PanelMatrix {
     let key = PreparedWeights.key(node.operands[1])
+    let dimensions = node.operands[1].constants.map { graph.constants[$0]?.dimensions ?? [] }
+    let (rows, columns) = (dimensions.reduce(0) { $0 + ($1.first ?? 0) }, dimensions.first?.last ?? 0)
     guard let matrix = weights.matrices[key] else {
       throw ExecutionError.constant(key, expected: "a prepared matrix", found: "nothing")
+    }
+    guard rows > 0, columns > 0, matrix.rows == rows, matrix.columns == columns else {
+      throw ExecutionError.constant(
+        key, expected: "[\(rows), \(columns)], not empty", found: "[\(matrix.rows), \(matrix.columns)]")
     }
     return matrix
   }
@@ -133,6 +139,12 @@ struct StepBuilder {
     let key = PreparedWeights.key(node.operands[position])
     guard let vector = weights.vectors[key] else {
       throw ExecutionError.constant(key, expected: "a prepared vector", found: "nothing")
+    }
+    let count = node.operands[position].constants.reduce(0) {
+      $0 + (graph.constants[$1]?.dimensions.first ?? 0)
+    }
+    guard vector.count == count else {
+      throw ExecutionError.constant(key, expected: "\(count) elements", found: "\(vector.count)")
     }
     return vector
   }

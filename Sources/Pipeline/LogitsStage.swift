@@ -1,5 +1,6 @@
 import Architectures
 import Execution
+import Glibc
 import Kernels
 import OrderedCollections
 import SafeIO
@@ -28,11 +29,16 @@ public struct LogitsStage {
     }
     let values = try ids.integers()
     let (batch, length) = (ids.shape.dimensions[0], ids.shape.dimensions[1])
-    let vocabulary = model.source.summary.sizes.vocabularySize
+    let vocabulary = model.program.outputColumns[0]
     let shape = try Shape([batch, length, vocabulary])
+    let byteCount = try ElementType.f32.byteCount(elements: shape.elementCount)
+    guard byteCount <= sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE)) else {
+      throw PipelineError.usage(
+        "the logits take \(byteCount) bytes, more than this machine's memory",
+        hint: "give fewer or shorter sequences")
+    }
     let session = Session(program: model.program, pool: pool)
-    let region = try unsafe MemoryRegion(byteCount: ElementType.f32.byteCount(elements: shape.elementCount)) {
-      target in
+    let region = try unsafe MemoryRegion(byteCount: byteCount) { target in
       for row in 0..<batch {
         try progress(Double(row) / Double(max(batch, 1)))
         let tokens = try values[row * length..<(row + 1) * length].map { value in

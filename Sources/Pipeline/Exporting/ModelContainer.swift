@@ -1,5 +1,6 @@
 import Codecs
 import CompressedTensors
+import Glibc
 import GraphIR
 import OrderedCollections
 import SafeIO
@@ -61,16 +62,29 @@ extension ModelContainer {
   /// Writes a model to `path`, whole or not at all.
   /// - Throws: ``PipelineError``, `SafeIOError` and the container's own errors.
   public func write(_ model: QuantizedModel, to path: String, packing: PackOptions = .init()) throws {
-    for file in model.source.files + [model.source.path] where FileReading.isSameFile(file, path) {
+    try checkOutput(path, source: model.source)
+    try write(model, path, packing)
+  }
+
+  /// Refuses an output that is the input, or a directory that holds something, before any work is done.
+  /// - Throws: ``PipelineError/outputIsInput(path:)``, `SafeIOError`.
+  public func checkOutput(_ path: String, source: LoadedModel) throws {
+    for file in source.files + [source.path] where FileReading.isSameFile(file, path) {
       throw PipelineError.outputIsInput(path: path)
     }
-    try write(model, path, packing)
+    let trimmed = String(path.reversed().drop { $0 == "/" }.reversed())
+    guard unsafe access(FileReading.directory(of: trimmed), W_OK) == 0 else {
+      throw SafeIOError.cannotCreate(file: path, operation: "create", code: errno)
+    }
+    guard isDirectory, FileReading.isDirectory(path) else { return }
+    guard try FileReading.list(path).isEmpty else { throw SafeIOError.alreadyExists(file: path) }
   }
 
   /// Refuses a recipe that this container cannot hold, before any work is done.
   /// - Throws: ``PipelineError/weight(_:reason:)``.
   public func check(_ plan: QuantizationPlan, codec: any Codec) throws(PipelineError) {
-    for entry in plan.entries where plan.selected.contains(entry.name) {
+    let selected = Set(plan.selected)
+    for entry in plan.entries where selected.contains(entry.name) {
       if let reason = refusal(codec, entry.shape.columns) {
         throw .weight(entry.name, reason: "\(name) cannot hold \(codec.canonicalName) here: \(reason)")
       }

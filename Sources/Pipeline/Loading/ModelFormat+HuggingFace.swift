@@ -40,7 +40,8 @@ enum HuggingFaceModel {
   {
     let configuration = try JSONValue.parse(contentsOf: directory + "/config.json")
     let checkpoint = try SafetensorsCheckpoint(path: checkpoint)
-    let (stored, notes) = try weights(checkpoint.tensors, configuration: configuration)
+    let (stored, notes) = try weights(
+      checkpoint.tensors, configuration: configuration, path: directory + "/config.json")
     var architecture = configuration.objectValue ?? JSONObject()
     architecture.removeValue(forKey: HuggingFaceExport.provenanceKey)
     let imported = try ModelFamily.importModel(
@@ -57,14 +58,14 @@ enum HuggingFaceModel {
 
   /// Quantized weights where the configuration says that there are some, plain tensors otherwise.
   static func weights(
-    _ tensors: OrderedDictionary<String, Tensor>, configuration: JSONValue
+    _ tensors: OrderedDictionary<String, Tensor>, configuration: JSONValue, path: String
   ) throws -> (OrderedDictionary<String, Weight>, warnings: [String]) {
     guard let quantization = configuration["quantization_config"], !quantization.isNull else {
       return (tensors.mapValues { .dense($0) }, [])
     }
     guard quantization["quant_method"]?.stringValue == "compressed-tensors" else {
       throw PipelineError.unsupportedFormat(
-        path: "config.json", format: "quantization_config",
+        path: path, format: "quantization_config",
         reason: "quant_method \(quantization["quant_method"]?.stringValue ?? "(none)") is not read yet",
         hint: "compressed-tensors is")
     }

@@ -1,3 +1,4 @@
+import Architectures
 import Codecs
 import Execution
 import GraphIR
@@ -36,15 +37,26 @@ struct PackedModelReader {
     else { throw bad("metadata", "lacks summary, configuration or tensors") }
     let graph = try Graph(parsing: text("graph"))
     try graph.verify()
+    let outputs = graph.outputs.map { graph.type(of: $0).columns ?? 0 }
+    guard outputs == [summary.sizes.vocabularySize] else {
+      throw bad(
+        "graph", "returns \(outputs) columns, and the vocabulary has \(summary.sizes.vocabularySize) tokens")
+    }
+    let bitsPerWeight = file.metadata["bits_per_weight"]?.doubleValue ?? -1
+    guard (0...64).contains(bitsPerWeight) else {
+      throw bad("metadata", "bits_per_weight is not from 0 to 64")
+    }
     let prepared = try PreparedWeights(
       matrices: layout == .panel16 ? panels(table) : planes(table), vectors: vectors(table))
+    // Weights and graph are fitted to each other here, so that whatever reads the model can rely on it.
+    _ = try Program(graph: graph, weights: prepared)
     return LoadedModel(
       path: path, format: "packed model", files: [path], configuration: configuration, summary: summary,
       graph: graph,
       content: .packed(
         prepared,
         PackedDescription(
-          layout: layout, bitsPerWeight: file.metadata["bits_per_weight"]?.doubleValue ?? 0,
+          layout: layout, bitsPerWeight: bitsPerWeight,
           provenance: file.metadata["provenance"] ?? .null)),
       derivedNames: [], tokenizer: try tokenizer(), warnings: [])
   }
@@ -54,7 +66,7 @@ struct PackedModelReader {
   }
 
   private func text(_ section: String) throws -> String {
-    String(decoding: try file.bytes(of: section).array, as: UTF8.self)
+    String(decoding: try file.bytes(of: section, checked: true).array, as: UTF8.self)
   }
 
   private func tokenizer() throws -> TokenizerSource? {
@@ -62,7 +74,7 @@ struct PackedModelReader {
     guard let kind = TokenizerKind(rawValue: name) else {
       throw bad("tokenizer", "kind '\(name)' is unknown")
     }
-    return try TokenizerSource(kind: kind, bytes: file.bytes(of: "tokenizer").array)
+    return try TokenizerSource(kind: kind, bytes: file.bytes(of: "tokenizer", checked: true).array)
   }
 
   private func entries(_ table: JSONValue, _ key: String) throws -> [JSONValue] {
@@ -71,8 +83,8 @@ struct PackedModelReader {
   }
 
   private func field(_ entry: JSONValue, _ key: String) throws -> Int {
-    guard let value = entry[key]?.intValue, value >= 0 else {
-      throw bad("metadata", "'\(entry["name"]?.stringValue ?? "?")' lacks a non-negative '\(key)'")
+    guard let value = entry[key]?.intValue, (0...1 << 40).contains(value) else {
+      throw bad("metadata", "'\(entry["name"]?.stringValue ?? "?")' lacks a '\(key)' from 0 to 2^40")
     }
     return value
   }
@@ -83,18 +95,29 @@ struct PackedModelReader {
   }
 
   private func vectors(_ table: JSONValue) throws -> OrderedDictionary<String, [Float]> {
-    let section = try file.bytes(of: "vectors")
+    let section = try file.bytes(of: "vectors", checked: true)
     let all = try section.tensor(.f32, Shape([section.byteCount / 4]))
     var result: OrderedDictionary<String, [Float]> = [:]
+    var total = 0
     for entry in try entries(table, "vectors") {
       let (offset, count) = (try field(entry, "offset"), try field(entry, "count"))
       let end = try Checked.sum(offset, count)
-      guard end <= all.shape.elementCount else {
-        throw bad("vectors", "'\(try name(entry))' lies outside the section")
+      total = try Checked.sum(total, count)
+      guard end <= all.shape.elementCount, total <= all.shape.elementCount else {
+        throw bad("vectors", "'\(try name(entry))' lies outside the section or on another vector")
       }
-      result[try name(entry)] = try all.floats(elements: offset..<end)
+      try insert(try all.floats(elements: offset..<end), entry, into: &result)
     }
     return result
+  }
+
+  private func insert<Value>(
+    _ value: Value, _ entry: JSONValue, into result: inout OrderedDictionary<String, Value>
+  ) throws {
+    let key = try name(entry)
+    guard result.updateValue(value, forKey: key) == nil else {
+      throw bad("metadata", "two tensors are called '\(key)'")
+    }
   }
 
   private func panels(_ table: JSONValue) throws -> OrderedDictionary<String, PanelMatrix> {
@@ -104,10 +127,11 @@ struct PackedModelReader {
       guard let encoding = PanelEncoding(rawValue: try name(entry, "encoding")) else {
         throw bad(section, "encoding '\(try name(entry, "encoding"))' is unknown")
       }
-      result[try name(entry)] = try PanelMatrix(
+      guard let hasZeros = entry["has_zeros"]?.boolValue else { throw bad(section, "lacks 'has_zeros'") }
+      let matrix = try PanelMatrix(
         encoding: encoding, rows: field(entry, "rows"), columns: field(entry, "columns"),
-        blockLength: field(entry, "block_length"), hasZeros: entry["has_zeros"]?.boolValue ?? false,
-        storage: bytes(section))
+        blockLength: field(entry, "block_length"), hasZeros: hasZeros, storage: bytes(section))
+      try insert(matrix, entry, into: &result)
     }
     return result
   }
@@ -119,11 +143,22 @@ struct PackedModelReader {
 
   private func planes(_ table: JSONValue) throws -> OrderedDictionary<String, PanelMatrix> {
     var result: OrderedDictionary<String, PanelMatrix> = [:]
+    var uses: [String: Int] = [:]
     for entry in try entries(table, "matrices") {
-      let members = try entries(entry, "members").map { try weight($0) }
-      result[try name(entry)] = try PanelMatrix(packing: members)
+      let members = try entries(entry, "members")
+      for member in members { try count(member, &uses) }
+      try insert(try PanelMatrix(packing: members.map { try weight($0) }), entry, into: &result)
     }
     return result
+  }
+
+  /// A weight may stand alone and in one concatenation. More would let a small file fill the memory.
+  private func count(_ member: JSONValue, _ uses: inout [String: Int]) throws {
+    for plane in try entries(member, "planes") {
+      let section = try name(plane, "section")
+      uses[section, default: 0] += 1
+      guard uses[section, default: 0] <= 2 else { throw bad(section, "is used by more than two matrices") }
+    }
   }
 
   private func weight(_ member: JSONValue) throws -> Weight {
@@ -134,7 +169,7 @@ struct PackedModelReader {
         throw bad(section, "element type is unknown")
       }
       let dimensions = try entries(plane, "shape").map { $0.intValue ?? -1 }
-      planes[try name(plane)] = try file.bytes(of: section).tensor(type, Shape(dimensions))
+      try insert(try file.bytes(of: section).tensor(type, Shape(dimensions)), plane, into: &planes)
     }
     let encoding = try name(member, "encoding")
     let (rows, columns) = (try field(member, "rows"), try field(member, "columns"))

@@ -96,9 +96,8 @@ public struct QuantizationStage {
     let sequential = SequentialCalibration(
       graph: model.graph, windows: windows, targets: Set(plan.selected),
       collection: method.need == .hessian ? .secondMoments : .moments, pool: pool, kernels: kernels)
-    var work_ = work
     try sequential.run(
-      weight: { name in try Self.weight(name, in: work_.weights) },
+      weight: { name in try Self.weight(name, in: work.weights) },
       progress: { try progress(Progress(what: $0.scope, fraction: $0.fraction)) },
       quantize: { group, statistics in
         var replaced: [String: Weight] = [:]
@@ -107,17 +106,16 @@ public struct QuantizationStage {
         }
         for name in group.weights {
           let solution = try solve(
-            name, method, Self.weight(name, in: work_.weights), hessian: hessian,
+            name, method, Self.weight(name, in: work.weights), hessian: hessian,
             importance: statistics.meanSquares)
           replaced[name] = .encoded(solution.matrix)
-          work_.weights[name] = .encoded(solution.matrix)
-          work_.reports.append(solution.report)
+          work.weights[name] = .encoded(solution.matrix)
+          work.reports.append(solution.report)
         }
         return replaced
       })
-    let missed = Set(plan.selected).subtracting(work_.reports.map(\.layer))
+    let missed = Set(plan.selected).subtracting(work.reports.map(\.layer))
     guard missed.isEmpty else { throw CalibrationError.neverReached(missed.sorted()) }
-    work = work_
   }
 
   private func fromStatistics(

@@ -34,7 +34,12 @@ struct PerplexityCommand: ParsableCommand {
   @OptionGroup var inference: InferenceArguments
 
   func run() throws {
-    let model = try inference.load(model)
+    let report = try measure(try inference.load(model))
+    guard !json else { return try Console.print(report.json) }
+    try Console.write(FactList.render(facts(report)))
+  }
+
+  private func measure(_ model: LanguageModel) throws -> EvaluationReport {
     let windows = try EvaluationWindows(
       tokens: TextFile.tokens([corpus], model: model.source, addSpecialTokens: !noSpecial), length: window,
       beginOfSequence: model.source.beginOfSequence, scoredPart: score, limit: chunks)
@@ -61,7 +66,10 @@ struct PerplexityCommand: ParsableCommand {
         model: session, windows: windows, base: stored, scheduler: scheduler, progress: update)
     }
     bar.finish()
-    guard !json else { return try Console.print(report.json) }
+    return report
+  }
+
+  private func facts(_ report: EvaluationReport) -> [(String, String)] {
     var facts = [
       (
         "perplexity",
@@ -77,7 +85,7 @@ struct PerplexityCommand: ParsableCommand {
         ("same top token", NumberFormat.fixed(divergence.top1Agreement * 100, 2) + " %"),
       ]
     }
-    try Console.write(FactList.render(facts))
+    return facts
   }
 }
 

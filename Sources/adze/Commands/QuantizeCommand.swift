@@ -76,6 +76,7 @@ struct QuantizeCommand: ParsableCommand {
     let plan = try QuantizationPlan(recipe: recipe, graph: source.graph, weights: source.requireCheckpoint())
     let target = try ModelContainers.container(named: container, output: output ?? "")
     try target.check(plan, codec: recipe.codec)
+    if let output { try target.checkOutput(output, source: source) }
     let calibration = try calibrationSource(need, source)
     try checkMemory(plan, source, calibration, need)
     guard !dryRun, let output else { return try show(plan) }

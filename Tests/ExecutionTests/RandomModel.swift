@@ -1,0 +1,156 @@
+import Codecs
+import Execution
+import GraphIR
+import OrderedCollections
+import TensorCore
+import TestSupport
+
+/// A graph with weights that follow from their names, run by the interpreter or the executor.
+struct TestModel {
+  let graph: Graph
+  var seed: UInt64 = 0
+
+  /// Normal numbers, divided by the root of the columns so that values stay of order one; frequencies fall from 1.
+  func constant(_ name: String) throws -> Tensor {
+    let shape = try Shape(graph.constants[name]?.dimensions ?? [])
+    if name.hasPrefix("frequencies") {
+      return try Tensor((0..<shape.elementCount).map { 1 / Float(1 + 3 * $0) }, shape: shape)
+    }
+    var generator = SeededGenerator(seed: name.utf8.reduce(seed) { ($0 &* 31) &+ UInt64($1) })
+    let factor = 1 / Float(shape.rank == 2 ? max(shape.columns, 1) : 1).squareRoot()
+    return try Tensor(generator.normals(shape.elementCount).map { $0 * factor }, shape: shape)
+  }
+
+  func program(_ options: ExecutionOptions = .reference) throws -> Program {
+    try Program(graph: graph, options: options) { .dense(try constant($0)) }
+  }
+
+  /// Outputs of the interpreter, row-major.
+  func interpreted(tokens: [Int32], floats: [String: [Float]] = [:]) throws -> [[Float]] {
+    var inputs: [String: Tensor] = [:]
+    for input in graph.inputs {
+      let name = graph.name(of: input)
+      if let columns = graph.type(of: input).columns {
+        inputs[name] = try Tensor(floats[name] ?? [], shape: Shape([tokens.count, columns]))
+      } else {
+        let values = name == "positions" ? tokens.indices.map { Int32($0) } : tokens
+        inputs[name] = try Tensor(values, shape: Shape([tokens.count]))
+      }
+    }
+    return try Interpreter.run(graph, inputs: inputs) { try constant($0) }.map { try $0.floats() }
+  }
+}
+
+/// Grows random graphs over every operation that the executor has.
+struct RandomGraph {
+  static let vocabulary = 11
+  private var generator: SeededGenerator
+  private var builder = GraphBuilder(name: "random")
+  private var pool: [ValueID] = []
+  private let tokens: ValueID
+  private let positions: ValueID
+  private var cacheCount = 0
+  private var constantCount = 0
+
+  /// - Parameter floatInputs: columns of float inputs, named x0, x1, ...
+  init(seed: UInt64, nodeCount: Int, floatInputs: [Int] = []) throws {
+    generator = SeededGenerator(seed: seed)
+    tokens = try builder.input("tokens", .tokens)
+    positions = try builder.input("positions", .tokens)
+    for (index, columns) in floatInputs.enumerated() {
+      pool.append(try builder.input("x\(index)", .activations(columns)))
+    }
+    for width in [16, 16, 32] {
+      pool.append(
+        try builder.add(.embedding, [.value(tokens), constant([Self.vocabulary, width])], name: "e"))
+    }
+    for _ in 0..<nodeCount { try grow() }
+  }
+
+  /// The graph, returning random values; inputs and repetitions occur.
+  mutating func finish(outputCount: Int) throws -> Graph {
+    var outputs = (0..<outputCount).map { _ in pick() }
+    if outputCount == 1, let last = pool.last { outputs = [last] }
+    return try builder.finish(outputs: outputs)
+  }
+
+  private mutating func pick() -> ValueID { pool[Int.random(in: 0..<pool.count, using: &generator)] }
+
+  private mutating func pick(columns: Int) -> ValueID? {
+    pool.filter { builder.type(of: $0).columns == columns }.randomElement(using: &generator)
+  }
+
+  private mutating func constant(_ dimensions: [Int], prefix: String = "w") throws -> Operand {
+    constantCount += 1
+    return try builder.constant("\(prefix)\(constantCount)", ConstantType("f32", dimensions))
+  }
+
+  private mutating func grow() throws {
+    let x = pick()
+    let width = builder.type(of: x).columns ?? 0
+    let same = pick(columns: width) ?? x
+    let norm = OrderedDictionary<String, Attribute>(uniqueKeysWithValues: [("eps", .float(1e-5))])
+    switch Int.random(in: 0..<15, using: &generator) {
+    case 0, 1:
+      let rows = [16, 32, 48].randomElement(using: &generator) ?? 16
+      let bias = Bool.random(using: &generator) ? [try constant([rows])] : []
+      pool.append(try builder.add(.linear, [.value(x), try constant([rows, width])] + bias, name: "l"))
+    case 2:
+      pool.append(try builder.add(.rmsNorm, [.value(x), constant([width])], attributes: norm, name: "n"))
+    case 3, 4: pool.append(try builder.add(.add, [.value(x), .value(same)], name: "a"))
+    case 5: try multiply(x, same, width)
+    case 6: pool.append(try builder.add(.scale, [.value(x)], attributes: ["factor": 0.5], name: "c"))
+    case 7: pool.append(try builder.add(.silu, [.value(x)], name: "s"))
+    case 8:
+      let kind = Bool.random(using: &generator) ? "tanh" : "none"
+      pool.append(try builder.add(.gelu, [.value(x)], attributes: ["approximate": .string(kind)], name: "g"))
+    case 9: pool.append(try builder.add(.softcap, [.value(x)], attributes: ["cap": 2.0], name: "t"))
+    case 10, 11: try slice(x, width)
+    case 12: pool.append(try builder.add(.swiglu, [.value(x), .value(same)], name: "u"))
+    case 13:
+      pool += try builder.add(
+        .addRMSNorm, [.value(x), .value(same), constant([width])], attributes: norm, names: ["p", "q"])
+    default: try attend(x, width)
+    }
+  }
+
+  /// A product, brought back to order one.
+  private mutating func multiply(_ a: ValueID, _ b: ValueID, _ width: Int) throws {
+    let product = try builder.add(.multiply, [.value(a), .value(b)], name: "m")
+    pool.append(try builder.add(.softcap, [.value(product)], attributes: ["cap": 4.0], name: "t"))
+  }
+
+  private mutating func slice(_ x: ValueID, _ width: Int) throws {
+    guard width > 16 else { return }
+    let start = Int.random(in: 0...(width - 16) / 8, using: &generator) * 8
+    pool.append(
+      try builder.add(.slice, [.value(x)], attributes: ["start": .int(start), "length": 16], name: "v"))
+  }
+
+  private mutating func attend(_ x: ValueID, _ width: Int) throws {
+    guard width % 8 == 0, let key = pick(columns: 16), let value = pick(columns: 16) else { return }
+    let heads = width / 8
+    guard heads % 2 == 0 else { return }
+    let turned = try rotated(x, heads), turnedKey = try rotated(key, 2)
+    pool.append(
+      try builder.add(
+        .attention, [.value(turned), .value(turnedKey), .value(value)],
+        attributes: [
+          "heads": .int(heads), "kv_heads": 2, "head_dim": 8, "scale": 0.35,
+          "window": .int([0, 0, 3].randomElement(using: &generator) ?? 0),
+          "softcap": [0.0, 0.0, 5.0].randomElement(using: &generator).map { .float($0) } ?? .float(0),
+          "cache": .int(cacheCount),
+        ], name: "o"))
+    cacheCount += 1
+  }
+
+  private mutating func rotated(_ x: ValueID, _ heads: Int) throws -> ValueID {
+    let pairs = Int.random(in: 1...4, using: &generator)
+    return try builder.add(
+      .rope, [.value(x), .value(positions), constant([pairs], prefix: "frequencies")],
+      attributes: [
+        "heads": .int(heads), "head_dim": 8, "interleaved": .bool(Bool.random(using: &generator)),
+        "magnitude": .float([1, 1.25].randomElement(using: &generator) ?? 1),
+      ], name: "r")
+  }
+}
