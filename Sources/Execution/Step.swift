@@ -72,7 +72,11 @@ struct StepBuilder {
     if node.operation == .slice, let result = node.results.first, !graph.outputs.contains(result) {
       return nil
     }
-    let inputs = node.valueOperands.compactMap { plan.locations[$0] }
+    var inputs = node.valueOperands.compactMap { plan.locations[$0] }
+    if node.operation == .slice, !inputs.isEmpty {
+      inputs[0].column += try node.integer("start")
+      inputs[0].columns = try node.integer("length")
+    }
     let outputs = node.results.compactMap { plan.locations[$0] }
     return Step(kind: try kind(node), inputs: inputs, outputs: outputs)
   }

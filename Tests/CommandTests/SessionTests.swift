@@ -136,7 +136,7 @@ import Testing
   }
 
   @Test func limitsAndOutputsAreGuarded() throws {
-    let quantize = ["quantize", Fixture.acorn, "--method", "rtn"]
+    let quantize = ["quantize", Fixture.acorn, "--method", "rtn", "--group-size", "64"]
     let limited = CommandRun(quantize + ["-o", file("x"), "--max-memory", "1MiB"])
     #expect(limited.status == 75, "\(limited.errors)")
     let input = CommandRun(quantize + ["-o", Fixture.acorn])
@@ -154,7 +154,7 @@ import Testing
   @Test func anInterruptedRunLeavesNothing() throws {
     let running = CommandRun.Running([
       "quantize", Fixture.acorn, "-o", file("never"), "--corpus", Fixture.calibrationText, "--samples", "20",
-      "--length", "512", "-t", "1",
+      "--length", "512", "-t", "1", "--group-size", "64",
     ])
     usleep(400_000)
     running.signal(SIGINT)
