@@ -52,7 +52,15 @@ struct CommandRun {
       var words: [UnsafeMutablePointer<CChar>?] =
         unsafe ([executable] + arguments).map { unsafe strdup($0) } + [nil]
       defer { unsafe words.forEach { unsafe free($0) } }
-      let code = unsafe posix_spawn(&process, executable, &actions, nil, &words, environ)
+      // Threads of the test runner block signals, and a child would inherit that.
+      var attributes = unsafe posix_spawnattr_t()
+      unsafe posix_spawnattr_init(&attributes)
+      defer { unsafe posix_spawnattr_destroy(&attributes) }
+      var none = sigset_t()
+      unsafe sigemptyset(&none)
+      unsafe posix_spawnattr_setsigmask(&attributes, &none)
+      unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+      let code = unsafe posix_spawn(&process, executable, &actions, &attributes, &words, environ)
       precondition(code == 0, "cannot run \(executable)")
     }
 
