@@ -5,7 +5,8 @@ enum ConfigurationKeys {
   /// Keys that do not change what a model computes at inference: training, bookkeeping, generation, and the
   /// `quantization_config` that whoever decoded the weights has dealt with.
   static let withoutEffect: Set<String> = [
-    "adze_provenance", "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures",
+    "adze_provenance", "_attn_implementation", "_attn_implementation_autoset", "_commit_hash",
+    "_name_or_path", "architectures",
     "attention_dropout", "attn_implementation", "auto_map", "bad_words_ids", "begin_suppress_tokens",
     "bos_token_id",
     "chunk_size_feed_forward", "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty",
