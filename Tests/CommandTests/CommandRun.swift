@@ -53,7 +53,7 @@ struct CommandRun {
         unsafe ([executable] + arguments).map { unsafe strdup($0) } + [nil]
       defer { unsafe words.forEach { unsafe free($0) } }
       // Threads of the test runner block signals, and a child would inherit that.
-      var attributes = unsafe posix_spawnattr_t()
+      var attributes = posix_spawnattr_t()
       unsafe posix_spawnattr_init(&attributes)
       defer { unsafe posix_spawnattr_destroy(&attributes) }
       var none = sigset_t()
