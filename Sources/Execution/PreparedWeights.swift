@@ -23,26 +23,46 @@ public struct PreparedWeights: Sendable {
   public static func key(_ operand: Operand) -> String { operand.constants.joined(separator: "+") }
 
   /// Packs every constant that the graph uses; `weight` is asked once for each name and operand.
-  /// - Parameter packsMatrices: false leaves matrices out, for those who need the vectors alone.
+  /// - Parameter matrices: what becomes of matrices.
   /// - Throws: ``ExecutionError``, or what `weight` throws.
-  public init(graph: Graph, weight: (String) throws -> Weight, packsMatrices: Bool = true) throws {
+  public init(graph: Graph, weight: (String) throws -> Weight, matrices packing: MatrixPacking = .panels) throws {
     self.init()
     for node in graph.nodes {
       for (position, operand) in node.operands.enumerated() where operand.value == nil {
         let key = PreparedWeights.key(operand)
         let isMatrix = PreparedWeights.isMatrix(node, position)
-        guard packsMatrices || !isMatrix else { continue }
+        guard packing != .omitted || !isMatrix else { continue }
         guard isMatrix ? matrices[key] == nil : vectors[key] == nil else { continue }
         let parts = try operand.constants.map { name in
           try PreparedWeights.checked(try weight(name), name: name, type: graph.constants[name])
         }
         if isMatrix {
-          matrices[key] = try PanelMatrix(packing: parts)
+          let matrix = try PanelMatrix(packing: parts)
+          let isGoodEnough = matrix.isExact || packing == .panels
+          matrices[key] = isGoodEnough ? matrix : try PreparedWeights.exactPanels(parts)
         } else {
           vectors[key] = try parts.flatMap { try $0.decoded().values }
         }
       }
     }
+  }
+
+  /// What becomes of the matrices of a graph.
+  public enum MatrixPacking: Sendable {
+    /// They are left out.
+    case omitted
+    /// Panels; scales of a wider type are rounded to f16, a relative error of at most 2^-11.
+    case panels
+    /// Panels that hold every value exactly: float32 where f16 scales would not.
+    case exactPanels
+  }
+
+  private static func exactPanels(_ parts: [Weight]) throws -> PanelMatrix {
+    let dense = try parts.map { part in
+      let values = try part.decoded()
+      return Weight.dense(try Tensor(values.values, shape: Shape([values.rows, values.columns])))
+    }
+    return try PanelMatrix(packing: dense)
   }
 
   /// Names of the constants of every matrix operand, by key, in graph order.

@@ -97,6 +97,9 @@ public final class Program: Sendable {
   public convenience init(
     graph: Graph, options: ExecutionOptions = .init(), weight: (String) throws -> Weight
   ) throws {
-    try self.init(graph: graph, weights: PreparedWeights(graph: graph, weight: weight), options: options)
+    // Float32 arithmetic promises exactly what the stored weights mean.
+    let packing: PreparedWeights.MatrixPacking = options.activations == .float32 ? .exactPanels : .panels
+    let prepared = try PreparedWeights(graph: graph, weight: weight, matrices: packing)
+    try self.init(graph: graph, weights: prepared, options: options)
   }
 }

@@ -32,7 +32,7 @@ struct PackedContents {
       return weight
     }
     let prepared = try PreparedWeights(
-      graph: graph, weight: weight, packsMatrices: options.layout == .panel16)
+      graph: graph, weight: weight, matrices: options.layout == .panel16 ? .panels : .omitted)
     for (key, values) in prepared.vectors { addVector(key, values) }
     if options.layout == .panel16 {
       for (key, matrix) in prepared.matrices { addPanels(key, matrix) }
