@@ -25,7 +25,9 @@ public struct PreparedWeights: Sendable {
   /// Packs every constant that the graph uses; `weight` is asked once for each name and operand.
   /// - Parameter matrices: what becomes of matrices.
   /// - Throws: ``ExecutionError``, or what `weight` throws.
-  public init(graph: Graph, weight: (String) throws -> Weight, matrices packing: MatrixPacking = .panels) throws {
+  public init(graph: Graph, weight: (String) throws -> Weight, matrices packing: MatrixPacking = .panels)
+    throws
+  {
     self.init()
     for node in graph.nodes {
       for (position, operand) in node.operands.enumerated() where operand.value == nil {

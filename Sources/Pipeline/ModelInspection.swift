@@ -124,7 +124,9 @@ public struct ModelInspection: Sendable {
     add(
       "storage", "encodings", .object(JSONObject(byEncoding.map { ($0.key, JSONValue($0.value)) })),
       byEncoding.map { "\($0.value) x \($0.key)" }.joined(separator: ", "))
-    if let history = model.configuration[HuggingFaceExport.provenanceKey] { add("history", "history", history) }
+    if let history = model.configuration[HuggingFaceExport.provenanceKey] {
+      add("history", "history", history)
+    }
     for (name, weight) in weights {
       tensors.append(
         StoredTensor(
@@ -175,6 +177,7 @@ public struct ModelInspection: Sendable {
   }
 
   private func decimals(_ value: Double) -> String {
+    guard abs(value) < 1e9 else { return "\(value)" }
     let thousandths = Int((value * 1000).rounded())
     let fraction = String(thousandths % 1000)
     return "\(thousandths / 1000)." + String(repeating: "0", count: 3 - fraction.count) + fraction

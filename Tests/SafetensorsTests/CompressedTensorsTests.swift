@@ -191,7 +191,8 @@ import Testing
     let afterInput = ["q_proj", "k_proj", "v_proj"].contains { name.contains($0) }
     let afterAttention = ["gate_proj", "up_proj"].contains { name.contains($0) }
     guard afterInput || afterAttention else { return matrix.values }
-    let norm = String(name[layer]) + (afterInput ? "input_layernorm.weight" : "post_attention_layernorm.weight")
+    let norm =
+      String(name[layer]) + (afterInput ? "input_layernorm.weight" : "post_attention_layernorm.weight")
     let gain = try #require(weights[norm]).decoded().values
     return matrix.values.enumerated().map { $1 * gain[$0 % gain.count] }
   }

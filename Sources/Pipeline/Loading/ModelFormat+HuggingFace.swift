@@ -42,10 +42,7 @@ enum HuggingFaceModel {
     let checkpoint = try SafetensorsCheckpoint(path: checkpoint)
     let (stored, notes) = try weights(
       checkpoint.tensors, configuration: configuration, path: directory + "/config.json")
-    var architecture = configuration.objectValue ?? JSONObject()
-    architecture.removeValue(forKey: HuggingFaceExport.provenanceKey)
-    let imported = try ModelFamily.importModel(
-      configuration: .object(architecture), weights: WeightCatalog(stored))
+    let imported = try ModelFamily.importModel(configuration: configuration, weights: WeightCatalog(stored))
     var all = stored
     for (name, tensor) in imported.derivedConstants { all[name] = .dense(tensor) }
     return LoadedModel(

@@ -47,14 +47,17 @@ struct BenchCommand: ParsableCommand {
     let pool = inference.execution.pool()
     let benchmark = KernelBenchmark(table: try inference.execution.kernels(), threadCount: pool.threadCount)
     var table = TextTable(
-      ["kernel", "shape", "encoding", "threads", "GOP/s", "GB/s", "of float32 peak"], alignments: [.leading, .leading, .leading])
+      ["kernel", "shape", "encoding", "threads", "GOP/s", "GB/s", "of float32 peak"],
+      alignments: [.leading, .leading, .leading])
     for row in benchmark.run() {
       table.addRow([
-        row.operation, row.shape, row.encoding, "\(row.threadCount)", NumberFormat.fixed(row.gigaoperationsPerSecond, 1),
+        row.operation, row.shape, row.encoding, "\(row.threadCount)",
+        NumberFormat.fixed(row.gigaoperationsPerSecond, 1),
         NumberFormat.fixed(row.gigabytesPerSecond, 1), NumberFormat.fixed(row.shareOfPeak * 100, 0) + " %",
       ])
     }
-    Console.note("float32 peak \(NumberFormat.fixed(benchmark.peak, 0)) GFLOP/s on \(pool.threadCount) threads")
+    Console.note(
+      "float32 peak \(NumberFormat.fixed(benchmark.peak, 0)) GFLOP/s on \(pool.threadCount) threads")
     try Console.write(format == .csv ? table.commaSeparated : table.markdown)
   }
 
@@ -154,6 +157,7 @@ enum PeakMemory {
     let count = unsafe read(descriptor, &buffer, buffer.count)
     let lines = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self).split(separator: "\n")
     guard let line = lines.first(where: { $0.hasPrefix("VmHWM:") }) else { return 0 }
-    return (line.split(whereSeparator: { " \t".contains($0) }).dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
+    return (line.split(whereSeparator: { " \t".contains($0) }).dropFirst().first.flatMap { Int($0) } ?? 0)
+      * 1024
   }
 }
