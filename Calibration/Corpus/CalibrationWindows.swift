@@ -1,3 +1,5 @@
+import TensorCore
+
 /// The windows of tokens that a model reads for calibration.
 public struct CalibrationWindows: Sendable {
   /// One sequence a window.
@@ -21,7 +23,7 @@ public struct CalibrationWindows: Sendable {
     }
     var order = Array(0..<available)
     if seed != 0 {
-      var generator = SplitMix64(state: seed)
+      var generator = SplitMix64(seed: seed)
       order.shuffle(using: &generator)
     }
     windows = order.prefix(count).map { number in
@@ -36,17 +38,4 @@ public struct CalibrationWindows: Sendable {
 
   /// Tokens of all windows.
   public var tokenCount: Int { windows.reduce(0) { $0 + $1.count } }
-}
-
-/// A small seeded generator: the same windows on every machine.
-private struct SplitMix64: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
 }

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// How the next token is chosen from logits.
 public struct SamplingOptions: Sendable, Equatable {
   /// 0: always the likeliest token; otherwise logits are divided by it.
@@ -24,22 +26,18 @@ public struct SamplingOptions: Sendable, Equatable {
 /// Chooses tokens; the same options and logits give the same choices.
 public struct Sampler: Sendable {
   private let options: SamplingOptions
-  private var state: UInt64
+  private var generator: SplitMix64
 
   /// Starts with the options' seed.
   public init(_ options: SamplingOptions) {
     self.options = options
-    state = options.seed
+    generator = SplitMix64(seed: options.seed)
   }
 
   /// Chooses from a row of logits; ties go to the lower token.
   public mutating func sample(_ logits: Span<Float>) -> Int32 {
     guard options.temperature > 0, options.topK != 1 else { return Sampler.likeliest(logits) }
-    var candidates = (0..<logits.count).map { (token: $0, logit: logits[$0]) }.filter {
-      $0.logit > -.infinity
-    }
-    candidates.sort { ($0.logit, $1.token) > ($1.logit, $0.token) }
-    if options.topK > 0 { candidates.removeLast(max(0, candidates.count - options.topK)) }
+    let candidates = likeliest(logits, count: options.topK > 0 ? options.topK : logits.count)
     guard let top = candidates.first else { return Sampler.likeliest(logits) }
     let weights = candidates.map { exponential(($0.logit - top.logit) / options.temperature) }
     let total = weights.reduce(0, +)
@@ -49,12 +47,32 @@ public struct Sampler: Sendable {
       mass += weights[kept]
       kept += 1
     } while kept < weights.count && mass < Double(options.topP) * total
-    var target = nextUnit() * mass
+    var target = generator.nextUnit() * mass
     for index in 0..<kept {
       target -= weights[index]
       if target < 0 { return Int32(candidates[index].token) }
     }
     return Int32(candidates[kept - 1].token)
+  }
+
+  /// The tokens with the largest logits, in falling order; ties go to the lower token, NaN and -infinity are left out.
+  private func likeliest(_ logits: Span<Float>, count: Int) -> [(token: Int, logit: Float)] {
+    guard count < logits.count / 8 else {
+      var all = (0..<logits.count).map { (token: $0, logit: logits[$0]) }.filter { $0.logit > -.infinity }
+      all.sort { ($0.logit, $1.token) > ($1.logit, $0.token) }
+      return Array(all.prefix(count))
+    }
+    // Few of many: one walk with a short sorted list is far cheaper than sorting a vocabulary.
+    var best: [(token: Int, logit: Float)] = []
+    var threshold = -Float.infinity
+    for token in 0..<logits.count where logits[token] > threshold {
+      let logit = logits[token]
+      let place = best.firstIndex { $0.logit < logit } ?? best.count
+      best.insert((token, logit), at: place)
+      if best.count > count { best.removeLast() }
+      if best.count == count { threshold = best[count - 1].logit }
+    }
+    return best
   }
 
   /// The token with the largest logit; ties go to the lower token, NaN never wins.
@@ -64,14 +82,5 @@ public struct Sampler: Sendable {
       best = index
     }
     return Int32(best)
-  }
-
-  /// A number in 0..<1 (SplitMix64, upper 53 bits).
-  private mutating func nextUnit() -> Double {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return Double((z ^ (z >> 31)) >> 11) * 0x1p-53
   }
 }

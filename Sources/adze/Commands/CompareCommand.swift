@@ -17,18 +17,7 @@ struct CompareCommand: ParsableCommand {
 
   @Argument(help: "The base, usually the model before quantization.") var base: String
   @Argument(help: "The models to compare with it.") var models: [String]
-  @Option(help: "The text.") var corpus: String
-  @Option(name: .customShort("c"), help: ArgumentHelp("Tokens of a window.", valueName: "tokens")) var window:
-    Int = 512
-  @Option(help: "Measure the first windows only.") var chunks: Int?
-  @Flag(
-    name: .customLong("no-special"),
-    help: """
-      Cut the text without the special tokens that the tokenizer puts before it; windows then begin one token later \
-      than llama-perplexity's.
-      """)
-  var noSpecial = false
-  @Option(help: "Which predictions count: second-half or all.") var score: ScoredPart = .secondHalf
+  @OptionGroup var text: WindowArguments
   @Flag(help: "Do not measure speed.") var noSpeed = false
   @Option(help: "Write a page with tables and charts.") var report: String?
   @Flag(help: "Print one JSON array, the base first.") var json = false
@@ -36,10 +25,7 @@ struct CompareCommand: ParsableCommand {
 
   func run() throws {
     let loaded = try ([base] + models).map { try inference.load($0) }
-    let windows = try EvaluationWindows(
-      tokens: TextFile.tokens([corpus], model: loaded[0].source, addSpecialTokens: !noSpecial),
-      length: window,
-      beginOfSequence: loaded[0].source.beginOfSequence, scoredPart: score, limit: chunks)
+    let windows = try text.windows(for: loaded[0].source)
     let pool = inference.execution.pool()
     let candidates = loaded.map { model in
       ComparisonEvaluation.Candidate(
@@ -84,12 +70,12 @@ struct CompareCommand: ParsableCommand {
 
   private func write(_ measurements: [ModelMeasurement], _ windows: EvaluationWindows, to path: String) throws
   {
-    let command = ["adze", "compare", base] + models + ["--corpus", corpus, "-c", String(window)]
+    let command = ["adze", "compare", base] + models + ["--corpus", text.corpus, "-c", String(text.window)]
     let page = ComparisonReport(
       title: "What it cost against \(FileReading.fileName(base))",
       base: measurements[0], models: Array(measurements.dropFirst()),
       facts: [
-        .init("text", corpus),
+        .init("text", text.corpus),
         .init("windows", "\(windows.count) of \(windows.length) tokens"),
         .init("predictions", NumberFormat.grouped(Double(windows.predictionCount))),
         .init("activations of quantized layers", inference.activations.rawValue),
@@ -97,7 +83,7 @@ struct CompareCommand: ParsableCommand {
         .init("adze", AdzeVersion.current),
       ],
       commands: [command.joined(separator: " ")],
-      digests: [.init(corpus, Checksum.sha256(try MappedFile.open(corpus)).hexadecimal)]
+      digests: [.init(text.corpus, Checksum.sha256(try MappedFile.open(text.corpus)).hexadecimal)]
     ).html
     try AtomicFile.write(Array(page.utf8), to: path)
   }

@@ -15,18 +15,7 @@ struct PerplexityCommand: ParsableCommand {
       """)
 
   @Argument(help: "The model.") var model: String
-  @Option(help: "The text.") var corpus: String
-  @Option(name: .customShort("c"), help: ArgumentHelp("Tokens of a window.", valueName: "tokens")) var window:
-    Int = 512
-  @Option(help: "Measure the first windows only.") var chunks: Int?
-  @Flag(
-    name: .customLong("no-special"),
-    help: """
-      Cut the text without the special tokens that the tokenizer puts before it; windows then begin one token later \
-      than llama-perplexity's.
-      """)
-  var noSpecial = false
-  @Option(help: "Which predictions count: second-half or all.") var score: ScoredPart = .secondHalf
+  @OptionGroup var text: WindowArguments
   @Option(help: "Compare with the predictions in this file (llama-perplexity's KL base format).") var base:
     String?
   @Option(help: "Keep the predictions in this file.") var saveBase: String?
@@ -40,9 +29,7 @@ struct PerplexityCommand: ParsableCommand {
   }
 
   private func measure(_ model: LanguageModel) throws -> EvaluationReport {
-    let windows = try EvaluationWindows(
-      tokens: TextFile.tokens([corpus], model: model.source, addSpecialTokens: !noSpecial), length: window,
-      beginOfSequence: model.source.beginOfSequence, scoredPart: score, limit: chunks)
+    let windows = try text.windows(for: model.source)
     let pool = inference.execution.pool()
     let bar = ProgressBar("perplexity")
     let session = Session(program: model.program, pool: pool)
@@ -88,5 +75,3 @@ struct PerplexityCommand: ParsableCommand {
     return facts
   }
 }
-
-extension ScoredPart: ExpressibleByArgument {}

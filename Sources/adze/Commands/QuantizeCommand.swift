@@ -22,6 +22,8 @@ struct QuantizeCommand: ParsableCommand {
       }.joined(separator: "\n"))
       Codecs:
       \(CodecRegistry.entries.map { "  \($0.name): \($0.summary)" }.joined(separator: "\n"))
+      Schemes (--scheme instead of codec, group size and symmetry):
+      \(CodecScheme.all.map { "  \($0.name): \($0.summary)" }.joined(separator: "\n"))
       Containers:
       \(ModelContainers.entries.map { "  \($0.name): \($0.summary)" }.joined(separator: "\n"))
 
@@ -32,6 +34,9 @@ struct QuantizeCommand: ParsableCommand {
   @Argument(help: "The checkpoint.") var model: String
   @Option(name: [.short, .long], help: "Directory or .adze file to write.") var output: String?
   @Option(help: "How values are chosen: rtn or gptq.") var method: String = "gptq"
+  @Option(
+    help: "Codec by the name of a common scheme: \(CodecScheme.all.map(\.name).joined(separator: ", ")).")
+  var scheme: String?
   @Option(help: "How values become bits: int2 to int8.") var codec: String = "int4"
   @Option(help: "Columns that share a scale; -1: the whole row.") var groupSize: Int = 128
   @Flag(exclusivity: .exclusive, help: "Fixed zero point (sym, the default), or one per group (asym).")
@@ -97,9 +102,14 @@ struct QuantizeCommand: ParsableCommand {
     guard let scale = ElementType(rawValue: scaleType.uppercased()) else {
       throw ValidationError("--scale-type is f16, bf16 or f32.")
     }
-    let codec = try CodecRegistry.codec(
-      named: codec,
-      CodecParameters(groupSize: groupSize, isSymmetric: symmetry == .sym, scaleType: scale))
+    let codec =
+      if let scheme {
+        try CodecScheme.codec(named: scheme)
+      } else {
+        try CodecRegistry.codec(
+          named: codec,
+          CodecParameters(groupSize: groupSize, isSymmetric: symmetry == .sym, scaleType: scale))
+      }
     return QuantizationRecipe(
       methodName: method, methodOptions: methodArguments.values, codec: codec, targets: target,
       ignored: ignore,

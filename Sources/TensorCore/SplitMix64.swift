@@ -1,0 +1,21 @@
+/// A small seeded generator: the same numbers from the same seed on every machine.
+///
+/// Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators".
+public struct SplitMix64: RandomNumberGenerator, Sendable {
+  private var state: UInt64
+
+  /// Starts the sequence of `seed`.
+  public init(seed: UInt64) { state = seed }
+
+  /// The next 64 bits.
+  public mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+
+  /// A number in 0..<1, from the upper 53 bits of the next 64.
+  public mutating func nextUnit() -> Double { Double(next() >> 11) * 0x1p-53 }
+}
