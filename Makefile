@@ -19,8 +19,10 @@ ADZE := .build/release/adze
 demo: build
 	@Tools/demo.sh $(ADZE)
 
+# Built first and then run without building: `swift test` alone would build everything anew with other flags.
 test: dependencies
-	$(SWIFT) test -c release
+	$(BUILD) --build-tests
+	$(SWIFT) test -c release --skip-build
 
 build: dependencies
 	$(BUILD) --product adze
@@ -35,7 +37,8 @@ bench: build
 	@Tools/bench.sh $(ADZE)
 
 bless: dependencies
-	BLESS=1 $(SWIFT) test -c release --filter GraphPassesTests
+	$(BUILD) --build-tests
+	BLESS=1 $(SWIFT) test -c release --skip-build --filter GraphPassesTests
 
 clean:
 	rm -rf .build demo-output

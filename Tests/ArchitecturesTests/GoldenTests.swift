@@ -51,7 +51,9 @@ struct Checkpoint {
   }
 
   /// Logits within 1e-4 of their standard deviation of those of transformers.
-  @Test(.enabled(if: SharedData.isAvailable), arguments: goldens.values.flatMap { $0 })
+  @Test(
+    .enabled(if: SharedData.isAvailable, "the reference data is not here"),
+    arguments: goldens.values.flatMap { $0 })
   func logitsEqualTheReference(name: String) throws {
     let folder = SharedData.path("goldens/\(name)")
     let checkpoint = try Checkpoint(folder)
@@ -85,7 +87,7 @@ struct Checkpoint {
     #expect(isFinite)
   }
 
-  @Test(.enabled(if: SharedData.isAvailable))
+  @Test(.enabled(if: SharedData.isAvailable, "the reference data is not here"))
   func theGraphIsTheTextbookOne() throws {
     let checkpoint = try Checkpoint(SharedData.path("goldens/llama"))
     let graph = checkpoint.model.graph
@@ -107,7 +109,9 @@ struct Checkpoint {
   }
 
   /// The standard passes fuse all there is to fuse, and leave the logits as they were, bit for bit.
-  @Test(.enabled(if: SharedData.isAvailable), arguments: goldens.values.flatMap { $0 })
+  @Test(
+    .enabled(if: SharedData.isAvailable, "the reference data is not here"),
+    arguments: goldens.values.flatMap { $0 })
   func passesKeepTheLogits(name: String) throws {
     var checkpoint = try Checkpoint(SharedData.path("goldens/\(name)"))
     let tokens = (0..<20).map { Int64($0 * 31 % 320) }
@@ -129,7 +133,7 @@ struct Checkpoint {
 
   /// A llama2.c model, whose rotary pairs are neighbours, says the story that its author printed: each next token of the
   /// greedy reference is the likeliest one.
-  @Test(.enabled(if: SharedData.isAvailable))
+  @Test(.enabled(if: SharedData.isAvailable, "the reference data is not here"))
   func interleavedRotationTellsTheReferenceStory() throws {
     let folder = SharedData.path("models/stories260K")
     let file = try Llama2CCheckpoint.open(folder + "/stories260K.bin")

@@ -102,7 +102,8 @@ import Testing
     }
   }
 
-  @Test("reads a real model", .enabled(if: SharedData.isAvailable)) func real() throws {
+  @Test("reads a real model", .enabled(if: SharedData.isAvailable, "the reference data is not here"))
+  func real() throws {
     let path = SharedData.path("models/stories260K/stories260K.bin")
     let checkpoint = try Llama2CCheckpoint.open(path)
     #expect(checkpoint.tensors.values.reduce(0) { $0 + $1.shape.elementCount } == 260_032)

@@ -47,7 +47,9 @@ import Testing
     expectEqual(try sample(), try SafetensorsCheckpoint(path: directory.path).tensors)
   }
 
-  @Test("writes the bytes that the reference implementation writes", .enabled(if: SharedData.isAvailable))
+  @Test(
+    "writes the bytes that the reference implementation writes",
+    .enabled(if: SharedData.isAvailable, "the reference data is not here"))
   func reference() throws {
     let path = SharedData.path("fixtures/llama-tiny/model.safetensors")
     let file = try SafetensorsFile(path: path)

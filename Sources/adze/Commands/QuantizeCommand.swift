@@ -37,10 +37,10 @@ struct QuantizeCommand: ParsableCommand {
   @Option(
     help: "Codec by the name of a common scheme: \(CodecScheme.all.map(\.name).joined(separator: ", ")).")
   var scheme: String?
-  @Option(help: "How values become bits: int2 to int8.") var codec: String = "int4"
-  @Option(help: "Columns that share a scale; -1: the whole row.") var groupSize: Int = 128
+  @Option(help: "How values become bits: int2 to int8 (default: int4).") var codec: String?
+  @Option(help: "Columns that share a scale; -1: the whole row (default: 128).") var groupSize: Int?
   @Flag(exclusivity: .exclusive, help: "Fixed zero point (sym, the default), or one per group (asym).")
-  var symmetry: Symmetry = .sym
+  var symmetry: Symmetry?
   @Option(help: "Type of scales: f16, bf16 or f32.") var scaleType: String = "f16"
   @OptionGroup var corpus: CorpusArguments
   @Option(help: "Statistics from 'adze calibrate' instead of a corpus.") var statistics: String?
@@ -67,6 +67,9 @@ struct QuantizeCommand: ParsableCommand {
     guard output != nil || dryRun else { throw ValidationError("Give --output, or --dry-run.") }
     guard corpus.corpus.isEmpty || statistics == nil else {
       throw ValidationError("--corpus and --statistics exclude each other.")
+    }
+    guard scheme == nil || (codec == nil && groupSize == nil && symmetry == nil) else {
+      throw ValidationError("--scheme says codec, group size and symmetry; leave those options out.")
     }
     guard (0...1).contains(maxFallback) else {
       throw ValidationError("--max-fallback is a share from 0 to 1.")
@@ -107,8 +110,8 @@ struct QuantizeCommand: ParsableCommand {
         try CodecScheme.codec(named: scheme)
       } else {
         try CodecRegistry.codec(
-          named: codec,
-          CodecParameters(groupSize: groupSize, isSymmetric: symmetry == .sym, scaleType: scale))
+          named: codec ?? "int4",
+          CodecParameters(groupSize: groupSize, isSymmetric: symmetry.map { $0 == .sym }, scaleType: scale))
       }
     return QuantizationRecipe(
       methodName: method, methodOptions: methodArguments.values, codec: codec, targets: target,
