@@ -18,7 +18,7 @@ public enum TokenizerError: DiagnosableError, Equatable {
     case .unreadable(let error): error.diagnostic
     case .unsupported(let file, let path, let found, let hint):
       Diagnostic(
-        code: "tokenizer.unsupported", message: "this kind of tokenizer part is not implemented", file: file,
+        code: "tokenizer.unsupported", message: "this kind of tokenizer part is not read", file: file,
         subject: path, found: found, hint: hint)
     case .invalid(let file, let path, let expected, let found):
       Diagnostic(

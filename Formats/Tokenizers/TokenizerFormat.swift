@@ -18,7 +18,7 @@ public enum TokenizerFormat {
   ///   - configuration: `tokenizer_config.json` or `config.json`, where beginning and end of a sequence are
   ///     named; else they are found by the template and by customary names.
   ///   - file: the name for errors.
-  /// - Throws: ``TokenizerError`` for anything that is damaged or not implemented; nothing is ignored that
+  /// - Throws: ``TokenizerError`` for anything that is damaged or of a kind that is not read; nothing is ignored that
   ///   would change ids.
   public static func load(
     kind: TokenizerKind, bytes: [UInt8], configuration: JSONValue? = nil, file: String? = nil
