@@ -60,6 +60,8 @@ let package = Package(
       "Safetensors", ["TensorCore", "SafeIO", collections], path: "Formats/Safetensors", exclude: documents),
     room("GGUF", ["TensorCore", "SafeIO", collections], path: "Formats/GGUF", exclude: documents),
     room("Llama2C", ["TensorCore", "SafeIO", collections], path: "Formats/Llama2C", exclude: documents),
+    room(
+      "Journal", ["TensorCore", "SafeIO", collections], path: "Formats/Journal", exclude: documents),
     room("LogitBase", ["TensorCore", "SafeIO"], path: "Formats/LogitBase", exclude: documents),
     room(
       "Tokenizers", ["TensorCore", "SafeIO", collections, heap], path: "Formats/Tokenizers",
@@ -85,7 +87,8 @@ let package = Package(
     room(
       "Pipeline",
       [
-        "TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "GGUF", "Llama2C", "Tokenizers",
+        "TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "GGUF", "Llama2C", "Journal",
+        "Tokenizers",
         "PackedModel", "CompressedTensors", "Architectures", "GraphPasses", "Kernels", "Execution",
         "Quantization", "Calibration", collections,
       ]),
@@ -108,6 +111,7 @@ let package = Package(
       "SafetensorsTests",
       ["Safetensors", "Llama2C", "GGUF", "CompressedTensors", "Codecs", "SafeIO", "TensorCore", collections]),
     tests("TokenizersTests", ["Tokenizers", "Llama2C", "SafeIO", "TensorCore"], exclude: ["Goldens"]),
+    tests("JournalTests", ["Journal", "SafeIO", "TensorCore", collections]),
     tests("PackedModelTests", ["PackedModel", "LogitBase", "SafeIO", "TensorCore", collections]),
     tests("CodecsTests", ["Codecs", "TensorCore", collections]),
     tests("GraphIRTests", ["GraphIR", "TensorCore", collections]),
@@ -133,7 +137,7 @@ let package = Package(
       "PipelineTests",
       [
         "Pipeline", "Calibration", "Execution", "GraphIR", "Kernels", "Quantization", "Codecs",
-        "Safetensors", "PackedModel", "Tokenizers", "SafeIO", "TensorCore", collections,
+        "Journal", "Safetensors", "PackedModel", "Tokenizers", "SafeIO", "TensorCore", collections,
       ]),
     tests("EvaluationTests", ["Evaluation", "Kernels", "LogitBase", "SafeIO", "TensorCore"]),
     tests("CommandTests", ["adze", "Safetensors", "SafeIO", "TensorCore", collections]),

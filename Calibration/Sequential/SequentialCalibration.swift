@@ -51,10 +51,13 @@ public struct SequentialCalibration {
   /// - Parameters:
   ///   - weight: the weight of a name, as it is before quantization.
   ///   - progress: called before each window.
+  ///   - finished: the weights to go on with of a group that was quantized before; nil when it was not. Such a group is
+  ///     computed for the sake of those behind it, and not observed.
   ///   - quantize: gets a group and what was seen of its inputs; returns the weights to go on with, by name.
   /// - Throws: ``CalibrationError``, or what the closures throw.
   public func run(
     weight: (String) throws -> Weight, progress: (Progress) throws -> Void = { _ in },
+    finished: (LinearGroup) throws -> [String: Weight]? = { _ in nil },
     quantize: (LinearGroup, InputStatistics) throws -> [String: Weight]
   ) throws {
     var replaced: [String: Weight] = [:]
@@ -67,7 +70,9 @@ public struct SequentialCalibration {
         if let weight = replaced[name] { return weight }
         return try weight(name)
       }
-      let statistics = try advance(segment, observing: group, &store) { window in
+      let known = try finished(group)
+      var observer = known == nil ? observer(of: group) : nil
+      try advance(segment, to: group, &observer, &store) { window in
         try progress(
           Progress(
             scope: group.scope,
@@ -78,7 +83,8 @@ public struct SequentialCalibration {
       replaced = replaced.filter { name, _ in
         graph.nodes[group.firstNode...].contains { $0.constantOperands.contains(name) }
       }
-      replaced.merge(try quantize(group, statistics)) { $1 }
+      let weights = if let observer { try quantize(group, observer.finish()) } else { known ?? [:] }
+      replaced.merge(weights) { $1 }
       previous = frontier
     }
   }
@@ -113,13 +119,16 @@ public struct SequentialCalibration {
     return Segment(inputs: previous, made: made, carried: frontier.filter(given.contains), program: program)
   }
 
-  /// Runs one segment over all windows and observes the group's input. Values of the frontier that the segment does
-  /// not make, such as the residual stream past an attention, stay in the store as they are.
+  private func observer(of group: LinearGroup) -> InputObserver {
+    InputObserver(columns: group.columns, withSecondMoment: collection == .secondMoments)
+  }
+
+  /// Runs one segment over all windows and observes the group's input, if there is an observer. Values of the frontier
+  /// that the segment does not make, such as the residual stream past an attention, stay in the store as they are.
   private func advance(
-    _ segment: Segment, observing group: LinearGroup, _ store: inout [[ValueID: StoredActivation]],
-    progress: (Int) throws -> Void
-  ) throws -> InputStatistics {
-    var observer = InputObserver(columns: group.columns, withSecondMoment: collection == .secondMoments)
+    _ segment: Segment, to group: LinearGroup, _ observer: inout InputObserver?,
+    _ store: inout [[ValueID: StoredActivation]], progress: (Int) throws -> Void
+  ) throws {
     let session = segment.program.map { Session(program: $0, pool: pool) }
     for number in windows.windows.indices {
       try progress(number)
@@ -136,13 +145,12 @@ public struct SequentialCalibration {
         store[number][value] = unsafe StoredActivation(output, compact: feedsOnlyLinears(value))
       }
     }
-    return observer.finish()
   }
 
   private func observe(
-    _ inputs: UnsafeBufferPointer<Float>, of group: LinearGroup, window: Int, _ observer: inout InputObserver
+    _ inputs: UnsafeBufferPointer<Float>, of group: LinearGroup, window: Int, _ observer: inout InputObserver?
   ) throws(CalibrationError) {
-    guard unsafe observer.observe(inputs, pool: pool) else {
+    guard unsafe observer?.observe(inputs, pool: pool) ?? true else {
       throw .nonFinite(layer: group.weights[0], window: window)
     }
   }

@@ -28,6 +28,8 @@ public enum PipelineError: DiagnosableError {
   case badPackedModel(path: String, section: String, reason: String)
   /// Statistics that were made with another model.
   case foreignStatistics(path: String, expected: String, found: String)
+  /// A journal of other work: its model, recipe or corpus is another one.
+  case foreignJournal(path: String, key: String, expected: String, found: String)
   /// An option that makes no sense here.
   case usage(String, hint: String?)
 
@@ -81,6 +83,10 @@ public enum PipelineError: DiagnosableError {
       Diagnostic(
         code: "statistics.foreign", message: "the statistics were made with another model", file: path,
         expected: expected, found: found)
+    case .foreignJournal(let path, let key, let expected, let found):
+      Diagnostic(
+        code: "journal.foreign", message: "the journal is that of other work", file: path, subject: key,
+        expected: expected, found: found, hint: "remove it, or repeat the command that it was made by")
     case .usage(let message, let hint):
       Diagnostic(code: "usage", status: .usage, message: message, hint: hint)
     }

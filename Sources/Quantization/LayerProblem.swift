@@ -52,6 +52,12 @@ public struct LayerSolution: Sendable {
   public let matrix: EncodedMatrix
   /// How it went.
   public let report: LayerReport
+
+  /// Creates a solution.
+  public init(matrix: EncodedMatrix, report: LayerReport) {
+    self.matrix = matrix
+    self.report = report
+  }
 }
 
 /// How the quantization of one layer went; nothing that deviates from the method's plain course is left out.
@@ -67,17 +73,37 @@ public struct LayerReport: Sendable, Equatable {
   /// The same for plain rounding with the same codec and scale search.
   public var roundingRelativeError: Double
   /// Calibration tokens behind the statistics; 0 without.
-  public var tokenCount: Int = 0
+  public var tokenCount: Int
   /// Inputs that no calibration token excited.
-  public var deadColumnCount: Int = 0
+  public var deadColumnCount: Int
   /// Rows that kept plain rounding because the method's result was no better on the calibration data.
-  public var roundedRowCount: Int = 0
+  public var roundedRowCount: Int
   /// Damping of the diagonal, as a share of its mean, that made the factorization succeed.
-  public var damping: Double = 0
+  public var damping: Double
   /// Factorizations that failed before.
-  public var dampingRetryCount: Int = 0
+  public var dampingRetryCount: Int
   /// Why the whole layer fell back to rounding; nil when it did not.
   public var fallback: String?
   /// Storage in bits per weight.
-  public var bitsPerWeight: Double = 0
+  public var bitsPerWeight: Double
+
+  /// Creates a report; what is left out took its plain course.
+  public init(
+    layer: String, method: String, codec: String, relativeError: Double, roundingRelativeError: Double,
+    tokenCount: Int = 0, deadColumnCount: Int = 0, roundedRowCount: Int = 0, damping: Double = 0,
+    dampingRetryCount: Int = 0, fallback: String? = nil, bitsPerWeight: Double = 0
+  ) {
+    self.layer = layer
+    self.method = method
+    self.codec = codec
+    self.relativeError = relativeError
+    self.roundingRelativeError = roundingRelativeError
+    self.tokenCount = tokenCount
+    self.deadColumnCount = deadColumnCount
+    self.roundedRowCount = roundedRowCount
+    self.damping = damping
+    self.dampingRetryCount = dampingRetryCount
+    self.fallback = fallback
+    self.bitsPerWeight = bitsPerWeight
+  }
 }

@@ -164,6 +164,36 @@ import Testing
     #expect(directory.entries.isEmpty)
   }
 
+  private func bytes(_ name: String) throws -> [UInt8] {
+    try FileReading.readAll(file(name), limit: 1 << 28)
+  }
+
+  /// Killed at moments spread over the work, then finished: the bytes are those of an undisturbed run.
+  @Test func aKilledRunIsResumed() throws {
+    let quantize = [
+      "quantize", Fixture.acorn, "--corpus", Fixture.calibrationText, "--samples", "8", "--length", "128",
+      "--group-size", "32", "-t", "1",
+    ]
+    #expect(CommandRun(quantize + ["-o", file("undisturbed.adze")]).status == 0)
+    let undisturbed = try bytes("undisturbed.adze")
+    var statuses: Set<Int32> = []
+    for (moment, signal) in [(150, SIGKILL), (260, SIGTERM), (330, SIGINT), (400, SIGKILL)] {
+      let running = CommandRun.Running(quantize + ["-o", file("resumed.adze"), "--resume"])
+      usleep(UInt32(moment) * 1000)
+      running.signal(signal)
+      let run = running.wait()
+      statuses.insert(run.status)
+      #expect(run.status == 0 || run.status == 128 + signal, "\(run.status) \(run.errors)")
+      // Whole or not there, whatever the moment.
+      if directory.entries.contains("resumed.adze") { #expect(try bytes("resumed.adze") == undisturbed) }
+    }
+    let last = CommandRun(quantize + ["-o", file("resumed.adze"), "--resume"])
+    #expect(last.status == 0, "\(last.errors)")
+    #expect(!statuses.isSubset(of: [0]), "no run was stopped")
+    #expect(directory.entries == ["resumed.adze", "undisturbed.adze"])
+    #expect(try bytes("resumed.adze") == undisturbed)
+  }
+
   @Test func statisticsAreMadeMergedAndUsed() throws {
     for (name, seed) in [("a", "1"), ("b", "2")] {
       let run = CommandRun(

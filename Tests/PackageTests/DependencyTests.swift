@@ -6,7 +6,10 @@ import Testing
   static let levels: [String: Int] = {
     let rooms: [[String]] = [
       ["TensorCore"], ["SafeIO"],
-      ["GraphIR", "Codecs", "Safetensors", "GGUF", "Llama2C", "LogitBase", "Tokenizers", "PackedModel"],
+      [
+        "GraphIR", "Codecs", "Safetensors", "GGUF", "Llama2C", "Journal", "LogitBase", "Tokenizers",
+        "PackedModel",
+      ],
       ["CompressedTensors", "Architectures", "GraphPasses", "Kernels"], ["Execution"],
       ["Quantization", "Calibration"], ["Pipeline", "Evaluation"], ["adze"],
     ]

@@ -42,37 +42,69 @@ public struct QuantizationStage {
   }
 
   /// Runs the stage.
+  /// - Parameter journal: where finished layers are kept, and taken from when an interrupted run left some there.
   /// - Throws: ``PipelineError``, `QuantizationError`, `CalibrationError` and what lies below.
   public func run(
-    calibration: CalibrationSource, progress: @escaping (Progress) throws -> Void = { _ in }
+    calibration: CalibrationSource, journal: QuantizationJournal? = nil,
+    progress: @escaping (Progress) throws -> Void = { _ in }
   ) throws -> QuantizedModel {
     let weights = try model.requireCheckpoint()
     let method = try recipe.method()
     let plan = try QuantizationPlan(recipe: recipe, graph: model.graph, weights: weights)
     try refuseQuantizedSources(plan, weights)
-    var work = Work(weights: weights)
-    let description: CalibrationDescription?
+    var work = Work(weights: weights, journal: journal)
     switch calibration {
     case .windows(let windows) where method.need != .none:
       try calibrated(plan, method, windows, &work, progress)
-      description = CalibrationDescription(
-        windowCount: windows.windows.count, tokenCount: windows.tokenCount, digest: windows.digest)
-    case .statistics(let file, let digest) where method.need != .none:
+    case .statistics(let file, _) where method.need != .none:
       try fromStatistics(plan, method, file, &work, progress)
-      description = CalibrationDescription(
-        windowCount: file.windowCount, tokenCount: file.tokenCount, digest: digest)
     default:
       try withoutCalibration(plan, method, &work, progress)
-      description = nil
     }
     try checkFallbacks(work.reports)
     return QuantizedModel(
-      source: model, weights: work.weights, recipe: recipe, reports: work.reports, calibration: description)
+      source: model, weights: work.weights, recipe: recipe, reports: work.reports,
+      calibration: method.need == .none ? nil : calibration.description)
+  }
+
+  /// Opens the journal of this work, or begins it. Its identity is everything that the values of the layers depend on.
+  /// - Throws: ``PipelineError/foreignJournal(path:key:expected:found:)``, `JournalError`, `SafeIOError`.
+  public func journal(at path: String, calibration: CalibrationSource) throws -> QuantizationJournal {
+    let configuration = Checksum.sha256(Array(model.configuration.serialized().utf8))
+    return try QuantizationJournal(
+      path: path,
+      identity: [
+        "weights": .string(try model.weightsDigest()), "configuration": .string(configuration.hexadecimal),
+        "recipe": recipe.json, "calibration": calibration.description?.json ?? .null,
+        "version": .string(AdzeVersion.current),
+      ])
   }
 
   private struct Work {
     var weights: OrderedDictionary<String, Weight>
+    let journal: QuantizationJournal?
     var reports: [LayerReport] = []
+
+    /// Takes over what is known of layers already; nil when it is not all of them.
+    mutating func resume(_ layers: [String]) -> [String: Weight]? {
+      guard let solutions = journal?.solutions(of: layers) else { return nil }
+      return adopt(solutions)
+    }
+
+    /// Takes over new solutions and keeps them in the journal.
+    @discardableResult
+    mutating func finish(_ solutions: [LayerSolution]) throws -> [String: Weight] {
+      try journal?.record(solutions)
+      return adopt(solutions)
+    }
+
+    private mutating func adopt(_ solutions: [LayerSolution]) -> [String: Weight] {
+      for solution in solutions {
+        weights[solution.report.layer] = .encoded(solution.matrix)
+        reports.append(solution.report)
+      }
+      return Dictionary(uniqueKeysWithValues: solutions.map { ($0.report.layer, .encoded($0.matrix)) })
+    }
   }
 
   private func refuseQuantizedSources(
@@ -99,20 +131,17 @@ public struct QuantizationStage {
     try sequential.run(
       weight: { name in try Self.weight(name, in: work.weights) },
       progress: { try progress(Progress(what: $0.scope, fraction: $0.fraction)) },
+      finished: { group in work.resume(group.weights) },
       quantize: { group, statistics in
-        var replaced: [String: Weight] = [:]
         let hessian = try statistics.secondMoment.map {
           try Hessian(size: statistics.columns, values: $0, tokenCount: statistics.tokenCount)
         }
-        for name in group.weights {
-          let solution = try solve(
+        let solutions = try group.weights.map { name in
+          try solve(
             name, method, Self.weight(name, in: work.weights), hessian: hessian,
             importance: statistics.meanSquares)
-          replaced[name] = .encoded(solution.matrix)
-          work.weights[name] = .encoded(solution.matrix)
-          work.reports.append(solution.report)
         }
-        return replaced
+        return try work.finish(solutions)
       })
     let missed = Set(plan.selected).subtracting(work.reports.map(\.layer))
     guard missed.isEmpty else { throw CalibrationError.neverReached(missed.sorted()) }
@@ -124,6 +153,7 @@ public struct QuantizationStage {
   ) throws {
     for (index, name) in plan.selected.enumerated() {
       try progress(Progress(what: name, fraction: Double(index) / Double(plan.selected.count)))
+      if work.resume([name]) != nil { continue }
       guard let statistics = try file.statistics(for: name) else {
         throw CalibrationError.neverReached([name])
       }
@@ -133,8 +163,7 @@ public struct QuantizationStage {
       let solution = try solve(
         name, method, Self.weight(name, in: work.weights), hessian: hessian,
         importance: statistics.meanSquares)
-      work.weights[name] = .encoded(solution.matrix)
-      work.reports.append(solution.report)
+      try work.finish([solution])
     }
   }
 
@@ -144,10 +173,10 @@ public struct QuantizationStage {
   ) throws {
     for (index, name) in plan.selected.enumerated() {
       try progress(Progress(what: name, fraction: Double(index) / Double(plan.selected.count)))
+      if work.resume([name]) != nil { continue }
       let solution = try solve(
         name, method, Self.weight(name, in: work.weights), hessian: nil, importance: nil)
-      work.weights[name] = .encoded(solution.matrix)
-      work.reports.append(solution.report)
+      try work.finish([solution])
     }
   }
 
@@ -173,6 +202,20 @@ public struct QuantizationStage {
     throw PipelineError.tooManyFallbacks(
       count: fallen.count, total: reports.count, allowedShare: recipe.maximumFallbackShare,
       layers: fallen.map { "\($0.layer) (\($0.fallback ?? ""))" })
+  }
+}
+
+extension CalibrationSource {
+  /// What reports and journals say of it.
+  var description: CalibrationDescription? {
+    switch self {
+    case .none: nil
+    case .windows(let windows):
+      CalibrationDescription(
+        windowCount: windows.windows.count, tokenCount: windows.tokenCount, digest: windows.digest)
+    case .statistics(let file, let digest):
+      CalibrationDescription(windowCount: file.windowCount, tokenCount: file.tokenCount, digest: digest)
+    }
   }
 }
 

@@ -71,17 +71,3 @@ public struct CalibrationDescription: Sendable, Equatable {
     ])
   }
 }
-
-extension LayerReport {
-  /// The row of a report.
-  var json: JSONValue {
-    .object([
-      "layer": .string(layer), "method": .string(method), "codec": .string(codec),
-      "relative_error": .number(relativeError), "rounding_relative_error": .number(roundingRelativeError),
-      "tokens": JSONValue(tokenCount), "dead_columns": JSONValue(deadColumnCount),
-      "rounded_rows": JSONValue(roundedRowCount), "damping": .number(damping),
-      "damping_retries": JSONValue(dampingRetryCount), "fallback": fallback.map { .string($0) } ?? .null,
-      "bits_per_weight": .number(bitsPerWeight),
-    ])
-  }
-}

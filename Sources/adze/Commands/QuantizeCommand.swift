@@ -54,6 +54,11 @@ struct QuantizeCommand: ParsableCommand {
     []
   @Option(help: "Where the bits go: compressed-tensors or adze; from the output's name unless given.")
   var container: String?
+  @Flag(
+    help:
+      "Keep finished layers in OUTPUT.journal, and go on from those that an interrupted run with --resume left there."
+  )
+  var resume = false
   @Option(help: "Most memory to plan for, such as 900MiB or 8GiB.") var maxMemory: ByteCount?
   @Option(help: "Share of layers that may fall back to rounding before it is an error.") var maxFallback:
     Double = 0.01
@@ -90,15 +95,30 @@ struct QuantizeCommand: ParsableCommand {
     guard !dryRun, let output else { return try show(plan) }
 
     let bar = ProgressBar("quantize")
-    let result = try QuantizationStage(
-      model: source, recipe: recipe, pool: execution.pool(), kernels: execution.kernels()
-    ).run(calibration: calibration) { try bar.update($0.fraction, $0.what) }
+    let stage = try QuantizationStage(
+      model: source, recipe: recipe, pool: execution.pool(), kernels: execution.kernels())
+    let journal = try openJournal(output, stage, calibration)
+    let result = try stage.run(calibration: calibration, journal: journal) {
+      try bar.update($0.fraction, $0.what)
+    }
     try target.write(result, to: output)
+    journal?.remove()
     if let report {
       try AtomicFile.write(Array((result.reportJSON.serialized(pretty: true) + "\n").utf8), to: report)
     }
     bar.finish()
     try summarize(result, output)
+  }
+
+  private func openJournal(
+    _ output: String, _ stage: QuantizationStage, _ calibration: CalibrationSource
+  ) throws -> QuantizationJournal? {
+    guard resume else { return nil }
+    let journal = try stage.journal(at: QuantizationJournal.path(forOutput: output), calibration: calibration)
+    if journal.finishedCount > 0 {
+      Console.note("going on after \(journal.finishedCount) layers that an earlier run finished")
+    }
+    return journal
   }
 
   private func makeRecipe() throws -> QuantizationRecipe {
