@@ -7,6 +7,9 @@
 #   make lint     swift format, strict
 #   make bench    speed of the kernels and of the embedded model; PEER_BENCH=.../llama-bench PEER_MODEL=x.gguf MODEL=y.adze
 #                 runs a peer in turn with it and reports the ratios
+#   make conformance
+#                 try the formats against the tools that own them and write the table in Tests/Conformance/README.md;
+#                 installs them from PyPI unless PYTHON=... has them; ADZE=... tries another program
 #   make bless    rewrite the expected output of the graph pass cases
 #   make clean    remove build products
 
@@ -14,7 +17,7 @@ SWIFT ?= swift
 BUILD := $(SWIFT) build -c release
 ADZE := .build/release/adze
 
-.PHONY: demo test build lint bench bless clean dependencies
+.PHONY: demo test build lint bench conformance bless clean dependencies
 
 demo: build
 	@Tools/demo.sh $(ADZE)
@@ -35,6 +38,9 @@ lint:
 
 bench: build
 	@Tools/bench.sh $(ADZE)
+
+conformance: dependencies
+	@Tools/conformance.sh --table Tests/Conformance/README.md
 
 bless: dependencies
 	$(BUILD) --build-tests

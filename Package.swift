@@ -47,6 +47,7 @@ let package = Package(
     .systemLibrary(
       name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
     .target(name: "CKernels"),
 
     // Level 0
@@ -55,7 +56,7 @@ let package = Package(
     room("SafeIO", ["TensorCore", "CZstd", collections, crypto]),
     // Level 2
     room("GraphIR", ["TensorCore", collections], exclude: ["TextForm.md"]),
-    room("Codecs", ["TensorCore", collections]),
+    room("Codecs", ["TensorCore", "CKernels", collections]),
     room(
       "Safetensors", ["TensorCore", "SafeIO", collections], path: "Formats/Safetensors", exclude: documents),
     room("GGUF", ["TensorCore", "SafeIO", collections], path: "Formats/GGUF", exclude: documents),
@@ -64,7 +65,7 @@ let package = Package(
       "Journal", ["TensorCore", "SafeIO", collections], path: "Formats/Journal", exclude: documents),
     room("LogitBase", ["TensorCore", "SafeIO"], path: "Formats/LogitBase", exclude: documents),
     room(
-      "Tokenizers", ["TensorCore", "SafeIO", collections, heap], path: "Formats/Tokenizers",
+      "Tokenizers", ["TensorCore", "SafeIO", "CPCRE2", collections, heap], path: "Formats/Tokenizers",
       exclude: documents),
     room(
       "PackedModel", ["TensorCore", "SafeIO", collections], path: "Formats/PackedModel", exclude: documents),
@@ -72,7 +73,24 @@ let package = Package(
     room(
       "CompressedTensors", ["TensorCore", "SafeIO", "Codecs", collections], path: "Formats/CompressedTensors",
       exclude: documents),
-    room("Architectures", ["TensorCore", "SafeIO", "GraphIR", "Codecs", collections]),
+    room(
+      "GPTQFormat", ["TensorCore", "SafeIO", "Codecs", collections], path: "Formats/GPTQ", exclude: documents),
+    room(
+      "AWQFormat", ["TensorCore", "SafeIO", "Codecs", collections], path: "Formats/AWQ", exclude: documents),
+    room(
+      "Imatrix", ["TensorCore", "SafeIO", "GGUF", collections], path: "Formats/Imatrix", exclude: documents),
+    room(
+      "FP8Format", ["TensorCore", "SafeIO", "Codecs", collections], path: "Formats/FP8", exclude: documents),
+    room(
+      "ModelOptFormat", ["TensorCore", "SafeIO", "Codecs", collections], path: "Formats/ModelOpt",
+      exclude: documents),
+    room(
+      "MLXFormat", ["TensorCore", "SafeIO", "Codecs", collections], path: "Formats/MLX", exclude: documents),
+    room(
+      "MXFP4Format", ["TensorCore", "SafeIO", "Codecs", collections], path: "Formats/MXFP4",
+      exclude: documents),
+    room(
+      "Architectures", ["TensorCore", "SafeIO", "GraphIR", "Codecs", collections], exclude: ["FAMILIES.md"]),
     room("GraphPasses", ["TensorCore", "GraphIR", collections]),
     room("Kernels", ["TensorCore", "Codecs", "CKernels", "COpenBLAS", collections]),
     // Level 4
@@ -88,9 +106,10 @@ let package = Package(
       "Pipeline",
       [
         "TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "GGUF", "Llama2C", "Journal",
-        "Tokenizers",
-        "PackedModel", "CompressedTensors", "Architectures", "GraphPasses", "Kernels", "Execution",
+        "Tokenizers", "PackedModel", "Architectures", "GraphPasses", "Kernels", "Execution",
         "Quantization", "Calibration", collections,
+        "Imatrix", "CompressedTensors", "GPTQFormat", "AWQFormat", "FP8Format", "ModelOptFormat", "MLXFormat",
+        "MXFP4Format",
       ]),
     room("Evaluation", ["TensorCore", "SafeIO", "LogitBase", "Kernels", "Execution", collections]),
     // Level 7
@@ -109,20 +128,32 @@ let package = Package(
     tests("SafeIOTests", ["SafeIO", "TensorCore"]),
     tests(
       "SafetensorsTests",
-      ["Safetensors", "Llama2C", "GGUF", "CompressedTensors", "Codecs", "SafeIO", "TensorCore", collections]),
-    tests("TokenizersTests", ["Tokenizers", "Llama2C", "SafeIO", "TensorCore"], exclude: ["Goldens"]),
+      [
+        "Safetensors", "Llama2C", "GGUF", "Imatrix", "SafeIO", "TensorCore", collections,
+      ]),
+    tests(
+      "LayoutsTests",
+      [
+        "GPTQFormat", "AWQFormat", "CompressedTensors", "FP8Format", "ModelOptFormat", "MLXFormat",
+        "MXFP4Format",
+        "Codecs", "Safetensors", "SafeIO", "TensorCore",
+        collections,
+      ]),
+    tests(
+      "TokenizersTests", ["Tokenizers", "GGUF", "Llama2C", "SafeIO", "TensorCore", collections],
+      exclude: ["Goldens"]),
     tests("JournalTests", ["Journal", "SafeIO", "TensorCore", collections]),
     tests("PackedModelTests", ["PackedModel", "LogitBase", "SafeIO", "TensorCore", collections]),
-    tests("CodecsTests", ["Codecs", "TensorCore", collections]),
+    tests("CodecsTests", ["Codecs", "Safetensors", "TensorCore", collections], exclude: ["Goldens"]),
     tests("GraphIRTests", ["GraphIR", "TensorCore", collections]),
     tests("GraphPassesTests", ["GraphPasses", "GraphIR", "TensorCore", collections], exclude: ["Cases"]),
-    tests("KernelsTests", ["Kernels", "CKernels", "Codecs", "TensorCore"]),
+    tests("KernelsTests", ["Kernels", "CKernels", "Codecs", "TensorCore", collections]),
     tests(
       "ArchitecturesTests",
       [
-        "Architectures", "GraphPasses", "GraphIR", "Codecs", "Safetensors", "Llama2C", "SafeIO", "TensorCore",
-        collections,
-      ]),
+        "Architectures", "Execution", "Kernels", "GraphPasses", "GraphIR", "Codecs", "Safetensors", "Llama2C",
+        "SafeIO", "TensorCore", collections,
+      ], exclude: ["Goldens"]),
     tests(
       "ExecutionTests",
       ["Execution", "GraphPasses", "GraphIR", "Kernels", "Codecs", "TensorCore", collections]),
@@ -137,7 +168,7 @@ let package = Package(
       "PipelineTests",
       [
         "Pipeline", "Calibration", "Execution", "GraphIR", "Kernels", "Quantization", "Codecs",
-        "Journal", "Safetensors", "PackedModel", "Tokenizers", "SafeIO", "TensorCore", collections,
+        "GGUF", "Journal", "Safetensors", "PackedModel", "Tokenizers", "SafeIO", "TensorCore", collections,
       ]),
     tests("EvaluationTests", ["Evaluation", "Kernels", "LogitBase", "SafeIO", "TensorCore"]),
     tests("CommandTests", ["adze", "Safetensors", "SafeIO", "TensorCore", collections]),

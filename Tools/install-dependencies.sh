@@ -5,6 +5,7 @@ set -euo pipefail
 packages=()
 pkg-config --exists openblas 2>/dev/null || packages+=(libopenblas-dev)
 pkg-config --exists libzstd 2>/dev/null || packages+=(libzstd-dev)
+pkg-config --exists libpcre2-8 2>/dev/null || packages+=(libpcre2-dev)
 command -v pkg-config >/dev/null || packages+=(pkg-config)
 [ ${#packages[@]} -gt 0 ] || exit 0
 

@@ -134,16 +134,46 @@ public struct SequentialCalibration {
       try progress(number)
       let before = store[number]
       store[number] = before.filter { segment.carried.contains($0.key) }
-      if segment.carried.contains(group.input), let values = before[group.input]?.floats {
+      if group.expert == nil, segment.carried.contains(group.input),
+        let values = before[group.input]?.floats
+      {
         try unsafe values.withUnsafeBufferPointer {
           try unsafe observe($0, of: group, window: number, &observer)
         }
       }
-      guard let session else { continue }
+      guard let session else {
+        try observeExpert(of: group, window: number, store[number], &observer)
+        continue
+      }
       try unsafe run(session, segment, on: number, before) { value, output in
-        if value == group.input { try unsafe observe(output, of: group, window: number, &observer) }
+        if value == group.input, group.expert == nil {
+          try unsafe observe(output, of: group, window: number, &observer)
+        }
         store[number][value] = unsafe StoredActivation(output, compact: feedsOnlyLinears(value))
       }
+      try observeExpert(of: group, window: number, store[number], &observer)
+    }
+  }
+
+  /// Observes the inputs of an expert: rows of the tokens that go to it, from the places that they have there.
+  private func observeExpert(
+    of group: LinearGroup, window: Int, _ store: [ValueID: StoredActivation], _ observer: inout InputObserver?
+  ) throws {
+    guard let expert = group.expert, observer != nil, let inputs = store[group.input]?.floats,
+      let routing = store[expert.choice.routing]?.floats,
+      let width = graph.type(of: group.input).columns,
+      let count = graph.type(of: expert.choice.routing).columns
+    else { return }
+    var rows: [Float] = []
+    for token in 0..<inputs.count / max(width, 1) {
+      let weights = routing[token * count..<(token + 1) * count]
+      let chosen = weights.indices.filter { weights[$0] != 0 }.prefix(expert.choice.chosen)
+      guard let place = chosen.firstIndex(of: token * count + expert.number) else { continue }
+      let start = token * width + (width == group.columns ? 0 : place * group.columns)
+      rows += inputs[start..<start + group.columns]
+    }
+    try unsafe rows.withUnsafeBufferPointer {
+      try unsafe observe($0, of: group, window: window, &observer)
     }
   }
 

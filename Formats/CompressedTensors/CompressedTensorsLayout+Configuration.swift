@@ -7,65 +7,111 @@ extension CompressedTensorsLayout {
   /// The object `quantization_config` for `config.json`.
   ///
   /// One codec for all weights targets the class `Linear`; several codecs target their modules by name, the most
-  /// common one first.
-  /// - Parameter ignored: modules of the class `Linear` that are not quantized; `lm_head` is added when it is not quantized.
+  /// common one first, each with a form of its own when they differ (`mixed-precision`).
+  /// - Parameters:
+  ///   - ignored: modules of the class `Linear` that are not quantized; `lm_head` is added when it is not quantized.
+  ///   - style: choices that the codecs leave open.
+  ///   - companions: names of further tensors; scales of the KV cache among them make a `kv_cache_scheme`.
   /// - Throws: ``CompressedTensorsError/unrepresentable(weight:encoding:reason:)``.
   public static func quantizationConfiguration(
-    for weights: OrderedDictionary<String, Weight>, ignored: [String]
+    for weights: OrderedDictionary<String, Weight>, ignored: [String],
+    style: CompressedTensorsStyle = CompressedTensorsStyle(), companions: [String] = []
   ) throws(CompressedTensorsError) -> JSONValue {
-    var modules: OrderedDictionary<String, [String]> = [:]
-    var codecs: [String: IntegerGroupCodec] = [:]
+    var modules: OrderedDictionary<JSONText, [String]> = [:]
+    var forms: [JSONText: CompressedTensorsForm] = [:]
     var quantized: Set<String> = []
     for (name, weight) in weights {
       guard case .encoded(let matrix) = weight else { continue }
-      let codec = try representable(name, matrix)
-      let key = "\(codec.bits) \(codec.groupSize ?? -1) \(codec.isSymmetric)"
+      let form = try form(name, matrix, style)
+      let key = JSONText(.object(form.weights))
       let module = split(name).module
       modules[key, default: []].append(module)
-      codecs[key] = codec
+      forms[key] = form
       quantized.insert(module)
     }
-    var groups = JSONObject()
     let keys = modules.keys.enumerated().sorted { first, second in
       let counts = (modules[first.element]?.count ?? 0, modules[second.element]?.count ?? 0)
       return counts.0 == counts.1 ? first.offset < second.offset : counts.0 > counts.1
     }
+    var groups = JSONObject()
     for (index, key) in keys.enumerated() {
-      guard let codec = codecs[key.element], let names = modules[key.element] else { continue }
-      groups["group_\(index)"] = group(codec, targets: keys.count == 1 ? ["Linear"] : names)
+      guard let form = forms[key.element], let names = modules[key.element] else { continue }
+      groups["group_\(index)"] = group(
+        form, targets: keys.count == 1 ? ["Linear"] : names, style, hasStaticInputs(names, companions))
     }
     var unquantized = OrderedSet(ignored.filter { !quantized.contains($0) })
     if !quantized.contains("lm_head") { unquantized.append("lm_head") }
+    let names = Set(forms.values.map(\.name))
     return [
       "quant_method": "compressed-tensors",
-      "format": "pack-quantized",
+      "format": .string(
+        names.count == 1 ? names.first ?? "dense" : names.isEmpty ? "dense" : "mixed-precision"),
       "quantization_status": "compressed",
       "config_groups": .object(groups),
       "ignore": .array(unquantized.sorted().map { .string($0) }),
       "global_compression_ratio": nil,
-      "kv_cache_scheme": nil,
+      "kv_cache_scheme": style.cacheScheme ?? cacheScheme(companions),
     ]
   }
 
-  private static func group(_ codec: IntegerGroupCodec, targets: [String]) -> JSONValue {
-    let weights: JSONValue = [
-      "num_bits": JSONValue(codec.bits),
-      "type": "int",
-      "symmetric": .bool(codec.isSymmetric),
-      "strategy": codec.groupSize == nil ? "channel" : "group",
-      "group_size": codec.groupSize.map { JSONValue($0) } ?? nil,
-      "dynamic": false,
-      "actorder": nil,
-      "block_structure": nil,
-      "observer": "minmax",
-      "observer_kwargs": .object(JSONObject()),
-    ]
+  private static func group(
+    _ form: CompressedTensorsForm, targets: [String], _ style: CompressedTensorsStyle, _ isStatic: Bool
+  ) -> JSONValue {
+    var activations = style.activations(like: form) ?? form.activations
+    if isStatic, form.kind == .eightBitFloats, style.activations(like: form) == nil {
+      activations = .object(CompressedTensorsForm.arguments(bits: 8, type: "float", strategy: "tensor"))
+    }
     return [
       "targets": .array(targets.map { .string($0) }),
-      "weights": weights,
-      "input_activations": nil,
+      "weights": .object(form.weights),
+      "input_activations": activations,
       "output_activations": nil,
-      "format": "pack-quantized",
+      "format": .string(form.name),
     ]
+  }
+
+  private static func hasStaticInputs(_ modules: [String], _ companions: [String]) -> Bool {
+    let names = Set(companions)
+    return !modules.isEmpty && modules.allSatisfy { names.contains($0 + ".input_scale") }
+  }
+
+  /// FP8 with a scale a tensor, which is what scales of the cache are for.
+  private static func cacheScheme(_ companions: [String]) -> JSONValue {
+    guard companions.contains(where: { $0.hasSuffix(".k_scale") }) else { return .null }
+    return .object(CompressedTensorsForm.arguments(bits: 8, type: "float", strategy: "tensor"))
+  }
+}
+
+/// A JSON value as a key.
+private struct JSONText: Hashable {
+  let text: String
+  init(_ value: JSONValue) { text = value.serialized() }
+}
+
+/// Choices that codecs leave open when weights are written in the compressed-tensors layout.
+public struct CompressedTensorsStyle: Sendable {
+  /// Whether 8-bit integers take a byte each (`int-quantized`), for engines that quantize activations too.
+  public var wholeBytes: Bool
+  /// The source's own `kv_cache_scheme`.
+  var cacheScheme: JSONValue?
+  private var groups: [CompressedTensorsConfiguration.Group] = []
+
+  /// Chooses by hand.
+  public init(wholeBytes: Bool = false) { self.wholeBytes = wholeBytes }
+
+  /// Chooses as the source did.
+  /// - Parameter source: its `quantization_config`, which need not be of this layout.
+  public init(source: JSONValue?) {
+    self.init()
+    guard let source, let configuration = try? CompressedTensorsConfiguration(source) else { return }
+    groups = configuration.groups
+    wholeBytes = groups.contains { $0.format == "int-quantized" || $0.format == "naive-quantized" }
+    if let scheme = source["kv_cache_scheme"], !scheme.isNull { cacheScheme = scheme }
+  }
+
+  /// What the source asked engines to do to the inputs of weights of this form.
+  func activations(like form: CompressedTensorsForm) -> JSONValue? {
+    guard let wanted = try? QuantizationArguments(.object(form.weights), key: "") else { return nil }
+    return groups.first { $0.arguments == wanted }.map { $0.value["input_activations"] ?? .null }
   }
 }

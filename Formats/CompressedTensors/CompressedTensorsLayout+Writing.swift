@@ -4,71 +4,113 @@ import SafeIO
 import TensorCore
 
 extension CompressedTensorsLayout {
-  /// The tensors of a checkpoint with these weights; quantized ones must be called `<module>.weight`.
-  /// - Throws: ``CompressedTensorsError/unrepresentable(weight:encoding:reason:)``, naming the first weight that the
-  ///   layout cannot hold.
-  public static func tensors(
-    for weights: OrderedDictionary<String, Weight>
-  ) throws(CompressedTensorsError) -> OrderedDictionary<String, Tensor> {
-    var result: OrderedDictionary<String, Tensor> = [:]
-    for (name, weight) in weights {
-      switch weight {
-      case .dense(let tensor): result[name] = tensor
-      case .encoded(let matrix): result.merge(try tensors(of: name, matrix)) { $1 }
-      }
+  /// Why the layout cannot hold a matrix; nil when it can.
+  public static func refusal(_ codec: any Codec, rows: Int, columns: Int) -> String? {
+    guard CompressedTensorsForm(codec, wholeBytes: false) != nil else {
+      return "it holds integers with scales, FP8 (E4M3), NVFP4, MXFP4 and MXFP8"
     }
-    return result
+    guard let codec = codec as? IntegerGroupCodec else { return nil }
+    guard !codec.hasGroupIndex else {
+      return "columns of a group must be neighbours; readers of act-order are gone from this layout"
+    }
+    let length = codec.groupLength(columns: columns)
+    return columns % length == 0 ? nil : "\(columns) columns are not whole groups of \(length)"
   }
 
-  /// The tensors of one quantized weight.
+  /// The tensors of one quantized weight `<module>.weight`.
   /// - Throws: ``CompressedTensorsError/unrepresentable(weight:encoding:reason:)``.
   public static func tensors(
-    of name: String, _ matrix: EncodedMatrix
+    of name: String, _ matrix: EncodedMatrix, style: CompressedTensorsStyle = CompressedTensorsStyle()
   ) throws(CompressedTensorsError) -> OrderedDictionary<String, Tensor> {
-    let codec = try representable(name, matrix)
+    let form = try form(name, matrix, style)
     let module = split(name).module
-    var result: OrderedDictionary<String, Tensor> = [:]
     guard let codes = matrix.planes["codes"], let scales = matrix.planes["scales"] else {
-      throw .unrepresentable(weight: name, encoding: codec.canonicalName, reason: "planes are missing")
+      throw .unrepresentable(
+        weight: name, encoding: matrix.codec.canonicalName, reason: "planes are missing")
     }
     do throws(TensorCoreError) {
-      result[module + ".weight_packed"] = try words(codes, columns: matrix.columns, bits: codec.bits)
-      result[module + ".weight_scale"] = scales
-      let shape = [matrix.rows, matrix.columns].flatMap { size in
-        (0..<8).map { UInt8(truncatingIfNeeded: size >> ($0 * 8)) }
-      }
-      result[module + ".weight_shape"] = try Tensor(bytes: shape, elementType: .i64, shape: [2])
-      if let zeros = matrix.planes["zeros"] {
-        result[module + ".weight_zero_point"] = try packedZeros(zeros, bits: codec.bits)
+      switch form.kind {
+      case .packed: return try packed(module, matrix, codes, scales)
+      case .wholeBytes: return try wholeBytes(module, matrix, codes, scales)
+      case .eightBitFloats:
+        return [
+          module + ".weight": try codes.reinterpreted(as: .f8e4m3, shape: codes.shape),
+          module + ".weight_scale": scales,
+        ]
+      case .mxfp8:
+        return [
+          module + ".weight": try codes.reinterpreted(as: .f8e4m3, shape: codes.shape),
+          module + ".weight_scale": scales,
+        ]
+      case .mxfp4: return [module + ".weight_packed": codes, module + ".weight_scale": scales]
+      case .nvfp4:
+        let factor = try matrix.planes["global_scale"]?.floats().first ?? 1
+        return [
+          module + ".weight_packed": codes,
+          module + ".weight_scale": try scales.reinterpreted(as: .f8e4m3, shape: scales.shape),
+          module + ".weight_global_scale": try Tensor([1 / factor], shape: [1]),
+        ]
       }
     } catch {
       throw .tensor(
         name: name, problem: error.diagnostic.message, expected: error.diagnostic.expected,
         found: error.diagnostic.found)
     }
+  }
+
+  /// The form of a matrix when the layout can hold it.
+  static func form(
+    _ name: String, _ matrix: EncodedMatrix, _ style: CompressedTensorsStyle
+  ) throws(CompressedTensorsError) -> CompressedTensorsForm {
+    var reason = refusal(matrix.codec, rows: matrix.rows, columns: matrix.columns)
+    if split(name).part != "weight" || split(name).module.isEmpty {
+      reason = "quantized weights must be named <module>.weight"
+    }
+    guard reason == nil, let form = CompressedTensorsForm(matrix.codec, wholeBytes: style.wholeBytes) else {
+      throw .unrepresentable(
+        weight: name, encoding: matrix.codec.canonicalName, reason: reason ?? "it has no form for it")
+    }
+    return form
+  }
+
+  // MARK: Integers
+
+  private static func packed(
+    _ module: String, _ matrix: EncodedMatrix, _ codes: Tensor, _ scales: Tensor
+  ) throws(TensorCoreError) -> OrderedDictionary<String, Tensor> {
+    let bits = (matrix.codec as? IntegerGroupCodec)?.bits ?? 8
+    var result: OrderedDictionary<String, Tensor> = [
+      module + ".weight_packed": try words(codes, columns: matrix.columns, bits: bits),
+      module + ".weight_scale": scales,
+    ]
+    let shape = [matrix.rows, matrix.columns].flatMap { size in
+      (0..<8).map { UInt8(truncatingIfNeeded: size >> ($0 * 8)) }
+    }
+    result[module + ".weight_shape"] = try Tensor(bytes: shape, elementType: .i64, shape: [2])
+    if let zeros = matrix.planes["zeros"] {
+      result[module + ".weight_zero_point"] = try packedZeros(zeros, bits: bits)
+    }
     return result
   }
 
-  /// The codec when the layout can hold its matrices.
-  static func representable(
-    _ name: String, _ matrix: EncodedMatrix
-  ) throws(CompressedTensorsError) -> IntegerGroupCodec {
-    guard let codec = matrix.codec as? IntegerGroupCodec else {
-      throw .unrepresentable(
-        weight: name, encoding: matrix.codec.canonicalName, reason: "it holds integers with scales only")
+  private static func wholeBytes(
+    _ module: String, _ matrix: EncodedMatrix, _ codes: Tensor, _ scales: Tensor
+  ) throws(TensorCoreError) -> OrderedDictionary<String, Tensor> {
+    var result: OrderedDictionary<String, Tensor> = [
+      module + ".weight": try signed(codes), module + ".weight_scale": scales,
+    ]
+    if let zeros = matrix.planes["zeros"] { result[module + ".weight_zero_point"] = try signed(zeros) }
+    return result
+  }
+
+  /// Codes around 128 as signed bytes.
+  private static func signed(_ codes: Tensor) throws(TensorCoreError) -> Tensor {
+    let region = unsafe MemoryRegion.deferred(byteCount: codes.byteCount) { target in
+      unsafe codes.withBytes { source in
+        for index in source.indices { unsafe target[index] = source[index] ^ 0x80 }
+      }
     }
-    guard split(name).part == "weight", !split(name).module.isEmpty else {
-      throw .unrepresentable(
-        weight: name, encoding: codec.canonicalName, reason: "quantized weights must be named <module>.weight"
-      )
-    }
-    let length = codec.groupLength(columns: matrix.columns)
-    guard matrix.columns % length == 0 else {
-      throw .unrepresentable(
-        weight: name, encoding: codec.canonicalName,
-        reason: "groups of \(length) do not divide \(matrix.columns) columns")
-    }
-    return codec
+    return try Tensor(elementType: .i8, shape: codes.shape, region: region)
   }
 
   /// Rows of bytes as rows of whole 32-bit words.
@@ -78,9 +120,9 @@ extension CompressedTensorsLayout {
     let wordCount = Checked.ceilingQuotient(columns * bits, 32)
     let shape = try Shape([rows, wordCount])
     if 4 * wordCount == rowBytes {
-      return try Tensor(elementType: .i32, shape: shape, region: codes.region, byteOffset: codes.byteOffset)
+      return try codes.reinterpreted(as: .i32, shape: shape)
     }
-    let region = unsafe MemoryRegion(byteCount: 4 * shape.elementCount) { target in
+    let region = unsafe MemoryRegion.deferred(byteCount: 4 * shape.elementCount) { target in
       unsafe codes.withBytes { source in
         for row in 0..<rows {
           let part = unsafe UnsafeRawBufferPointer(rebasing: source[row * rowBytes..<(row + 1) * rowBytes])

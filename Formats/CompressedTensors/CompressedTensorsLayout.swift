@@ -5,60 +5,60 @@ import TensorCore
 
 /// Quantized weights as the compressed-tensors layout stores them in safetensors files.
 ///
-/// Integer weights of 2 to 8 bits are read from the forms `pack-quantized` (both ways of packing 3, 5, 6 and 7 bits) and
-/// `int-quantized`, and written as `pack-quantized`.
+/// Read: `pack-quantized` (both ways of packing 3, 5, 6 and 7 bits, with and without a group index), `int-quantized`,
+/// `float-quantized` and `naive-quantized`, `nvfp4-pack-quantized`, `mxfp4-pack-quantized`, `mxfp8-quantized`, `dense`, and any
+/// of them module by module (`mixed-precision`). Written: all but `naive-quantized` and `dense`.
 public enum CompressedTensorsLayout {
-  /// What was read.
-  public struct Reading: Sendable {
-    /// Weights under `<module>.weight`, other tensors under their names, in the order of the tensors.
-    public var weights: OrderedDictionary<String, Weight>
-    /// What was passed over, such as scales of activations.
-    public var warnings: [String]
-  }
-
   /// Joins the tensors of each module to a weight.
+  ///
+  /// Which form a module has is seen by its tensors; the configuration says what they leave open.
   /// - Parameter configuration: the object `quantization_config` of `config.json`.
-  /// - Throws: ``CompressedTensorsError``.
-  public static func read(
-    tensors: OrderedDictionary<String, Tensor>, configuration: JSONValue
-  ) throws(CompressedTensorsError) -> OrderedDictionary<String, Weight> {
-    try reading(tensors: tensors, configuration: configuration).weights
-  }
-
-  /// As ``read(tensors:configuration:)``, with what was passed over.
   /// - Throws: ``CompressedTensorsError``.
   public static func reading(
     tensors: OrderedDictionary<String, Tensor>, configuration: JSONValue
-  ) throws(CompressedTensorsError) -> Reading {
-    let arguments = try QuantizationArguments.all(in: configuration)
-    var result: OrderedDictionary<String, Weight> = [:]
-    var passedOver: OrderedDictionary<String, Int> = [:]
+  ) throws(CompressedTensorsError) -> LayoutReading {
+    let configuration = try CompressedTensorsConfiguration(configuration)
+    var reading = LayoutReading()
+    var unquantized = 0
     for (name, tensor) in tensors {
       let (module, part) = split(name)
       let parts = ModuleParts(module: module, tensors: tensors)
       switch part {
-      case "weight_packed": result[module + ".weight"] = .encoded(try parts.packed(tensor, arguments))
-      case "weight" where tensor.elementType == .i8 && parts.scale != nil:
-        result[name] = .encoded(try parts.integers(tensor))
-      case "weight" where parts.scale != nil:
-        throw .unsupported(module: module, form: "quantized weights of type \(tensor.elementType.name)")
+      case "weight_packed":
+        reading.weights[module + ".weight"] = .encoded(try parts.packed(tensor, configuration))
+      case "weight" where parts.scale != nil && !parts.isPacked:
+        if let matrix = try parts.wholeBytes(tensor, configuration) {
+          reading.weights[name] = .encoded(matrix)
+        } else {
+          reading.weights[name] = .dense(tensor)
+          unquantized += 1
+        }
       case "weight_scale", "weight_zero_point", "weight_shape", "weight_g_idx", "weight_global_scale":
         guard parts.hasWeight else {
           throw .tensor(
             name: name, problem: "there is no weight that it belongs to", expected: nil, found: nil)
         }
-      case "input_scale", "input_zero_point", "input_global_scale", "output_scale", "output_zero_point",
-        "k_scale",
-        "v_scale", "q_scale":
-        passedOver[part, default: 0] += 1
-      default: result[name] = .dense(tensor)
+        if parts.isStoredDense { reading.companions[name] = tensor }
+      case let part where companionParts.contains(part): reading.companions[name] = tensor
+      default: reading.weights[name] = .dense(tensor)
       }
     }
-    let warnings = passedOver.map {
-      "\($0.value) tensors named \($0.key), which scale activations, were left out"
+    if unquantized > 0 {
+      reading.warnings.append(
+        "\(unquantized) weights are stored in full beside their scales; they are used as they are stored")
     }
-    return Reading(weights: result, warnings: warnings)
+    if let activations = configuration.activations {
+      reading.warnings.append(
+        "engines are asked to quantize activations (\(activations)); here they stay as they are")
+    }
+    return reading
   }
+
+  /// Names of tensors that scale activations or the KV cache.
+  private static let companionParts: Set<String> = [
+    "input_scale", "input_zero_point", "input_global_scale", "output_scale", "output_zero_point",
+    "output_global_scale", "k_scale", "v_scale", "q_scale", "k_zero_point", "v_zero_point", "q_zero_point",
+  ]
 
   /// The name before and after the last dot.
   static func split(_ name: String) -> (module: String, part: String) {

@@ -9,29 +9,48 @@ struct ModuleParts {
   let tensors: OrderedDictionary<String, Tensor>
 
   var scale: Tensor? { tensors[module + ".weight_scale"] }
-  var hasWeight: Bool { tensors[module + ".weight_packed"] != nil || tensors[module + ".weight"] != nil }
-  private var zeroPoint: Tensor? { tensors[module + ".weight_zero_point"] }
+  var isPacked: Bool { tensors[module + ".weight_packed"] != nil }
+  var hasWeight: Bool { isPacked || tensors[module + ".weight"] != nil }
+  var zeroPoint: Tensor? { tensors[module + ".weight_zero_point"] }
+
+  /// Whether the weight is stored as it was before quantization.
+  var isStoredDense: Bool {
+    guard !isPacked, let weight = tensors[module + ".weight"] else { return false }
+    return [.f32, .f16, .bf16, .f64].contains(weight.elementType)
+  }
+
+  /// Packed codes: integers in 32-bit words, `[rows, words]`, or pairs of 4-bit floats, `[rows, columns / 2]`.
+  func packed(
+    _ words: Tensor, _ configuration: CompressedTensorsConfiguration
+  ) throws(CompressedTensorsError) -> EncodedMatrix {
+    guard words.shape.rank == 2, words.shape.elementCount > 0, words.shape.elementCount < 1 << 48 else {
+      throw .unsupported(module: module, form: "packed weights of shape \(words.shape)")
+    }
+    switch words.elementType {
+    case .i32: return try packedIntegers(words, configuration.integerArguments)
+    case .u8: return try fourBitFloats(words)
+    default:
+      throw .unsupported(module: module, form: "packed weights of type \(words.elementType.name)")
+    }
+  }
 
   // MARK: pack-quantized
 
-  /// Codes in 32-bit words, `[rows, words]`.
-  func packed(_ words: Tensor, _ candidates: [QuantizationArguments]) throws(CompressedTensorsError)
-    -> EncodedMatrix
-  {
-    guard words.elementType == .i32, words.shape.rank == 2 else {
-      throw .unsupported(
-        module: module, form: "packed weights of type \(words.elementType.name) \(words.shape)")
-    }
+  private func packedIntegers(
+    _ words: Tensor, _ candidates: [QuantizationArguments]
+  ) throws(CompressedTensorsError) -> EncodedMatrix {
     let (rows, columns) = try matrixShape(words)
     let groups = try groupCount(rows: rows)
     let (arguments, isDense) = try choose(candidates, words, columns: columns, groups: groups)
-    try checkGroupIndex(columns: columns, arguments)
-    let codec = try codec(bits: arguments.bits, groups == 1 ? nil : arguments.groupSize)
+    let index = try groupIndex(columns: columns, groups: groups, arguments)
+    let codec = try codec(
+      bits: arguments.bits, groups == 1 ? nil : arguments.groupSize, hasGroupIndex: index != nil)
     let codes =
       isDense
       ? try denseCodes(words, rows: rows, columns: columns, bits: arguments.bits)
       : try spreadCodes(words, rows: rows, columns: columns, bits: arguments.bits)
-    return try matrix(codec, rows: rows, columns: columns, groups: groups, codes: codes, isDense: isDense)
+    return try matrix(
+      codec, rows: rows, columns: columns, groups: groups, codes: codes, index: index, isDense: isDense)
   }
 
   private func matrixShape(_ words: Tensor) throws(CompressedTensorsError) -> (rows: Int, columns: Int) {
@@ -55,7 +74,7 @@ struct ModuleParts {
   }
 
   /// Scales of a row: 1 when one scale serves the whole row or the whole tensor.
-  private func groupCount(rows: Int) throws(CompressedTensorsError) -> Int {
+  func groupCount(rows: Int) throws(CompressedTensorsError) -> Int {
     let name = module + ".weight_scale"
     guard let scale else {
       throw .tensor(name: name, problem: "the tensor is missing", expected: nil, found: nil)
@@ -79,7 +98,7 @@ struct ModuleParts {
       guard candidate.isSymmetric == (zeroPoint == nil) else { continue }
       let expected = candidate.groupSize.map { Checked.ceilingQuotient(columns, $0) } ?? 1
       guard expected == groups else { continue }
-      if groups == 1 { candidate.groupSize = nil }
+      if groups == 1 { candidate.strategy = .channel }
       let isDense = wordCount == Checked.ceilingQuotient(columns * candidate.bits, 32)
       let isSpread = wordCount == Checked.ceilingQuotient(columns, 32 / candidate.bits)
       guard isDense || isSpread, !fits.contains(where: { $0.0 == candidate }) else { continue }
@@ -114,24 +133,27 @@ struct ModuleParts {
     }
   }
 
-  /// An index of groups is fine as long as it says what would be so without it.
-  private func checkGroupIndex(columns: Int, _ arguments: QuantizationArguments)
-    throws(CompressedTensorsError)
-  {
+  /// The group of each column when that is not simply one group after another.
+  private func groupIndex(
+    columns: Int, groups: Int, _ arguments: QuantizationArguments
+  ) throws(CompressedTensorsError) -> Tensor? {
     let name = module + ".weight_g_idx"
-    guard let index = tensors[name] else { return }
+    guard let index = tensors[name] else { return nil }
     let size = arguments.groupSize ?? columns
-    guard let values = try? index.integers(), values.count == columns else {
+    guard index.elementType == .i32, index.shape.dimensions == [columns], let values = try? index.integers()
+    else {
       throw .tensor(
         name: name, problem: "a group for each column is needed", expected: "i32 [\(columns)]",
-        found: "\(index.shape)")
+        found: "\(index.elementType.name) \(index.shape)")
     }
     // Writers fill an unused index with -1.
-    if values.allSatisfy({ $0 == -1 }) { return }
-    guard values.enumerated().allSatisfy({ $1 == Int64($0 / size) }) else {
-      throw .unsupported(
-        module: module, form: "columns in another order than their groups (actorder \"group\")")
+    if values.allSatisfy({ $0 == -1 }) { return nil }
+    if let wild = values.first(where: { !(0..<Int64(groups)).contains($0) }) {
+      throw .tensor(
+        name: name, problem: "a column is of a group that is not there", expected: "groups below \(groups)",
+        found: "\(wild)")
     }
+    return values.indices.allSatisfy { values[$0] == Int64($0 / size) } ? nil : index
   }
 
   private func denseCodes(_ words: Tensor, rows: Int, columns: Int, bits: Int) throws(CompressedTensorsError)
@@ -145,7 +167,7 @@ struct ModuleParts {
           elementType: .u8, shape: Shape([rows, rowBytes]), region: words.region, byteOffset: words.byteOffset
         )
       }
-      let region = unsafe MemoryRegion(byteCount: rows * rowBytes) { target in
+      let region = unsafe MemoryRegion.deferred(byteCount: rows * rowBytes) { target in
         unsafe words.withBytes { source in
           for row in 0..<rows {
             let part = unsafe UnsafeRawBufferPointer(rebasing: source[row * stride..<row * stride + rowBytes])
@@ -165,154 +187,25 @@ struct ModuleParts {
     let perWord = 32 / bits
     let wordCount = words.shape.dimensions[1]
     let rowBytes = BitPacking.bytesPerRow(count: columns, bits: bits)
-    var bytes = [UInt8](repeating: 0, count: rows * rowBytes)
-    var codes = [UInt8](repeating: 0, count: columns)
-    unsafe words.withBytes { source in
-      var target = bytes.mutableSpan
-      for row in 0..<rows {
-        for column in 0..<columns {
-          let place = 4 * (row * wordCount + column / perWord)
-          let word = unsafe source.loadUnaligned(fromByteOffset: place, as: UInt32.self)
-          codes[column] = UInt8(truncatingIfNeeded: (word >> (bits * (column % perWord))) & (1 << bits - 1))
+    let region = unsafe MemoryRegion.deferred(byteCount: rows * rowBytes) { target in
+      var packed = [UInt8](repeating: 0, count: rowBytes)
+      var codes = [UInt8](repeating: 0, count: columns)
+      unsafe words.withBytes { source in
+        for row in 0..<rows {
+          for column in 0..<columns {
+            let place = 4 * (row * wordCount + column / perWord)
+            let word = unsafe source.loadUnaligned(fromByteOffset: place, as: UInt32.self)
+            codes[column] = UInt8(truncatingIfNeeded: (word >> (bits * (column % perWord))) & (1 << bits - 1))
+          }
+          var span = packed.mutableSpan
+          BitPacking.pack(codes.span, bits: bits, into: &span)
+          unsafe UnsafeMutableRawBufferPointer(rebasing: target[row * rowBytes..<(row + 1) * rowBytes])
+            .copyBytes(from: packed)
         }
-        var rowBytesSpan = target._mutatingExtracting(row * rowBytes..<(row + 1) * rowBytes)
-        BitPacking.pack(codes.span, bits: bits, into: &rowBytesSpan)
       }
     }
     do throws(TensorCoreError) {
-      return try Tensor(bytes: bytes, elementType: .u8, shape: Shape([rows, rowBytes]))
+      return try Tensor(elementType: .u8, shape: Shape([rows, rowBytes]), region: region)
     } catch { throw failure("weight_packed", error) }
-  }
-
-  // MARK: int-quantized
-
-  /// Codes as signed bytes, `[rows, columns]`; their range is not looked at, so that they make 8-bit codes.
-  func integers(_ codes: Tensor) throws(CompressedTensorsError) -> EncodedMatrix {
-    guard codes.shape.rank == 2, codes.shape.elementCount > 0 else {
-      throw .tensor(
-        name: module + ".weight", problem: "a matrix is needed", expected: nil, found: "\(codes.shape)")
-    }
-    let rows = codes.shape.dimensions[0]
-    let columns = codes.shape.dimensions[1]
-    let groups = try groupCount(rows: rows)
-    guard columns % groups == 0 else {
-      throw .tensor(
-        name: module + ".weight_scale", problem: "groups do not divide the columns",
-        expected: "a divisor of \(columns)",
-        found: "\(groups)")
-    }
-    let codec = try codec(bits: 8, groups == 1 ? nil : columns / groups)
-    let region = unsafe MemoryRegion(byteCount: codes.byteCount) { target in
-      unsafe codes.withBytes { source in
-        for index in 0..<source.count { unsafe target[index] = source[index] ^ 0x80 }
-      }
-    }
-    let plane: Tensor
-    do throws(TensorCoreError) {
-      plane = try Tensor(elementType: .u8, shape: codes.shape, region: region)
-    } catch {
-      throw failure("weight", error)
-    }
-    return try matrix(codec, rows: rows, columns: columns, groups: groups, codes: plane)
-  }
-
-  // MARK: Both
-
-  private func codec(bits: Int, _ groupSize: Int?) throws(CompressedTensorsError) -> IntegerGroupCodec {
-    do throws(CodecError) {
-      return try IntegerGroupCodec(
-        bits: bits, groupSize: groupSize, isSymmetric: zeroPoint == nil, scaleType: scale?.elementType ?? .f32
-      )
-    } catch { throw .codec(module: module, error) }
-  }
-
-  private func matrix(
-    _ codec: IntegerGroupCodec, rows: Int, columns: Int, groups: Int, codes: Tensor,
-    isDense: Bool = true
-  ) throws(CompressedTensorsError) -> EncodedMatrix {
-    var planes: OrderedDictionary<String, Tensor> = ["codes": codes]
-    planes["scales"] = try scales(rows: rows, groups: groups)
-    if let zeroPoint {
-      planes["zeros"] = try zeros(zeroPoint, rows: rows, groups: groups, bits: codec.bits, isDense: isDense)
-    }
-    do throws(CodecError) {
-      return try EncodedMatrix(codec: codec, rows: rows, columns: columns, planes: planes)
-    } catch { throw .codec(module: module, error) }
-  }
-
-  /// The scales as `[rows, groups]`, finite; one for the whole tensor is repeated.
-  private func scales(rows: Int, groups: Int) throws(CompressedTensorsError) -> Tensor {
-    guard let scale else {
-      throw .tensor(
-        name: module + ".weight_scale", problem: "the tensor is missing", expected: nil, found: nil)
-    }
-    do throws(TensorCoreError) {
-      if let index = try scale.floats().firstIndex(where: { !$0.isFinite }) {
-        throw TensorCoreError.shapeMismatch(expected: "finite scales", found: "scale \(index) is not finite")
-      }
-      let shape = try Shape([rows, groups])
-      if scale.shape.elementCount == shape.elementCount { return try scale.reshaped(to: shape) }
-      let bytes = unsafe scale.withBytes { unsafe Array($0) }
-      return try Tensor(
-        bytes: (0..<rows).flatMap { _ in bytes }, elementType: scale.elementType, shape: shape)
-    } catch { throw failure("weight_scale", error) }
-  }
-
-  /// Zero points as unsigned codes `[rows, groups]`: signed bytes, or packed along the rows.
-  private func zeros(
-    _ tensor: Tensor, rows: Int, groups: Int, bits: Int, isDense: Bool
-  ) throws(CompressedTensorsError)
-    -> Tensor
-  {
-    let name = module + ".weight_zero_point"
-    var zeros = [UInt8](repeating: 0, count: rows * groups)
-    if tensor.elementType == .i8 && [1, rows * groups].contains(tensor.shape.elementCount) {
-      let offset = 1 << (bits - 1)
-      let values = unsafe tensor.withBytes { unsafe $0.map { Int(Int8(bitPattern: $0)) + offset } }
-      guard let low = values.min(), let high = values.max(), low >= 0, high < 1 << bits else {
-        throw .tensor(
-          name: name, problem: "a zero point is outside of \(bits) bits", expected: nil, found: nil)
-      }
-      for index in zeros.indices { zeros[index] = UInt8(values[values.count == 1 ? 0 : index]) }
-    } else {
-      let wordCount = Checked.ceilingQuotient(isDense ? rows * bits : rows, isDense ? 32 : 32 / bits)
-      guard tensor.elementType == .i32, tensor.shape.dimensions == [wordCount, groups]
-      else {
-        throw .tensor(
-          name: name, problem: "zero points do not fit the weight", expected: "i32 [\(wordCount), \(groups)]",
-          found: "\(tensor.elementType.name) \(tensor.shape)")
-      }
-      unpackZeros(tensor, into: &zeros, rows: rows, groups: groups, bits: bits, isDense: isDense)
-    }
-    do throws(TensorCoreError) {
-      return try Tensor(bytes: zeros, elementType: .u8, shape: Shape([rows, groups]))
-    } catch { throw failure("weight_zero_point", error) }
-  }
-
-  private func unpackZeros(
-    _ tensor: Tensor, into zeros: inout [UInt8], rows: Int, groups: Int, bits: Int, isDense: Bool
-  ) {
-    let perWord = 32 / bits
-    let mask = UInt64(1) << UInt64(bits) - 1
-    unsafe tensor.withBytes { source in
-      func word(_ index: Int, _ group: Int) -> UInt64 {
-        guard index < tensor.shape.dimensions[0] else { return 0 }
-        return UInt64(
-          unsafe source.loadUnaligned(fromByteOffset: 4 * (index * groups + group), as: UInt32.self))
-      }
-      for row in 0..<rows {
-        for group in 0..<groups {
-          let bit = isDense ? row * bits : row / perWord * 32 + row % perWord * bits
-          let pair = word(bit / 32, group) | word(bit / 32 + 1, group) << 32
-          zeros[row * groups + group] = UInt8(truncatingIfNeeded: (pair >> UInt64(bit % 32)) & mask)
-        }
-      }
-    }
-  }
-
-  private func failure(_ part: String, _ error: TensorCoreError) -> CompressedTensorsError {
-    .tensor(
-      name: "\(module).\(part)", problem: error.diagnostic.message, expected: error.diagnostic.expected,
-      found: error.diagnostic.found)
   }
 }

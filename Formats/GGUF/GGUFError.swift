@@ -13,6 +13,10 @@ public enum GGUFError: DiagnosableError, Equatable {
   case metadata(file: String, key: String, offset: Int, problem: String, found: String?)
   /// A tensor entry breaks a rule of the format.
   case tensor(file: String, name: String, problem: String, expected: String?, found: String?)
+  /// What is to be written cannot be in a file.
+  case source(file: String, name: String, expected: String, found: String)
+  /// The parts of a split model do not belong together.
+  case split(file: String, problem: String, expected: String?, found: String?)
   /// There is no tensor of this name.
   case noTensor(file: String, name: String)
 
@@ -33,6 +37,14 @@ public enum GGUFError: DiagnosableError, Equatable {
     case .tensor(let file, let name, let problem, let expected, let found):
       Diagnostic(
         code: "gguf.tensor", message: problem, file: file, subject: name, expected: expected, found: found)
+    case .source(let file, let name, let expected, let found):
+      Diagnostic(
+        code: "gguf.source", message: "cannot be written as GGUF", file: file, subject: name,
+        expected: expected, found: found)
+    case .split(let file, let problem, let expected, let found):
+      Diagnostic(
+        code: "gguf.split", message: problem, file: file, expected: expected, found: found,
+        hint: "all parts of the model must lie in one directory under their own names")
     case .noTensor(let file, let name):
       Diagnostic(code: "gguf.no-tensor", message: "there is no such tensor", file: file, subject: name)
     }

@@ -5,22 +5,24 @@ import TensorCore
 /// Reads the header of a file front to back; each count is checked against the bytes that are left before room is made.
 struct GGUFHeaderReader {
   static let magic = Array("GGUF".utf8)
-  private static let maximumKeyByteCount = 65535
-  private static let maximumNameByteCount = 63
+  static let maximumKeyByteCount = 65535
+  static let maximumNameByteCount = 63
+  static let maximumRank = 4
+  static let defaultAlignment = 32
+  private static let maximumEntryCount = 1 << 20
   private static let maximumAlignment = 1 << 20
-  private static let maximumRank = 4
 
   private(set) var version: UInt32 = 0
   private(set) var metadata: OrderedDictionary<String, GGUFValue> = [:]
   private(set) var tensors: OrderedDictionary<String, GGUFTensor> = [:]
-  private(set) var alignment = 32
+  private(set) var alignment = GGUFHeaderReader.defaultAlignment
   private(set) var dataOffset = 0
   private(set) var warnings: [String] = []
   private let file: String
   private let limits: Limits
   private let fileByteCount: Int
   private var reader: ByteReader
-  private var repairedStrings = 0
+  private var oddStrings = 0
 
   init(_ region: MemoryRegion, file: String, limits: Limits) throws(GGUFError) {
     self.file = file
@@ -45,6 +47,12 @@ struct GGUFHeaderReader {
     guard counts.tensors <= UInt64(limits.maxTensors) else {
       throw .io(
         .limit(file: file, what: "tensors", limit: limits.maxTensors, found: Int(clamping: counts.tensors)))
+    }
+    guard counts.entries <= UInt64(GGUFHeaderReader.maximumEntryCount) else {
+      throw .io(
+        .limit(
+          file: file, what: "metadata entries", limit: GGUFHeaderReader.maximumEntryCount,
+          found: Int(clamping: counts.entries)))
     }
     for _ in 0..<counts.entries { try readEntry() }
     try readAlignment()
@@ -111,7 +119,7 @@ struct GGUFHeaderReader {
       case .float32: return .float32(try reader.readFloat())
       case .float64: return .float64(try reader.readDouble())
       case .bool: return .bool(try readBool())
-      case .string: return .string(try readString())
+      case .string: return try readString()
       case .array: break
       }
     } catch { throw .io(error) }
@@ -152,8 +160,7 @@ struct GGUFHeaderReader {
       case .float64:
         return .float64(try elements(count) { reader throws(SafeIOError) in try reader.reader.readDouble() })
       case .bool: return .bool(try elements(count) { reader throws(SafeIOError) in try reader.readBool() })
-      case .string:
-        return .string(try elements(count) { reader throws(SafeIOError) in try reader.readString() })
+      case .string: return .string(try readStrings(count))
       case .array: break
       }
     } catch { throw .io(error) }
@@ -184,16 +191,43 @@ struct GGUFHeaderReader {
     return byte == 1
   }
 
-  /// A string of any bytes; those that are not UTF-8 are replaced and counted.
-  private mutating func readString() throws(SafeIOError) -> String {
+  /// A string of any bytes; those that are not UTF-8 are counted.
+  private mutating func readString() throws(SafeIOError) -> GGUFValue {
+    let bytes = try reader.readBytes(readStringLength())
+    if let text = String(validating: bytes, as: UTF8.self) { return .string(text) }
+    oddStrings += 1
+    return .bytes(bytes)
+  }
+
+  private mutating func readStringLength() throws(SafeIOError) -> Int {
     let count = try reader.require(count: reader.readLittleEndian(), minimumByteCount: 1)
     guard count <= limits.maxStringBytes else {
       throw .limit(file: file, what: "bytes of a string", limit: limits.maxStringBytes, found: count)
     }
-    let bytes = try reader.readBytes(count)
-    if let text = String(validating: bytes, as: UTF8.self) { return text }
-    repairedStrings += 1
-    return String(decoding: bytes, as: UTF8.self)
+    return count
+  }
+
+  /// Strings stay in the file; only their places are kept.
+  private mutating func readStrings(_ count: Int) throws(SafeIOError) -> GGUFStrings {
+    let start = reader.offset
+    var starts: [UInt32] = []
+    starts.reserveCapacity(count)
+    var kept = start
+    for _ in 0..<count {
+      guard let place = UInt32(exactly: reader.offset - start) else {
+        throw .limit(
+          file: file, what: "bytes of a list of strings", limit: Int(UInt32.max), found: reader.offset - start
+        )
+      }
+      starts.append(place)
+      try reader.skip(readStringLength())
+      // Only lengths are wanted now: what was passed over leaves the memory, so that opening a file stays small.
+      if reader.offset - kept >= 1 << 20 {
+        reader.region.discard(kept..<reader.offset)
+        kept = reader.offset
+      }
+    }
+    return GGUFStrings(region: reader.region, starts: starts, range: start..<reader.offset)
   }
 
   private mutating func readAlignment() throws(GGUFError) {
@@ -203,13 +237,19 @@ struct GGUFHeaderReader {
         file: file, key: "general.alignment", offset: 0, problem: "the alignment must be of type u32",
         found: "\(value)")
     }
-    guard number > 0, number & (number - 1) == 0, number <= UInt32(GGUFHeaderReader.maximumAlignment) else {
+    guard let alignment = GGUFHeaderReader.alignment(number) else {
       throw .metadata(
         file: file, key: "general.alignment", offset: 0,
         problem: "the alignment must be a power of two up to \(GGUFHeaderReader.maximumAlignment)",
         found: "\(number)")
     }
-    alignment = Int(number)
+    self.alignment = alignment
+  }
+
+  /// The alignment that a file asks for; nil when it cannot be one.
+  static func alignment(_ number: UInt32) -> Int? {
+    let isPowerOfTwo = number > 0 && number & (number - 1) == 0
+    return isPowerOfTwo && number <= UInt32(maximumAlignment) ? Int(number) : nil
   }
 
   // MARK: Tensors
@@ -294,15 +334,12 @@ struct GGUFHeaderReader {
   }
 
   private mutating func noteOddities() {
-    if repairedStrings > 0 {
-      warnings.append("\(repairedStrings) strings are not UTF-8; their bad bytes were replaced")
+    if oddStrings > 0 {
+      warnings.append("\(oddStrings) strings of the metadata are not UTF-8")
     }
-    if metadata["general.architecture"]?.stringValue == nil {
+    let isLaterPart = (metadata[GGUFSplit.numberKey]?.intValue ?? 0) > 0
+    if metadata["general.architecture"]?.stringValue == nil && !isLaterPart {
       warnings.append("general.architecture is missing")
-    }
-    if let count = metadata["split.count"]?.intValue, count > 1 {
-      let number = metadata["split.no"]?.intValue ?? 0
-      warnings.append("this is part \(number + 1) of \(count) of a split model")
     }
   }
 

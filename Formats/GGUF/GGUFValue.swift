@@ -41,6 +41,27 @@ public enum GGUFValue: Sendable, Equatable {
   case uint64(UInt64)
   case int64(Int64)
   case float64(Double)
+  /// A string that is not UTF-8.
+  case bytes([UInt8])
+
+  /// The type that the file names.
+  public var type: GGUFValueType {
+    switch self {
+    case .uint8: .uint8
+    case .int8: .int8
+    case .uint16: .uint16
+    case .int16: .int16
+    case .uint32: .uint32
+    case .int32: .int32
+    case .float32: .float32
+    case .bool: .bool
+    case .string, .bytes: .string
+    case .array: .array
+    case .uint64: .uint64
+    case .int64: .int64
+    case .float64: .float64
+    }
+  }
 
   /// The value of any integer type that fits.
   public var intValue: Int? {
@@ -66,9 +87,13 @@ public enum GGUFValue: Sendable, Equatable {
     }
   }
 
-  /// The text of a string.
+  /// The text of a string; bytes that are not UTF-8 are replaced.
   public var stringValue: String? {
-    if case .string(let value) = self { value } else { nil }
+    switch self {
+    case .string(let value): value
+    case .bytes(let value): String(decoding: value, as: UTF8.self)
+    default: nil
+    }
   }
 
   /// The value of a truth value.
@@ -92,7 +117,7 @@ public enum GGUFArray: Sendable, Equatable {
   case int32([Int32])
   case float32([Float])
   case bool([Bool])
-  case string([String])
+  case string(GGUFStrings)
   case array([GGUFArray])
   case uint64([UInt64])
   case int64([Int64])
@@ -117,8 +142,27 @@ public enum GGUFArray: Sendable, Equatable {
     }
   }
 
+  /// The type of the elements that the file names.
+  public var elementType: GGUFValueType {
+    switch self {
+    case .uint8: .uint8
+    case .int8: .int8
+    case .uint16: .uint16
+    case .int16: .int16
+    case .uint32: .uint32
+    case .int32: .int32
+    case .float32: .float32
+    case .bool: .bool
+    case .string: .string
+    case .array: .array
+    case .uint64: .uint64
+    case .int64: .int64
+    case .float64: .float64
+    }
+  }
+
   /// The elements of an array of strings.
-  public var strings: [String]? {
+  public var strings: GGUFStrings? {
     if case .string(let values) = self { values } else { nil }
   }
 

@@ -58,6 +58,14 @@ struct JSONNode {
     return Int32(id)
   }
 
+  /// A number of 32 bits.
+  func int32() throws(TokenizerError) -> Int32 {
+    guard let value = value.intValue, let number = Int32(exactly: value) else {
+      throw invalid("a number of 32 bits")
+    }
+    return number
+  }
+
   /// The name of the kind of part this is.
   func type() throws(TokenizerError) -> String { try required("type").string() }
 

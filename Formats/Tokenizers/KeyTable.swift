@@ -57,4 +57,9 @@ struct KeyTable: Sendable {
     for (key, value) in zip(keys, values) where key != Self.empty { larger.set(key, value) }
     self = larger
   }
+
+  /// All keys and values, in no order.
+  var entries: [(key: UInt64, value: UInt64)] {
+    zip(keys, values).lazy.filter { $0.0 != Self.empty }.map { (key: $0.0, value: $0.1) }
+  }
 }

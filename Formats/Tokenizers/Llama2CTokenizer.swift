@@ -110,8 +110,8 @@ struct Llama2CTokenizer: Tokenizer {
   func encode(_ text: [UInt8], addSpecialTokens: Bool, parseSpecialTokens: Bool) -> [Int32] {
     var tokens: [Int32] = addSpecialTokens ? [1] : []
     if text.isEmpty { return tokens }
-    let prefixed = [0x20] + UTF8Repair.repaired(text)
-    var scratch = PairModel.Scratch(model, byteCount: prefixed.count)
+    let prefixed = [0x20] + UTF8Text.repaired(text)
+    var scratch = PairModel.Scratch(model.merges, byteCount: prefixed.count)
     model.encode(prefixed.span, 0..<prefixed.count, into: &tokens, &scratch)
     return tokens
   }

@@ -47,4 +47,14 @@ struct MergeTable: Sendable {
   private static func key(_ left: Int32, _ right: Int32) -> UInt64 {
     UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))
   }
+
+  /// All merges, in no order.
+  var entries: [(left: Int32, right: Int32, merge: Merge)] {
+    table.entries.map { key, value in
+      (
+        left: Int32(truncatingIfNeeded: key >> 32), right: Int32(truncatingIfNeeded: key),
+        merge: Merge(rank: Int32(truncatingIfNeeded: value >> 32), result: Int32(truncatingIfNeeded: value))
+      )
+    }
+  }
 }

@@ -7,7 +7,7 @@ enum Metaspace {
 
   /// `text` with every U+0020 replaced by the mark, and the mark in front where `prefix` asks for it.
   static func replacingSpaces(
-    _ text: Span<UInt8>, prefix: BytePairTokenizer.MetaspacePrefix, isFirst: Bool
+    _ text: Span<UInt8>, prefix: SplittingStep.MetaspacePrefix, isFirst: Bool
   ) -> [UInt8] {
     var result: [UInt8] = []
     result.reserveCapacity(text.count + text.count / 4 + 3)
@@ -54,7 +54,8 @@ enum Metaspace {
     return "<0x" + String(decoding: [digits[Int(byte >> 4)], digits[Int(byte & 15)]], as: UTF8.self) + ">"
   }
 
-  private static func hexadecimalDigit(_ byte: UInt8) -> UInt8? {
+  /// The value of a hexadecimal digit.
+  static func hexadecimalDigit(_ byte: UInt8) -> UInt8? {
     switch byte {
     case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
     case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10

@@ -25,6 +25,10 @@ struct PairModel: Sendable {
   var unknown: Unknown?
   /// Words that are one token whatever the merges say; nil when merges always apply.
   var wholeWords: [[UInt8]: Int32]?
+  /// What stands for symbols that merge but are no tokens, by their number from ``firstStandIn`` on.
+  var standIns: [[Int32]] = []
+  /// The first number that is no token.
+  var firstStandIn = Int32.max
 
   /// Words longer than this are encoded in parts, so that 32-bit places suffice.
   private static let maximumWordByteCount = 1 << 30
@@ -37,8 +41,8 @@ struct PairModel: Sendable {
     var stepCount: Int { merger.stepCount }
 
     /// Buffers for a text of `byteCount` bytes.
-    init(_ model: PairModel, byteCount: Int) {
-      merger = PairMerger(model.merges)
+    init(_ merges: MergeTable, byteCount: Int) {
+      merger = PairMerger(merges)
       cache = WordCache(byteCount: byteCount)
     }
   }
@@ -63,8 +67,24 @@ struct PairModel: Sendable {
         scratch.merger.merge(&tokens, from: first)
         part = end
       }
+      if !standIns.isEmpty { replaceStandIns(&tokens, from: start) }
     }
     if let key { scratch.cache.store(key, tokens[start...]) }
+  }
+
+  private func replaceStandIns(_ tokens: inout [Int32], from start: Int) {
+    guard tokens[start...].contains(where: { $0 >= firstStandIn }) else { return }
+    let merged = Array(tokens[start...])
+    tokens.removeLast(merged.count)
+    for token in merged {
+      for part in token < firstStandIn ? [token] : standIns[Int(token - firstStandIn)] {
+        // Neighbours that are unknown stay one token.
+        if let unknown, unknown.isFused, part == unknown.token, tokens.count > start, tokens.last == part {
+          continue
+        }
+        tokens.append(part)
+      }
+    }
   }
 
   private static func copy(_ text: Span<UInt8>, _ range: Range<Int>) -> [UInt8] {

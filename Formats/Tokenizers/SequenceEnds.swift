@@ -16,19 +16,19 @@ struct SequenceEnds {
   ]
 
   /// Looks them up.
-  init(_ tokenizer: BytePairTokenizer, configuration: JSONValue?) {
+  init(_ tokenizer: PipelineTokenizer, configuration: JSONValue?) {
     begin =
       Self.configured(configuration, "bos", tokenizer) ?? tokenizer.prefix.first
       ?? Self.customary(Self.customaryBegins, tokenizer)
     end = Self.configured(configuration, "eos", tokenizer) ?? Self.customary(Self.customaryEnds, tokenizer)
   }
 
-  private static func customary(_ names: [String], _ tokenizer: BytePairTokenizer) -> Int32? {
+  private static func customary(_ names: [String], _ tokenizer: PipelineTokenizer) -> Int32? {
     names.lazy.compactMap { tokenizer.id(of: $0) }.first { tokenizer.isSpecial($0) }
   }
 
   private static func configured(
-    _ configuration: JSONValue?, _ key: String, _ tokenizer: BytePairTokenizer
+    _ configuration: JSONValue?, _ key: String, _ tokenizer: PipelineTokenizer
   ) -> Int32? {
     if let value = configuration?["\(key)_token_id"] {
       let id = value.intValue ?? value.arrayValue?.first?.intValue

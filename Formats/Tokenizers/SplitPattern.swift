@@ -1,104 +1,114 @@
-/// A split pattern that tokenizers of some family use, with a hand-written scanner that gives the same
-/// pieces.
+import SafeIO
+
+/// A way to split text: a pattern whose matches are found one after the other, with what lies between them.
 ///
-/// Patterns are known by their exact text: a general regular-expression engine would be slow here and could
-/// be made to take exponential time by a hostile file. A further pattern is one row in ``all``.
+/// Patterns that tokenizers use widely are known by their exact text and have hand-written scanners that take
+/// time linear in the text; any other one is run by PCRE2 within limits. A further known pattern is one row
+/// in ``known``.
 struct SplitPattern: Sendable {
+  /// The end of the match that begins at an index below `text.count`; the index itself when none begins there.
+  typealias Match = @Sendable (_ text: Span<UInt8>, _ start: Int, _ classes: UnicodeClasses) -> Int
+
+  /// How matches are found.
+  enum Method: Sendable {
+    /// A match begins wherever the last one ended.
+    case everywhere(Match)
+    /// There may be text between matches.
+    case somewhere(Match)
+    /// All matches at once, in order.
+    case ranges(@Sendable (_ text: Span<UInt8>, _ classes: UnicodeClasses, inout [Range<Int>]) -> Void)
+    /// By the general engine.
+    case expression(RegularExpression)
+  }
+
   /// A name for messages and tests.
   let name: String
-  /// The regular expression as tokenizer.json spells it.
-  let text: String
-  /// The end of the piece that begins at an index below `text.count`; always above that index.
-  ///
-  /// Runs in time linear in the text over all calls.
-  let end: @Sendable (_ text: Span<UInt8>, _ start: Int, _ classes: UnicodeClasses) -> Int
+  /// The regular expressions that mean this pattern, as tokenizer.json spells them.
+  let texts: [String]
+  /// How matches are found.
+  let method: Method
 
-  /// Every pattern there is.
-  static let all: [SplitPattern] = [gpt2, llama3, qwen2, singleDigits, digitTriples, digitRuns]
+  /// Names the spellings and the way.
+  init(name: String, texts: [String], method: Method) {
+    self.name = name
+    self.texts = texts
+    self.method = method
+  }
 
-  /// GPT-2 and everything that uses ByteLevel with `use_regex`.
-  static let gpt2 = SplitPattern(
-    name: "gpt2",
-    text: #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#,
-    end: { text, start, classes in gpt2End(text, start, classes) })
-
-  /// Llama 3: numbers in groups of three, line ends kept with what is before them.
-  static let llama3 = SplitPattern(
-    name: "llama3",
-    text: #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"#
-      + #" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#,
-    end: { text, start, classes in llama3End(text, start, classes, digitLimit: 3) })
-
-  /// Qwen 2: as Llama 3, but every digit on its own.
-  static let qwen2 = SplitPattern(
-    name: "qwen2",
-    text: #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"#
-      + #" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#,
-    end: { text, start, classes in llama3End(text, start, classes, digitLimit: 1) })
-
-  /// Every digit on its own, and what is between them.
-  static let singleDigits = SplitPattern(
-    name: "single-digits", text: #"\p{N}"#,
-    end: { text, start, classes in digitsEnd(text, start, classes, digitLimit: 1) })
-
-  /// Numbers in groups of up to three, and what is between them.
-  static let digitTriples = SplitPattern(
-    name: "digit-triples", text: #"\p{N}{1,3}"#,
-    end: { text, start, classes in digitsEnd(text, start, classes, digitLimit: 3) })
-
-  /// Whole numbers, and what is between them.
-  static let digitRuns = SplitPattern(
-    name: "digit-runs", text: #"\p{N}+"#,
-    end: { text, start, classes in digitsEnd(text, start, classes, digitLimit: .max) })
-
-  /// Lengths of the contraction that begins at `index` with an apostrophe (`'s`, `'re`, ...), 0 when there is
-  /// none.
-  ///
-  /// With `ignoringCase` the long s U+017F counts as an s, as simple case folding has it; no other scalar
-  /// folds to one of these letters.
-  static func contractionCount(_ text: Span<UInt8>, _ index: Int, ignoringCase: Bool) -> Int {
-    guard text[index] == UInt8(ascii: "'"), index + 1 < text.count else { return 0 }
-    let mask: UInt8 = ignoringCase ? 0x20 : 0
-    let first = text[index + 1]
-    switch first | mask {
-    case UInt8(ascii: "s"), UInt8(ascii: "t"), UInt8(ascii: "m"), UInt8(ascii: "d"): return 2
-    default: break
-    }
-    guard index + 2 < text.count else { return 0 }
-    let second = text[index + 2]
-    if ignoringCase, first == 0xC5, second == 0xBF { return 3 }
-    switch (first | mask, second | mask) {
-    case (UInt8(ascii: "r"), UInt8(ascii: "e")), (UInt8(ascii: "v"), UInt8(ascii: "e")),
-      (UInt8(ascii: "l"), UInt8(ascii: "l")):
-      return 3
-    default: return 0
+  /// The pattern of a regular expression: one with a scanner if its text is known, else the expression itself.
+  /// - Throws: ``RegularExpression/Failure`` when the text is no regular expression.
+  init(expression: String) throws(RegularExpression.Failure) {
+    if let known = Self.byText[ExactString(expression)] {
+      self = known
+    } else {
+      self.init(
+        name: expression, texts: [expression], method: .expression(try RegularExpression(expression)))
     }
   }
 
-  /// The end of the run, at or after `index`, of scalars whose flags under `mask` equal `flags`, of at most
-  /// `limit` scalars.
-  @inline(__always)
-  static func runEnd(
-    _ text: Span<UInt8>, _ index: Int, _ classes: UnicodeClasses, mask: UInt8, equals flags: UInt8,
-    limit: Int = .max
+  private static let byText = Dictionary(
+    known.flatMap { pattern in pattern.texts.map { (ExactString($0), pattern) } },
+    uniquingKeysWith: { first, _ in first })
+
+  /// Calls `body` with the matches and with what is between them, from left to right.
+  ///
+  /// Everything but an empty match is not empty; together the ranges are the text.
+  /// - Throws: ``TokenizerError/matchLimit(pattern:)``, and what `body` throws.
+  func forEachPart(
+    _ text: Span<UInt8>, _ body: (_ range: Range<Int>, _ isMatch: Bool) throws(TokenizerError) -> Void
+  ) throws(TokenizerError) {
+    let classes = UnicodeClasses.shared
+    switch method {
+    case .everywhere(let match):
+      var start = 0
+      while start < text.count {
+        let end = match(text, start, classes)
+        try body(start..<end, true)
+        start = end
+      }
+    case .somewhere(let match):
+      var start = 0
+      while start < text.count {
+        let end = match(text, start, classes)
+        if end > start {
+          try body(start..<end, true)
+          start = end
+        } else {
+          let next = Self.nextMatch(text, start, classes, match)
+          try body(start..<next, false)
+          start = next
+        }
+      }
+    case .ranges(let find):
+      var ranges: [Range<Int>] = []
+      find(text, classes, &ranges)
+      try Self.forEachPart(text, ranges, body)
+    case .expression(let expression):
+      try Self.forEachPart(text, expression.matches(text), body)
+    }
+  }
+
+  /// Where the next match begins after `start`, where none does; the end when there is none.
+  private static func nextMatch(
+    _ text: Span<UInt8>, _ start: Int, _ classes: UnicodeClasses, _ match: Match
   ) -> Int {
-    var index = index
-    var remaining = limit
-    while remaining > 0, index < text.count {
-      let scalar = classes.read(text, index)
-      if scalar.flags & mask != flags { break }
-      index += scalar.count
-      remaining -= 1
-    }
-    return index
+    var next = start
+    repeat {
+      next += classes.read(text, next).count
+    } while next < text.count && match(text, next, classes) == next
+    return next
   }
 
-  /// The end of a run of white space that begins at `start` when nothing else matches there: `\s+(?!\S)|\s+`.
-  ///
-  /// The last white space before something else is left for the next piece, unless it is the only one.
-  static func whiteSpaceEnd(_ text: Span<UInt8>, from start: Int, runEnd end: Int) -> Int {
-    if end == text.count { return end }
-    let last = UnicodeClasses.start(before: end, in: text)
-    return last > start ? last : end
+  private static func forEachPart(
+    _ text: Span<UInt8>, _ matches: [Range<Int>],
+    _ body: (_ range: Range<Int>, _ isMatch: Bool) throws(TokenizerError) -> Void
+  ) throws(TokenizerError) {
+    var start = 0
+    for match in matches {
+      if start < match.lowerBound { try body(start..<match.lowerBound, false) }
+      try body(match, true)
+      start = match.upperBound
+    }
+    if start < text.count { try body(start..<text.count, false) }
   }
 }

@@ -1,3 +1,5 @@
+import SafeIO
+
 /// Decodes tokens one by one and gives out text as soon as it is certain.
 ///
 /// What ``append(_:)`` and ``finish()`` return, put together, equals
@@ -17,7 +19,7 @@ public struct StreamingDecoder: Sendable {
   /// The text that is complete after `id`: whole scalars only, and possibly none.
   public mutating func append(_ id: Int32) -> String {
     pending += context.append(id, of: tokenizer, skipSpecialTokens: skipSpecialTokens)
-    let complete = pending.count - UTF8Repair.unfinishedSuffixCount(of: pending)
+    let complete = pending.count - UTF8Text.unfinishedSuffixCount(of: pending)
     let text = String(decoding: pending[..<complete], as: UTF8.self)
     pending.removeFirst(complete)
     return text

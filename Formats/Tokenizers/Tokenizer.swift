@@ -19,12 +19,18 @@ public protocol Tokenizer: Sendable {
   ///     the sequence) are added.
   ///   - parseSpecialTokens: whether special tokens written out in the text become their ids; otherwise they
   ///     are text.
-  func encode(_ text: [UInt8], addSpecialTokens: Bool, parseSpecialTokens: Bool) -> [Int32]
+  /// - Throws: ``TokenizerError/matchLimit(pattern:)`` when a split pattern of the tokenizer's file that Adze
+  ///   has no scanner for would take too long; never with the patterns that are known by name.
+  func encode(
+    _ text: [UInt8], addSpecialTokens: Bool, parseSpecialTokens: Bool
+  ) throws(TokenizerError) -> [Int32]
 
   /// The bytes of one token on its own; none for special tokens and ids out of range.
   func bytes(of token: Int32) -> [UInt8]
   /// The bytes that `token` adds to a text at the place that `context` describes.
   func bytes(of token: Int32, in context: DecodingContext) -> [UInt8]
+  /// The bytes of a special token that is not left out, at the place that `context` describes.
+  func specialBytes(of token: Int32, in context: DecodingContext) -> [UInt8]
   /// Whether `token` controls the model and is no part of a text.
   func isSpecial(_ token: Int32) -> Bool
 
@@ -51,7 +57,7 @@ public struct DecodingContext: Sendable, Equatable {
       previous = token
       return []
     }
-    let bytes = isSpecial ? Array((tokenizer.token(token) ?? "").utf8) : tokenizer.bytes(of: token, in: self)
+    let bytes = isSpecial ? tokenizer.specialBytes(of: token, in: self) : tokenizer.bytes(of: token, in: self)
     // A token whose only byte was taken away at the start has begun the text all the same.
     if isAtStart, isSpecial || !bytes.isEmpty || !tokenizer.bytes(of: token).isEmpty { isAtStart = false }
     previous = token
@@ -61,14 +67,20 @@ public struct DecodingContext: Sendable, Equatable {
 
 extension Tokenizer {
   /// The ids of `text`.
+  /// - Throws: As ``encode(_:addSpecialTokens:parseSpecialTokens:)`` for bytes.
   public func encode(
     _ text: String, addSpecialTokens: Bool = true, parseSpecialTokens: Bool = true
-  ) -> [Int32] {
-    encode(Array(text.utf8), addSpecialTokens: addSpecialTokens, parseSpecialTokens: parseSpecialTokens)
+  ) throws(TokenizerError) -> [Int32] {
+    try encode(Array(text.utf8), addSpecialTokens: addSpecialTokens, parseSpecialTokens: parseSpecialTokens)
   }
 
   /// The bytes that `token` adds to a text; by default the same at every place.
   public func bytes(of token: Int32, in context: DecodingContext) -> [UInt8] { bytes(of: token) }
+
+  /// The name of a special token.
+  public func specialBytes(of token: Int32, in context: DecodingContext) -> [UInt8] {
+    Array((self.token(token) ?? "").utf8)
+  }
 
   /// The bytes of a sequence of tokens, which need not be UTF-8.
   public func bytes(of tokens: [Int32], skipSpecialTokens: Bool = true) -> [UInt8] {

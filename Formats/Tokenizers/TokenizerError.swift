@@ -1,7 +1,7 @@
 import SafeIO
 import TensorCore
 
-/// What can go wrong when a tokenizer is read; encoding and decoding themselves never fail.
+/// What can go wrong when a tokenizer is read, and the one thing that can go wrong when it encodes.
 public enum TokenizerError: DiagnosableError, Equatable {
   /// The text is not JSON, or the bytes end too early.
   case unreadable(SafeIOError)
@@ -11,6 +11,8 @@ public enum TokenizerError: DiagnosableError, Equatable {
   case invalid(file: String?, path: String, expected: String, found: String)
   /// A count or size beyond what any tokenizer needs.
   case limit(file: String?, path: String, limit: Int, found: Int)
+  /// A split pattern takes more steps than a linear-time one would: it is refused while it runs.
+  case matchLimit(pattern: String)
 
   /// The presentation.
   public var diagnostic: Diagnostic {
@@ -28,6 +30,11 @@ public enum TokenizerError: DiagnosableError, Equatable {
       Diagnostic(
         code: "tokenizer.limit", message: "more than the limit allows", file: file, subject: path,
         expected: "at most \(limit)", found: "\(found)")
+    case .matchLimit(let pattern):
+      Diagnostic(
+        code: "tokenizer.match_limit", message: "a split pattern takes too many steps on this text",
+        subject: pattern,
+        hint: "patterns such as (a+)+ take exponential time; the tokenizer file needs another one")
     }
   }
 }

@@ -6,6 +6,10 @@ public enum TokenizerKind: String, Sendable, CaseIterable {
   case tokenizerJSON = "tokenizer.json"
   /// The vocabulary file of llama2.c (`tokenizer.bin`).
   case llama2c = "llama2c"
+  /// A vocabulary out of a GGUF file, as ``GGUFVocabulary/canonicalJSON``.
+  case gguf = "gguf"
+  /// SentencePiece's `tokenizer.model`.
+  case sentencePiece = "sentencepiece"
 }
 
 /// Reads tokenizers of every kind.
@@ -28,6 +32,11 @@ public enum TokenizerFormat {
       return try TokenizerJSONReader(file: file).read(bytes, configuration: configuration)
     case .llama2c:
       return try Llama2CTokenizer(parsing: bytes, file: file)
+    case .gguf:
+      return try load(vocabulary: GGUFVocabulary(parsingJSON: bytes, file: file), file: file)
+    case .sentencePiece:
+      return try SentencePieceModel(parsing: bytes, file: file).tokenizer(
+        configuration: configuration, file: file)
     }
   }
 
@@ -35,6 +44,7 @@ public enum TokenizerFormat {
   public static func recognize(_ bytes: [UInt8]) -> TokenizerKind? {
     guard let first = bytes.first(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }) else { return nil }
     if first == UInt8(ascii: "{") { return .tokenizerJSON }
+    if (try? SentencePieceModel(parsing: bytes, file: nil)) != nil { return .sentencePiece }
     return (try? Llama2CTokenizer(parsing: bytes, file: nil)) == nil ? nil : .llama2c
   }
 }

@@ -4,8 +4,9 @@ package enum TokenizerInternals {
   /// machine.
   package static func mergeStepCount(_ tokenizer: any Tokenizer, _ text: [UInt8]) -> Int {
     var stepCount = 0
-    if let tokenizer = tokenizer as? BytePairTokenizer {
-      _ = tokenizer.encode(text, addSpecialTokens: false, parseSpecialTokens: false, stepCount: &stepCount)
+    if let tokenizer = tokenizer as? PipelineTokenizer {
+      _ = try? tokenizer.encode(
+        text, addSpecialTokens: false, parseSpecialTokens: false, stepCount: &stepCount)
     }
     return stepCount
   }
@@ -20,7 +21,7 @@ package enum TokenizerInternals {
   }
 
   /// The names and texts of the split patterns.
-  package static var splitPatterns: [(name: String, text: String)] {
-    SplitPattern.all.map { ($0.name, $0.text) }
+  package static var splitPatterns: [(name: String, texts: [String])] {
+    SplitPattern.known.map { ($0.name, $0.texts) }
   }
 }

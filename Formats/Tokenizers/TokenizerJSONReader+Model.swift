@@ -1,16 +1,95 @@
 import SafeIO
 
 extension TokenizerJSONReader {
-  /// Reads what `model` says about symbols and merges.
+  /// Reads `model`.
   func readModel(
-    _ root: JSONNode, _ vocabulary: ModelVocabulary, _ splitting: BytePairTokenizer.WordSplitting
-  ) throws(TokenizerError) -> PairModel {
+    _ root: JSONNode, isByteLevel: Bool
+  ) throws(TokenizerError) -> (model: TokenModel, vocabulary: ModelVocabulary) {
     let model = try root.required("model")
+    let type = try model.member("type")?.string() ?? (model.member("merges") == nil ? "WordPiece" : "BPE")
+    if isByteLevel, type != "BPE" {
+      throw model.unsupported("ByteLevel is implemented only with models of type BPE", found: type)
+    }
+    switch type {
+    case "BPE":
+      let vocabulary = try readVocabulary(model)
+      return (.pairs(try readPairs(model, vocabulary, isByteLevel: isByteLevel)), vocabulary)
+    case "Unigram":
+      let (vocabulary, scores) = try readScoredVocabulary(model)
+      return (.unigram(try readUnigram(model, vocabulary, scores)), vocabulary)
+    case "WordPiece":
+      let vocabulary = try readVocabulary(model)
+      return (.wordPiece(try readWordPiece(model, vocabulary)), vocabulary)
+    case "WordLevel":
+      let vocabulary = try readVocabulary(model)
+      let words = vocabulary.names.enumerated().compactMap { id, name in name.map { ($0, Int32(id)) } }
+      var unknown: Int32?
+      if let node = model.member("unk_token") { unknown = vocabulary.ids[ExactString(try node.string())] }
+      return (.words(Dictionary(words, uniquingKeysWith: { $1 }), unknown: unknown), vocabulary)
+    default:
+      throw try model.required("type").unsupported("implemented are BPE, Unigram, WordPiece and WordLevel")
+    }
+  }
+
+  private func readWordPiece(
+    _ model: JSONNode, _ vocabulary: ModelVocabulary
+  ) throws(TokenizerError) -> WordPieceModel {
+    var trie = TokenTrie(byteCount: vocabulary.names.reduce(0) { $0 + ($1?.count ?? 0) })
+    for (id, name) in vocabulary.names.enumerated() { if let name { trie.insert(name, Int32(id)) } }
+    let prefix = try model.member("continuing_subword_prefix").map(shortText) ?? Array("##".utf8)
+    let unknown = try model.member("unk_token")?.string() ?? "[UNK]"
+    guard let unknownID = vocabulary.ids[ExactString(unknown)] else {
+      throw .invalid(
+        file: file, path: "model.unk_token", expected: "a token of the vocabulary", found: "\"\(unknown)\"")
+    }
+    let limit = model.member("max_input_chars_per_word")
+    guard let maximum = limit == nil ? 100 : limit?.value.intValue, (0...100_000).contains(maximum) else {
+      throw try model.required("max_input_chars_per_word").invalid("a number up to 100000")
+    }
+    let state = trie.state(after: prefix)
+    return WordPieceModel(
+      trie: trie, continuation: state == 0 && !prefix.isEmpty ? nil : state, unknown: unknownID,
+      maximumScalarCount: maximum)
+  }
+
+  private func readUnigram(
+    _ model: JSONNode, _ vocabulary: ModelVocabulary, _ scores: [Double]
+  ) throws(TokenizerError) -> UnigramModel {
+    var unknown: Int32?
+    if let node = model.member("unk_id") {
+      let id = try node.tokenID()
+      guard Int(id) < scores.count else { throw node.invalid("an id of the vocabulary") }
+      unknown = id
+    }
+    var trie = TokenTrie(byteCount: vocabulary.names.reduce(0) { $0 + ($1?.count ?? 0) })
+    for (id, name) in vocabulary.names.enumerated() {
+      guard let name else { continue }
+      guard name.count <= UnigramModel.maximumTokenByteCount else {
+        throw .limit(
+          file: file, path: "model.vocab[\(id)]", limit: UnigramModel.maximumTokenByteCount, found: name.count
+        )
+      }
+      trie.insert(name, Int32(id))
+    }
+    var unigram = UnigramModel(
+      trie: trie, scores: scores, unknownScore: (scores.min() ?? 0) - UnigramModel.unknownPenalty,
+      unknown: unknown)
+    if try model.flag("byte_fallback", default: false) { unigram.bytes = Self.byteTokens(vocabulary) }
+    return unigram
+  }
+
+  /// The tokens of the 256 bytes, -1 for those that there are not.
+  static func byteTokens(_ vocabulary: ModelVocabulary) -> [Int32] {
+    (0..<256).map { vocabulary.ids[ExactString(Metaspace.token(of: UInt8($0)))] ?? -1 }
+  }
+
+  /// Reads what a BPE model says about symbols and merges.
+  private func readPairs(
+    _ model: JSONNode, _ vocabulary: ModelVocabulary, isByteLevel: Bool
+  ) throws(TokenizerError) -> PairModel {
     try refuseVariants(model)
     let unknown = try readUnknown(model, vocabulary)
     let hasByteFallback = try model.flag("byte_fallback", default: false)
-    var isByteLevel = false
-    if case .byteLevel = splitting { isByteLevel = true }
     let symbols: PairModel.Symbols
     if isByteLevel {
       let bytes = (0..<256).map { vocabulary.ids[ExactString(ByteAlphabet.token(of: UInt8($0)))] ?? -1 }
@@ -45,9 +124,7 @@ extension TokenizerJSONReader {
         table.set(UInt64(first.value), UInt64(id))
       }
     }
-    guard hasByteFallback else { return .scalars(table, bytes: nil) }
-    return .scalars(
-      table, bytes: (0..<256).map { vocabulary.ids[ExactString(Metaspace.token(of: UInt8($0)))] ?? -1 })
+    return .scalars(table, bytes: hasByteFallback ? byteTokens(vocabulary) : nil)
   }
 
   private func refuseVariants(_ model: JSONNode) throws(TokenizerError) {
@@ -96,7 +173,8 @@ extension TokenizerJSONReader {
     return merges
   }
 
-  private static func pair(_ value: JSONValue) -> (String, String)? {
+  /// The two texts of a merge.
+  static func pair(_ value: JSONValue) -> (String, String)? {
     switch value {
     case .string(let text):
       let parts = text.utf8.split(separator: 0x20, omittingEmptySubsequences: false)

@@ -1,73 +1,96 @@
 import SafeIO
 
 extension TokenizerJSONReader {
+  /// The steps of a pre-tokenizer, and whether words are bytes in the byte alphabet.
+  struct Splitting {
+    var steps: [SplittingStep] = []
+    var isByteLevel = false
+  }
+
   private static let known =
-    "implemented are Split by the patterns of "
-    + "\(SplitPattern.all.map(\.name).joined(separator: ", ")), Digits, ByteLevel and Metaspace"
+    "implemented are Split, Digits, Punctuation, Whitespace, WhitespaceSplit, BertPreTokenizer, "
+    + "CharDelimiterSplit, FixedLength, Metaspace, ByteLevel and Sequence"
 
-  /// Reads `normalizer` and `pre_tokenizer`.
-  func readSplitting(_ root: JSONNode) throws(TokenizerError) -> BytePairTokenizer.WordSplitting {
-    let normalized = try readNormalizer(root)
-    guard let node = root.member("pre_tokenizer") else {
-      guard let normalized else {
-        throw .unsupported(
-          file: file, path: "pre_tokenizer", found: "null",
-          hint: "without a normalizer a pre-tokenizer is needed; " + Self.known)
+  /// Reads `pre_tokenizer`.
+  func readSplitting(_ root: JSONNode) throws(TokenizerError) -> Splitting {
+    guard let node = root.member("pre_tokenizer") else { return Splitting() }
+    let nodes = try node.flattened("pretokenizers")
+    try checkStepCount(nodes.count, node)
+    var splitting = Splitting()
+    for node in nodes {
+      if splitting.isByteLevel {
+        // What comes after ByteLevel sees the byte alphabet, and so does the model.
+        splitting.isByteLevel = false
+        splitting.steps.append(.byteAlphabet)
       }
-      return .metaspace(normalized, isSplit: false)
+      splitting.steps += try readSteps(node, &splitting.isByteLevel)
     }
-    if normalized != nil {
-      throw node.unsupported(
-        "a normalizer that replaces spaces is implemented only without a pre-tokenizer",
-        found: try node.type())
-    }
-    let steps = try node.flattened("pretokenizers")
-    guard let last = steps.last else { throw node.invalid("at least one pre-tokenizer") }
-    if steps.count == 1, try last.type() == "Metaspace" { return try readMetaspace(last) }
-    var splits: [SplitPattern] = []
-    for step in steps.dropLast() { splits.append(try readSplit(step)) }
-    guard try last.type() == "ByteLevel" else {
-      throw last.unsupported(
-        "the last pre-tokenizer must be ByteLevel; " + Self.known, found: try last.type())
-    }
-    let addsPrefixSpace = try last.flag("add_prefix_space", default: true)
-    if addsPrefixSpace, !splits.isEmpty {
-      throw try last.required("add_prefix_space").unsupported("after a split only false is implemented")
-    }
-    if try last.flag("use_regex", default: true) { splits.append(.gpt2) }
-    return .byteLevel(splits: splits, addsPrefixSpace: addsPrefixSpace)
+    return splitting
   }
 
-  /// Reads one step before the last.
-  private func readSplit(_ step: JSONNode) throws(TokenizerError) -> SplitPattern {
-    switch try step.type() {
+  private func readSteps(_ node: JSONNode, _ isByteLevel: inout Bool) throws(TokenizerError)
+    -> [SplittingStep]
+  {
+    let type = try node.type()
+    switch type {
+    case "ByteLevel":
+      isByteLevel = true
+      let prefix: [SplittingStep] = try node.flag("add_prefix_space", default: true) ? [.prefixSpace] : []
+      let usesPattern = try node.flag("use_regex", default: true)
+      return prefix + (usesPattern ? [.split(.gpt2, .isolated, isInverted: false)] : [])
+    case "Metaspace": return [try readMetaspace(node)]
     case "Digits":
-      return try step.flag("individual_digits", default: false) ? .singleDigits : .digitRuns
-    case "Split":
-      let pattern = try step.required("pattern")
-      guard let expression = pattern.member("Regex") else {
-        throw pattern.unsupported("only patterns of kind Regex are implemented")
+      if try node.flag("individual_digits", default: false) {
+        return [.split(.singleDigits, .isolated, isInverted: false)]
       }
-      let text = try expression.string()
-      guard let split = SplitPattern.all.first(where: { ExactString($0.text) == ExactString(text) }) else {
-        throw expression.unsupported(
-          "patterns are known by their exact text; " + Self.known
-            + ". Others are not run, as a pattern may take "
-            + "exponential time")
+      return [.split(.singleDigits, .contiguous, isInverted: false)]
+    case "Whitespace": return [.split(.wordsAndSigns, .removed, isInverted: true)]
+    case "WhitespaceSplit": return [.split(.spaces, .removed, isInverted: false)]
+    case "Punctuation":
+      return [.split(.signs, try readBehavior(node, default: .isolated), isInverted: false)]
+    case "BertPreTokenizer":
+      return [.split(.spaces, .removed, isInverted: false), .split(.signs, .isolated, isInverted: false)]
+    case "CharDelimiterSplit":
+      let delimiter = try shortText(node.required("delimiter"))
+      return [.split(.literal(delimiter), .removed, isInverted: false)]
+    case "FixedLength":
+      let length = node.member("length")
+      guard let count = length == nil ? 5 : length?.value.intValue, count > 0 else {
+        throw node.invalid("a length above 0")
       }
-      let behavior = try step.required("behavior")
-      guard behavior.value == .string("Isolated") else {
-        throw behavior.unsupported("only Isolated is implemented")
-      }
-      if try step.flag("invert", default: false) {
-        throw try step.required("invert").unsupported("only false is implemented")
-      }
-      return split
-    default: throw step.unsupported(Self.known, found: try step.type())
+      return [.fixedLength(count)]
+    case "Split": return [try readSplit(node)]
+    default: throw node.unsupported(Self.known, found: type)
     }
   }
 
-  private func readMetaspace(_ node: JSONNode) throws(TokenizerError) -> BytePairTokenizer.WordSplitting {
+  private func readBehavior(
+    _ node: JSONNode, default fallback: SplittingStep.Behavior?
+  ) throws(TokenizerError) -> SplittingStep.Behavior {
+    if let fallback, node.member("behavior") == nil { return fallback }
+    let behavior = try node.required("behavior")
+    guard let value = SplittingStep.Behavior(rawValue: try behavior.string()) else {
+      throw behavior.unsupported(
+        "implemented are \(SplittingStep.Behavior.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
+    return value
+  }
+
+  private func readSplit(_ node: JSONNode) throws(TokenizerError) -> SplittingStep {
+    let pattern = try node.required("pattern")
+    let split: SplitPattern
+    if let text = pattern.member("String") {
+      let literal = try shortText(text)
+      guard !literal.isEmpty else { throw text.invalid("a text that is not empty") }
+      split = .literal(literal)
+    } else {
+      split = try readExpression(pattern.required("Regex"))
+    }
+    return .split(
+      split, try readBehavior(node, default: nil), isInverted: try node.flag("invert", default: false))
+  }
+
+  private func readMetaspace(_ node: JSONNode) throws(TokenizerError) -> SplittingStep {
     let replacement = try node.required("replacement")
     guard replacement.value == .string(Metaspace.text) else {
       throw replacement.unsupported("only U+2581 is implemented")
@@ -82,35 +105,5 @@ extension TokenizerJSONReader {
     case "never": return .metaspace(.never, isSplit: isSplit)
     default: throw scheme.unsupported("implemented are first, always and never")
     }
-  }
-
-  /// Reads `normalizer`: null, or U+2581 in the place of spaces with or without one in front.
-  private func readNormalizer(_ root: JSONNode) throws(TokenizerError) -> BytePairTokenizer.MetaspacePrefix? {
-    guard let node = root.member("normalizer") else { return nil }
-    let hint = "implemented are null, Replace of a space by U+2581, and the same after Prepend of U+2581"
-    var steps = try node.flattened("normalizers")[...]
-    if steps.isEmpty { return nil }
-    var prefix = BytePairTokenizer.MetaspacePrefix.never
-    if let step = steps.first, try step.type() == "Prepend" {
-      let text = try step.required("prepend")
-      guard text.value == .string(Metaspace.text) else { throw text.unsupported(hint) }
-      prefix = .unconditional
-      steps = steps.dropFirst()
-    }
-    guard let step = steps.popFirst() else { throw node.unsupported(hint, found: "Prepend alone") }
-    guard try step.type() == "Replace" else { throw step.unsupported(hint, found: try step.type()) }
-    try expectReplacement(step, of: " ", by: Metaspace.text, hint)
-    if let step = steps.first { throw step.unsupported(hint, found: try step.type()) }
-    return prefix
-  }
-
-  /// Checks that `step` replaces exactly `old` by `new`.
-  func expectReplacement(
-    _ step: JSONNode, of old: String, by new: String, _ hint: String
-  ) throws(TokenizerError) {
-    let pattern = try step.required("pattern")
-    guard pattern.member("String")?.value == .string(old) else { throw pattern.unsupported(hint) }
-    let content = try step.required("content")
-    guard content.value == .string(new) else { throw content.unsupported(hint) }
   }
 }

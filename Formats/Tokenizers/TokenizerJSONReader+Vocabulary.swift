@@ -3,18 +3,17 @@ import SafeIO
 extension TokenizerJSONReader {
   /// The model's vocabulary.
   struct ModelVocabulary {
+    /// Ids by name.
     var ids: [ExactString: Int32]
+    /// Names by id.
+    var names: [[UInt8]?]
   }
 
   /// Most added tokens of a tokenizer.
   private static let maximumAddedTokenCount = 100_000
 
-  /// Reads `model.vocab`: every id once.
-  func readVocabulary(_ root: JSONNode) throws(TokenizerError) -> ModelVocabulary {
-    let model = try root.required("model")
-    if let type = model.member("type"), type.value != .string("BPE") {
-      throw type.unsupported("only models of type BPE are implemented")
-    }
+  /// Reads `model.vocab` of names and ids: every id once.
+  func readVocabulary(_ model: JSONNode) throws(TokenizerError) -> ModelVocabulary {
     let node = try model.required("vocab")
     let members = try node.members()
     guard !members.isEmpty else { throw node.invalid("at least one token") }
@@ -22,16 +21,38 @@ extension TokenizerJSONReader {
     ids.reserveCapacity(members.count)
     // Room is made for every id: a small file must not be able to ask for much.
     let limit = Self.idLimit(members.count)
-    var isUsed = Array(repeating: false, count: limit)
+    var names: [[UInt8]?] = []
     for (name, value) in members {
-      guard let id = value.intValue, id >= 0, id < limit, !isUsed[id] else {
+      guard let id = value.intValue, id >= 0, id < limit, id >= names.count || names[id] == nil else {
         let entry = JSONNode(value: value, path: "model.vocab[\"\(name)\"]", file: file)
         throw entry.invalid("an id from 0 to \(limit - 1) that no other token has")
       }
-      isUsed[id] = true
+      if id >= names.count { names += Array(repeating: nil, count: id + 1 - names.count) }
+      names[id] = Array(name.utf8)
       ids[ExactString(name)] = Int32(id)
     }
-    return ModelVocabulary(ids: ids)
+    return ModelVocabulary(ids: ids, names: names)
+  }
+
+  /// Reads `model.vocab` of pieces and scores in the order of their ids.
+  func readScoredVocabulary(
+    _ model: JSONNode
+  ) throws(TokenizerError) -> (vocabulary: ModelVocabulary, scores: [Double]) {
+    let node = try model.required("vocab")
+    var vocabulary = ModelVocabulary(ids: [:], names: [])
+    var scores: [Double] = []
+    for entry in try node.elements() {
+      guard let pair = entry.value.arrayValue, pair.count == 2, let name = pair[0].stringValue,
+        let score = pair[1].doubleValue
+      else { throw entry.invalid("a piece and its score") }
+      guard score.isFinite, abs(score) < 1e30 else { throw entry.invalid("a score that is not immense") }
+      // Of equal pieces the last counts.
+      vocabulary.ids[ExactString(name)] = Int32(scores.count)
+      vocabulary.names.append(Array(name.utf8))
+      scores.append(score)
+    }
+    guard !scores.isEmpty else { throw node.invalid("at least one piece") }
+    return (vocabulary, scores)
   }
 
   private static func idLimit(_ count: Int) -> Int {
@@ -47,10 +68,9 @@ extension TokenizerJSONReader {
     guard values.count <= Self.maximumAddedTokenCount else {
       throw .limit(file: file, path: list.path, limit: Self.maximumAddedTokenCount, found: values.count)
     }
-    let hasNormalizer = root.member("normalizer") != nil
     var tokens: [AddedToken] = []
     var contents: Set<ExactString> = []
-    var names = Dictionary(vocabulary.ids.lazy.map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
+    var added: [Int32: ExactString] = [:]
     for node in try list.elements() {
       let token = try readAddedToken(node)
       guard contents.insert(ExactString(token.content)).inserted else {
@@ -60,13 +80,12 @@ extension TokenizerJSONReader {
       if let id = vocabulary.ids[content], id != token.id {
         throw try node.required("id").invalid("the id \(id) that the vocabulary gives the token")
       }
-      if let other = names.updateValue(content, forKey: token.id), other != content {
-        throw try node.required("id").invalid("an id of its own, not that of \"\(other.text)\"")
+      var other = added.updateValue(content, forKey: token.id)
+      if other == nil, Int(token.id) < vocabulary.names.count, let name = vocabulary.names[Int(token.id)] {
+        other = ExactString(String(decoding: name, as: UTF8.self))
       }
-      if token.isNormalized, hasNormalizer {
-        throw node.unsupported(
-          "added tokens that are normalized are implemented only without a normalizer",
-          found: "normalized: true")
+      if let other, other != content {
+        throw try node.required("id").invalid("an id of its own, not that of \"\(other.text)\"")
       }
       tokens.append(token)
     }

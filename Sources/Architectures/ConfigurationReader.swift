@@ -24,6 +24,27 @@ struct ConfigurationReader {
     return value
   }
 
+  /// Whether the key is there, be it null.
+  func has(_ key: String) -> Bool { object[key] != nil }
+
+  /// The spelling of a key that the configuration uses: the first one with a value, or the first of all. Every spelling
+  /// counts as read.
+  mutating func key(among spellings: [String]) -> String {
+    read.formUnion(spellings)
+    return spellings.first { object[$0].map { !$0.isNull } ?? false } ?? spellings[0]
+  }
+
+  /// Refuses spellings of one key that say different things.
+  func requireAgreement(_ spellings: [String]) throws(ArchitectureError) {
+    let given = spellings.filter { object[$0].map { !$0.isNull } ?? false }
+    guard let first = given.first else { return }
+    for other in given.dropFirst() where object[other] != object[first] {
+      throw .unsupported(
+        key: path(other), found: object[other]?.serialized() ?? "nothing",
+        reason: "differs from \(path(first)) \(object[first]?.serialized() ?? "") beside it")
+    }
+  }
+
   private func mismatch(_ key: String, expected: String, found: JSONValue?) -> ArchitectureError {
     let text = found.map { $0.serialized() } ?? "nothing"
     return .configuration(
@@ -81,6 +102,40 @@ struct ConfigurationReader {
     return text
   }
 
+  /// A list of finite numbers inside a range, at most 65536.
+  mutating func numbers(_ key: String, in range: ClosedRange<Double>) throws(ArchitectureError) -> [Double] {
+    let list = value(key)?.arrayValue ?? []
+    let numbers = list.prefix(1 << 16).compactMap(\.doubleValue).filter(range.contains)
+    guard !numbers.isEmpty, numbers.count == list.count else {
+      throw mismatch(
+        key, expected: "numbers from \(range.lowerBound) to \(range.upperBound)", found: value(key))
+    }
+    return numbers
+  }
+
+  /// A list of texts, nil when absent.
+  mutating func optionalStrings(_ key: String) throws(ArchitectureError) -> [String]? {
+    guard let value = value(key) else { return nil }
+    let texts = value.arrayValue?.compactMap(\.stringValue)
+    guard let texts, texts.count == value.arrayValue?.count else {
+      throw mismatch(key, expected: "a list of strings", found: value)
+    }
+    return texts
+  }
+
+  /// A list of whole numbers inside a range, nil when absent.
+  mutating func optionalIntegers(
+    _ key: String, in range: ClosedRange<Int>
+  ) throws(ArchitectureError) -> [Int]? {
+    guard let value = value(key) else { return nil }
+    let integers = value.arrayValue?.compactMap(\.intValue).filter(range.contains)
+    guard let integers, integers.count == value.arrayValue?.count else {
+      throw mismatch(
+        key, expected: "integers from \(range.lowerBound) to \(range.upperBound)", found: value)
+    }
+    return integers
+  }
+
   /// The reader of an object below this one, nil when absent; ``finish(_:)`` takes its findings back.
   mutating func optionalObject(_ key: String) throws(ArchitectureError) -> ConfigurationReader? {
     guard let value = value(key) else { return nil }
@@ -122,6 +177,9 @@ struct ConfigurationReader {
     }
     guard isNeutral else { throw .unsupported(key: path(key), found: value.serialized(), reason: reason) }
   }
+
+  /// Whether somebody asked for the key.
+  func isRead(_ key: String) -> Bool { read.contains(key) }
 
   /// Marks keys that do not change what the model computes.
   mutating func ignore(_ keys: some Sequence<String>) { read.formUnion(keys) }

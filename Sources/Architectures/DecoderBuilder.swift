@@ -3,20 +3,28 @@ import OrderedCollections
 import SafeIO
 import TensorCore
 
-/// Builds decoder-only graphs out of a checkpoint's tensors; what families share.
+/// Builds a decoder's graph out of a checkpoint's tensors.
 struct DecoderBuilder {
-  /// A graph that is being built.
+  /// What is built.
+  let decoder: Decoder
+  /// What a person should know.
+  var warnings: [String] = []
+
   private var graph: GraphBuilder
   private let weights: WeightCatalog
   private var used: Set<String> = []
   private var derived: OrderedDictionary<String, Tensor> = [:]
+  private var rearranged: OrderedDictionary<String, Rearrangement> = [:]
 
   /// The graph's inputs.
   let tokens: ValueID
   let positions: ValueID
 
-  init(name: String, weights: WeightCatalog) throws(ArchitectureError) {
-    var graph = GraphBuilder(name: name)
+  init(_ decoder: Decoder, names: TensorNames, weights: WeightCatalog) throws(ArchitectureError) {
+    var decoder = decoder
+    decoder.names = names
+    self.decoder = decoder
+    var graph = GraphBuilder(name: decoder.family)
     do throws(GraphError) {
       tokens = try graph.input("tokens", .tokens)
       positions = try graph.input("positions", .tokens)
@@ -25,9 +33,22 @@ struct DecoderBuilder {
     self.weights = weights
   }
 
-  /// A tensor of the checkpoint as an operand; its shape is checked.
-  mutating func weight(_ name: String, _ shape: [Int]) throws(ArchitectureError) -> Operand {
-    let type = try weights.weight(name, shape: shape)
+  /// Name of a tensor of a block.
+  func inBlock(_ layer: Int, _ name: String) -> String {
+    "\(decoder.names.root)\(decoder.names.layers)\(layer).\(name)"
+  }
+
+  /// A tensor of the checkpoint as an operand, put in order if need be; its shape is checked.
+  mutating func weight(
+    _ name: String, _ shape: [Int], _ rearrangement: Rearrangement? = nil
+  ) throws(ArchitectureError) -> Operand {
+    guard let found = weights[name] else { throw .missingTensor(name) }
+    var type = found
+    if let rearrangement {
+      type = rearrangement.applied(to: found)
+      rearranged[name] = rearrangement
+    }
+    try WeightCatalog.check(type, name: name, shape: shape)
     used.insert(name)
     do throws(GraphError) { return try graph.constant(name, type) } catch { throw .graph(error) }
   }
@@ -38,7 +59,7 @@ struct DecoderBuilder {
   /// Columns of a value built so far.
   func columns(of value: ValueID) -> Int { graph.type(of: value).columns ?? 0 }
 
-  /// A table that the configuration gives, as an operand.
+  /// A table that the configuration gives, as an operand; equal tables of one name are one constant.
   mutating func derivedConstant(_ name: String, _ values: [Float]) throws(ArchitectureError) -> Operand {
     guard weights[name] == nil else { throw .reservedTensorName(name) }
     do {
@@ -61,24 +82,6 @@ struct DecoderBuilder {
     } catch { throw .graph(error) }
   }
 
-  /// A projection by `prefix.weight` [outputs, inputs], and `prefix.bias` when there is one.
-  mutating func linear(
-    _ x: ValueID, _ prefix: String, outputs: Int, bias: Bool, name: String
-  ) throws(ArchitectureError) -> ValueID {
-    let inputs = columns(of: x)
-    var operands = [Operand.value(x), try weight(prefix + ".weight", [outputs, inputs])]
-    if bias { operands.append(try weight(prefix + ".bias", [outputs])) }
-    return try add(.linear, operands, name: name)
-  }
-
-  /// A root-mean-square normalization by `prefix.weight`.
-  mutating func rmsNorm(
-    _ x: ValueID, _ prefix: String, epsilon: Double, name: String
-  ) throws(ArchitectureError) -> ValueID {
-    let gain = try weight(prefix + ".weight", [columns(of: x)])
-    return try add(.rmsNorm, [.value(x), gain], ["eps": .float(epsilon)], name: name)
-  }
-
   /// Builds inside a scope.
   mutating func withScope<Result>(
     _ name: String, _ body: (inout DecoderBuilder) throws(ArchitectureError) -> Result
@@ -88,18 +91,24 @@ struct DecoderBuilder {
     return try body(&self)
   }
 
-  /// The finished graph, its derived constants, and a warning about tensors that it does not use.
-  func finish(outputs: [ValueID]) throws(ArchitectureError) -> (
-    graph: Graph, derived: OrderedDictionary<String, Tensor>, warnings: [String]
-  ) {
+  /// The finished model.
+  func finish(logits: ValueID) throws(ArchitectureError) -> ImportedModel {
     do throws(GraphError) {
-      return (try graph.finish(outputs: outputs), derived, unusedTensorWarnings)
+      return ImportedModel(
+        family: decoder.family, graph: try graph.finish(outputs: [logits]), derivedConstants: derived,
+        rearrangements: rearranged, configuration: decoder.sizes, warnings: warnings + unusedTensorWarnings)
     } catch { throw .graph(error) }
   }
 
-  /// Older checkpoints store the rotary frequencies, which the configuration gives too; no word about these.
+  /// Buffers that older checkpoints store although the configuration gives them: rotary frequencies and causal masks.
+  private static let buffers = [
+    ".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
+  ]
+
   private var unusedTensorWarnings: [String] {
-    let unused = weights.entries.keys.filter { !used.contains($0) && !$0.hasSuffix(".rotary_emb.inv_freq") }
+    let unused = weights.entries.keys.filter { name in
+      !used.contains(name) && !Self.buffers.contains(where: name.hasSuffix)
+    }
     if unused.isEmpty { return [] }
     let names = unused.prefix(5).map { "'\($0)'" }.joined(separator: ", ")
     return [

@@ -1,3 +1,4 @@
+import Codecs
 import GraphIR
 import OrderedCollections
 import SafeIO
@@ -13,11 +14,35 @@ public struct ModelFamily: Sendable {
   public let modelTypes: [String]
   /// Values of `architectures` in config.json.
   public let architectures: [String]
+  /// How GGUF files spell its models; nil when they are neither read nor written as GGUF.
+  var gguf: GGUFDialect?
   /// Reads the configuration and builds the graph.
   let build: @Sendable (inout ConfigurationReader, WeightCatalog) throws(ArchitectureError) -> ImportedModel
 
+  /// The `general.architecture` of its GGUF files; nil when they are neither read nor written.
+  public var ggufArchitecture: String? { gguf?.architecture }
+
   /// All families.
-  public static let all: [ModelFamily] = [.llama]
+  public static let all: [ModelFamily] = [
+    .llama, .mistral, .mixtral, .qwen2, .qwen2MoE, .qwen3, .qwen3MoE, .gemma, .gemma2, .gemma3, .phi, .phi3,
+    .olmo, .olmo2, .granite, .cohere, .glm4, .smolLM3, .starCoder2, .stableLM, .falcon, .bloom, .gpt2, .gptJ,
+    .gptNeoX, .opt,
+  ]
+
+  /// A family of decoders, given by what its configuration says.
+  static func decoder(
+    name: String, summary: String, modelTypes: [String], architectures: [String],
+    gguf: GGUFDialect? = nil,
+    _ read: @escaping @Sendable (inout ConfigurationReader) throws(ArchitectureError) -> Decoder
+  ) -> ModelFamily {
+    ModelFamily(
+      name: name, summary: summary, modelTypes: modelTypes, architectures: architectures, gguf: gguf
+    ) { (reader, weights) throws(ArchitectureError) in
+      let decoder = try read(&reader)
+      try ConfigurationKeys.checkCommon(&reader, family: name)
+      return try decoder.importModel(weights)
+    }
+  }
 
   /// The family that reads the model of this configuration.
   ///
@@ -74,6 +99,8 @@ public struct ImportedModel: Sendable {
   public var graph: Graph
   /// Constants of the graph that the checkpoint does not hold, such as rotary frequencies (f32).
   public var derivedConstants: OrderedDictionary<String, Tensor>
+  /// Tensors of the checkpoint that lie otherwise than the graph's constants of the same names.
+  public var rearrangements: OrderedDictionary<String, Rearrangement>
   /// Sizes and special tokens.
   public var configuration: ModelConfiguration
   /// What a person should know: tensors and keys that were not used, contradictions that were resolved.
@@ -118,5 +145,21 @@ public struct ModelConfiguration: Sendable, Equatable {
     self.contextLength = contextLength
     self.bosToken = bosToken
     self.eosTokens = eosTokens
+  }
+}
+
+extension ImportedModel {
+  /// The constants of the graph out of the checkpoint's weights: those that lie otherwise put in order, and the derived
+  /// ones. Plain tensors are moved when they are first read.
+  /// - Throws: `TensorCoreError`, `CodecError`.
+  public func constants(
+    from weights: OrderedDictionary<String, Weight>
+  ) throws -> OrderedDictionary<String, Weight> {
+    var result = weights
+    for (name, rearrangement) in rearrangements {
+      if let weight = weights[name] { result[name] = try rearrangement.applied(to: weight) }
+    }
+    for (name, tensor) in derivedConstants { result[name] = .dense(tensor) }
+    return result
   }
 }

@@ -24,15 +24,13 @@ public struct WeightCatalog: Sendable {
   /// The entry of a tensor.
   public subscript(name: String) -> ConstantType? { entries[name] }
 
-  /// The entry of a tensor that must have this shape and hold numbers.
+  /// Refuses a tensor that has another shape or does not hold numbers.
   /// - Throws: ``ArchitectureError`` naming the tensor.
-  func weight(_ name: String, shape: [Int]) throws(ArchitectureError) -> ConstantType {
-    guard let entry = entries[name] else { throw .missingTensor(name) }
+  static func check(_ entry: ConstantType, name: String, shape: [Int]) throws(ArchitectureError) {
     guard entry.dimensions == shape else {
       throw .tensorShape(name, expected: shape, found: entry.dimensions)
     }
     let element = ElementType.allCases.first { $0.name == entry.encoding }
     if let element, !element.isFloatingPoint { throw .tensorType(name, encoding: entry.encoding) }
-    return entry
   }
 }

@@ -22,6 +22,12 @@ CK_INLINE void weigh(const ck_attention *task, float *logits, ptrdiff_t panels, 
     v16 value = v_mul(v_load(logits + p * CK_PANEL), v_set(task->scale));
     if (task->softcap > 0)
       value = v_mul(v_set(task->softcap), v_tanh(v_div(value, v_set(task->softcap))));
+    if (task->slopes) {
+      // Whole numbers: distances are exact in float32 far beyond any context.
+      float distances[16];
+      for (ptrdiff_t i = 0; i < CK_PANEL; i++) distances[i] = (float)(first_key + p * CK_PANEL + i - (seen_to - 1));
+      value = v_add(value, v_mul(v_set(task->slopes[row % task->group]), v_load(distances)));
+    }
     if (masked) {
       float buffer[16];
       v_store(buffer, value);

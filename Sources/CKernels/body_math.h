@@ -60,6 +60,9 @@ CK_INLINE v16 v_erf(v16 x) {
 /// x / (1 + exp(-x)).
 CK_INLINE v16 v_silu(v16 x) { return v_div(x, v_add(v_set(1.0f), v_exp(v_sub(v_zero(), x)))); }
 
+/// 1 / (1 + exp(-x)).
+CK_INLINE v16 v_sigmoid(v16 x) { return v_div(v_set(1.0f), v_add(v_set(1.0f), v_exp(v_sub(v_zero(), x)))); }
+
 /// x / 2 * (1 + erf(x / sqrt 2)).
 CK_INLINE v16 v_gelu(v16 x) {
   return v_mul(v_mul(v_set(0.5f), x), v_add(v_set(1.0f), v_erf(v_mul(x, v_set(0x1.6a09e6p-1f)))));

@@ -45,6 +45,9 @@ CK_BINARY(ck_swiglu_f32_f32, v_mul(v_silu(a), b))
 CK_UNARY_SCALAR(ck_scale_f32_f32, v_mul(a, v_set(scalar)))
 CK_UNARY_SCALAR(ck_softcap_f32_f32, v_mul(v_set(scalar), v_tanh(v_div(a, v_set(scalar)))))
 CK_UNARY(ck_silu_f32_f32, v_silu(a))
+CK_UNARY(ck_relu_f32_f32, v_max(a, v_zero()))
+CK_UNARY(ck_sigmoid_f32_f32, v_sigmoid(a))
+CK_UNARY(ck_gelu_sigmoid_f32_f32, v_mul(a, v_sigmoid(v_mul(v_set(1.702f), a))))
 CK_UNARY(ck_gelu_f32_f32, v_gelu(a))
 CK_UNARY(ck_gelu_tanh_f32_f32, v_gelu_tanh(a))
 
@@ -73,6 +76,56 @@ void ISA(ck_rms_norm_f32_f32)(const float *x, const float *weight, float epsilon
   for (; i + 16 <= count; i += 16) v_store(y + i, v_mul(v_mul(v_load(x + i), factor), v_load(weight + i)));
   if (i < count)
     store_part(y + i, v_mul(v_mul(load_part(x + i, count - i), factor), load_part(weight + i, count - i)), count - i);
+}
+
+/// Sixteen partial sums, then sixteen partial sums of squared differences from the mean.
+void ISA(ck_layer_norm_f32_f32)(const float *x, const float *weight, const float *bias, float epsilon, float *y,
+                                ptrdiff_t count) {
+  v16 sum = v_zero(), squares = v_zero();
+  ptrdiff_t i = 0;
+  for (; i + 16 <= count; i += 16) sum = v_add(sum, v_load(x + i));
+  if (i < count) sum = v_add(sum, load_part(x + i, count - i));
+  float mean = v_sum(sum) / (float)count;
+  v16 center = v_set(mean);
+  for (i = 0; i + 16 <= count; i += 16) {
+    v16 a = v_sub(v_load(x + i), center);
+    squares = v_fma(a, a, squares);
+  }
+  if (i < count) {
+    float buffer[16] = {0};
+    for (ptrdiff_t j = i; j < count; j++) buffer[j - i] = x[j] - mean;
+    v16 a = v_load(buffer);
+    squares = v_fma(a, a, squares);
+  }
+  v16 factor = v_set(1.0f / sqrtf(v_sum(squares) / (float)count + epsilon));
+  for (i = 0; i < count; i += 16) {
+    ptrdiff_t rest = count - i;
+    v16 a = rest >= 16 ? v_load(x + i) : load_part(x + i, rest);
+    v16 gain = rest >= 16 ? v_load(weight + i) : load_part(weight + i, rest);
+    v16 shift = !bias ? v_zero() : rest >= 16 ? v_load(bias + i) : load_part(bias + i, rest);
+    v16 value = v_add(v_mul(v_mul(v_sub(a, center), factor), gain), shift);
+    if (rest >= 16) v_store(y + i, value);
+    else store_part(y + i, value, rest);
+  }
+}
+
+/// min(max(x, minimum), maximum); NaN stays.
+void ISA(ck_clamp_f32_f32)(const float *x, float minimum, float maximum, float *y, ptrdiff_t count) {
+  for (ptrdiff_t i = 0; i < count; i++) {
+    float a = x[i] < minimum ? minimum : x[i];
+    y[i] = a > maximum ? maximum : a;
+  }
+}
+
+/// y += factor * x, product and sum rounded.
+void ISA(ck_add_scaled_f32_f32)(const float *x, float scalar, float *y, ptrdiff_t count) {
+  ptrdiff_t i = 0;
+  v16 factor = v_set(scalar);
+  for (; i + 16 <= count; i += 16) v_store(y + i, v_add(v_load(y + i), v_mul(v_load(x + i), factor)));
+  if (i < count) {
+    v16 sum = v_add(load_part(y + i, count - i), v_mul(load_part(x + i, count - i), factor));
+    store_part(y + i, sum, count - i);
+  }
 }
 
 void ISA(ck_add_rms_norm_f32_f32)(const float *a, const float *b, const float *weight, float epsilon, float *sum,

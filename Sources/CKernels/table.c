@@ -21,6 +21,12 @@
   void ck_scale_f32_f32_##ISA(const float *, float, float *, ptrdiff_t);                                             \
   void ck_silu_f32_f32_##ISA(const float *, float *, ptrdiff_t);                                                     \
   void ck_gelu_f32_f32_##ISA(const float *, float *, ptrdiff_t);                                                     \
+  void ck_relu_f32_f32_##ISA(const float *, float *, ptrdiff_t);                                                     \
+  void ck_sigmoid_f32_f32_##ISA(const float *, float *, ptrdiff_t);                                                  \
+  void ck_gelu_sigmoid_f32_f32_##ISA(const float *, float *, ptrdiff_t);                                             \
+  void ck_layer_norm_f32_f32_##ISA(const float *, const float *, const float *, float, float *, ptrdiff_t);          \
+  void ck_clamp_f32_f32_##ISA(const float *, float, float, float *, ptrdiff_t);                                      \
+  void ck_add_scaled_f32_f32_##ISA(const float *, float, float *, ptrdiff_t);                                        \
   void ck_gelu_tanh_f32_f32_##ISA(const float *, float *, ptrdiff_t);                                                \
   void ck_swiglu_f32_f32_##ISA(const float *, const float *, float *, ptrdiff_t);                                    \
   void ck_softcap_f32_f32_##ISA(const float *, float, float *, ptrdiff_t);                                           \
@@ -48,6 +54,12 @@
       .scale = ck_scale_f32_f32_##ISA,                                                                               \
       .silu = ck_silu_f32_f32_##ISA,                                                                                 \
       .gelu = ck_gelu_f32_f32_##ISA,                                                                                 \
+      .relu = ck_relu_f32_f32_##ISA,                                                                                 \
+      .sigmoid = ck_sigmoid_f32_f32_##ISA,                                                                           \
+      .gelu_sigmoid = ck_gelu_sigmoid_f32_f32_##ISA,                                                                 \
+      .layer_norm = ck_layer_norm_f32_f32_##ISA,                                                                     \
+      .clamp = ck_clamp_f32_f32_##ISA,                                                                               \
+      .add_scaled = ck_add_scaled_f32_f32_##ISA,                                                                     \
       .gelu_tanh = ck_gelu_tanh_f32_f32_##ISA,                                                                       \
       .swiglu = ck_swiglu_f32_f32_##ISA,                                                                             \
       .softcap = ck_softcap_f32_f32_##ISA,                                                                           \

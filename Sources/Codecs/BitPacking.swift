@@ -1,3 +1,5 @@
+import TensorCore
+
 /// Dense packing of small unsigned codes, least significant bit first, each row starting on a byte.
 public enum BitPacking {
   /// Bytes of a row of `count` codes of `bits` bits.
@@ -49,5 +51,32 @@ public enum BitPacking {
       accumulator >>= UInt32(bits)
       filled -= bits
     }
+  }
+
+  /// Packs all rows of codes.
+  static func packed(_ codes: [UInt8], rows: Int, columns: Int, bits: Int) -> [UInt8] {
+    let rowBytes = bytesPerRow(count: columns, bits: bits)
+    var bytes = [UInt8](repeating: 0, count: rows * rowBytes)
+    var target = bytes.mutableSpan
+    for row in 0..<rows {
+      var part = target._mutatingExtracting(row * rowBytes..<(row + 1) * rowBytes)
+      pack(codes.span.extracting(row * columns..<(row + 1) * columns), bits: bits, into: &part)
+    }
+    return bytes
+  }
+
+  /// Unpacks some rows of a plane of codes.
+  static func unpacked(_ plane: Tensor, rows: Range<Int>, columns: Int, bits: Int) -> [UInt8] {
+    let rowBytes = bytesPerRow(count: columns, bits: bits)
+    var codes = [UInt8](repeating: 0, count: rows.count * columns)
+    var target = codes.mutableSpan
+    unsafe plane.withBytes { raw in
+      let bytes = unsafe Span(_unsafeElements: raw.assumingMemoryBound(to: UInt8.self))
+      for (index, row) in rows.enumerated() {
+        var part = target._mutatingExtracting(index * columns..<(index + 1) * columns)
+        unpack(bytes.extracting(row * rowBytes..<(row + 1) * rowBytes), bits: bits, into: &part)
+      }
+    }
+    return codes
   }
 }

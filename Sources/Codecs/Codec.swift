@@ -18,12 +18,74 @@ public protocol Codec: Sendable {
   func encode(_ matrix: FloatMatrix, importance: [Float]?, search: ScaleSearch) throws(CodecError)
     -> EncodedMatrix
 
+  /// Rounds rows of a stored tensor, as ``encode(_:importance:search:)`` does, without a float32 copy of all of them
+  /// where the codec knows how.
+  ///
+  /// - Parameters:
+  ///   - rows: which of the tensor's rows; the result has as many.
+  ///   - tensor: elements with a float value, `[..., in]`.
+  ///   - importance: weight of each column's squared error (`in` values); nil for equal weights.
+  ///   - search: how scales are chosen.
+  /// - Throws: ``CodecError``; rows are counted from the first of `rows`.
+  func encode(
+    rows: Range<Int>, of tensor: Tensor, importance: [Float]?, search: ScaleSearch
+  ) throws(CodecError) -> EncodedMatrix
+
+  /// Whether rows are encoded independently, so that a matrix may be encoded in parts that
+  /// ``EncodedMatrix/joined(rows:)`` puts together.
+  var isRowwise: Bool { get }
+
+  /// Planes that belong to the matrix as a whole; every other plane has the rows as its first dimension.
+  var sharedPlanes: Set<String> { get }
+
   /// Checks that the planes have the types and shapes that this codec needs for `rows` by `columns`.
   /// - Throws: ``CodecError/damagedPlane(codec:plane:expected:found:)``.
   func validate(_ matrix: EncodedMatrix) throws(CodecError)
 
   /// Writes the values of a range of rows, row-major, to `target`; planes were validated before.
   func decode(_ matrix: EncodedMatrix, rows: Range<Int>, into target: UnsafeMutableBufferPointer<Float>)
+}
+
+extension Codec {
+  /// Rows are independent unless the codec says otherwise.
+  public var isRowwise: Bool { true }
+
+  /// All planes have rows unless the codec says otherwise.
+  public var sharedPlanes: Set<String> { [] }
+
+  /// Encodes by way of float32.
+  public func encode(
+    rows: Range<Int>, of tensor: Tensor, importance: [Float]?, search: ScaleSearch
+  ) throws(CodecError) -> EncodedMatrix {
+    let columns = tensor.shape.columns
+    precondition(rows.lowerBound >= 0 && rows.upperBound <= tensor.shape.rows, "rows out of range")
+    let matrix: FloatMatrix
+    do throws(TensorCoreError) {
+      matrix = try FloatMatrix(
+        rows: rows.count, columns: columns,
+        values: tensor.floats(elements: rows.lowerBound * columns..<rows.upperBound * columns))
+    } catch {
+      throw .invalidParameters(codec: canonicalName, reason: error.diagnostic.message)
+    }
+    return try encode(matrix, importance: importance, search: search)
+  }
+}
+
+/// A codec of blocks as the GGML formats have them: every `blockLength` values of a row become `blockByteCount` bytes.
+///
+/// One plane, `blocks`, u8 `[rows, columns / blockLength * blockByteCount]`, byte for byte as in a GGUF file.
+/// The canonical name is the GGML type's in lower case.
+public protocol BlockCodec: Codec {
+  /// Values of a block.
+  var blockLength: Int { get }
+  /// Bytes of a block.
+  var blockByteCount: Int { get }
+}
+
+/// A codec some or all of whose matrices are integer groups under another layout.
+public protocol IntegerGroupConvertible: Codec {
+  /// The same values as integers with scales, exactly; nil when there is no such form.
+  func integerGroups(of matrix: EncodedMatrix) -> EncodedMatrix?
 }
 
 /// A codec whose values lie on a grid given by a few numbers per group of columns, so that a method that rounds

@@ -27,6 +27,87 @@ public struct EncodedMatrix: Sendable {
   /// Bytes of all planes.
   public var byteCount: Int { planes.values.reduce(0) { $0 + $1.byteCount } }
 
+  /// Puts matrices of one codec, which encodes rows independently, one below the other.
+  /// - Throws: ``CodecError/invalidParameters(codec:reason:)`` when they do not go together.
+  public static func joined(rows parts: [EncodedMatrix]) throws(CodecError) -> EncodedMatrix {
+    guard let first = parts.first else {
+      throw .invalidParameters(codec: "joined", reason: "there is nothing to join")
+    }
+    guard parts.count > 1 else { return first }
+    let name = first.codec.canonicalName
+    guard first.codec.isRowwise else {
+      throw .invalidParameters(codec: name, reason: "rows of this codec depend on each other")
+    }
+    let fits = parts.allSatisfy {
+      $0.columns == first.columns && $0.codec.canonicalName == name && $0.planes.keys == first.planes.keys
+    }
+    guard fits else {
+      throw .invalidParameters(codec: name, reason: "the parts differ in columns or codec")
+    }
+    var planes: OrderedDictionary<String, Tensor> = [:]
+    for (plane, tensor) in first.planes {
+      if first.codec.sharedPlanes.contains(plane) {
+        let same = parts.allSatisfy { $0.planes[plane].map { $0.hasSameBytes(as: tensor) } ?? false }
+        guard same else {
+          throw .invalidParameters(codec: name, reason: "the parts have different planes '\(plane)'")
+        }
+        planes[plane] = tensor
+      } else {
+        planes[plane] = try stacked(parts.compactMap { $0.planes[plane] }, codec: name)
+      }
+    }
+    return try EncodedMatrix(
+      codec: first.codec, rows: parts.reduce(0) { $0 + $1.rows }, columns: first.columns, planes: planes)
+  }
+
+  /// The matrix whose row `i` is row `order[i]` of this one; exact, as only bytes move, and
+  /// they do when they are first asked for.
+  /// - Throws: ``CodecError/invalidParameters(codec:reason:)`` when a plane does not consist of rows.
+  public func selecting(rows order: [Int]) throws(CodecError) -> EncodedMatrix {
+    precondition(order.allSatisfy { (0..<rows).contains($0) }, "row out of range")
+    var selected: OrderedDictionary<String, Tensor> = [:]
+    for (name, plane) in planes {
+      if codec.sharedPlanes.contains(name) {
+        selected[name] = plane
+        continue
+      }
+      guard let first = plane.shape.dimensions.first, first == rows else {
+        throw .invalidParameters(
+          codec: codec.canonicalName, reason: "plane '\(name)' does not consist of rows of the matrix")
+      }
+      do throws(TensorCoreError) { selected[name] = try plane.selecting(rows: order) } catch {
+        throw .invalidParameters(codec: codec.canonicalName, reason: error.diagnostic.message)
+      }
+    }
+    return try EncodedMatrix(codec: codec, rows: order.count, columns: columns, planes: selected)
+  }
+
+  private static func stacked(_ tensors: [Tensor], codec: String) throws(CodecError) -> Tensor {
+    let rows = tensors.reduce(0) { $0 + ($1.shape.dimensions.first ?? 0) }
+    let region = unsafe MemoryRegion(byteCount: tensors.reduce(0) { $0 + $1.byteCount }) { target in
+      var position = 0
+      for tensor in tensors {
+        unsafe tensor.withBytes { source in
+          let end = position + source.count
+          unsafe UnsafeMutableRawBufferPointer(rebasing: target[position..<end]).copyMemory(from: source)
+        }
+        position += tensor.byteCount
+      }
+    }
+    return try tensor(region, like: tensors[0], rows: rows, codec: codec)
+  }
+
+  private static func tensor(
+    _ region: MemoryRegion, like plane: Tensor, rows: Int, codec: String
+  ) throws(CodecError) -> Tensor {
+    do throws(TensorCoreError) {
+      let shape = try Shape([rows] + plane.shape.dimensions.dropFirst())
+      return try Tensor(elementType: plane.elementType, shape: shape, region: region)
+    } catch {
+      throw .invalidParameters(codec: codec, reason: error.diagnostic.message)
+    }
+  }
+
   /// All values.
   public func decoded() -> FloatMatrix {
     var matrix = FloatMatrix(zeros: rows, columns)
@@ -37,60 +118,9 @@ public struct EncodedMatrix: Sendable {
   }
 }
 
-/// A weight of a model: plain numbers, or quantized.
-public enum Weight: Sendable {
-  /// Elements of a floating-point type.
-  case dense(Tensor)
-  /// A quantized matrix.
-  case encoded(EncodedMatrix)
-
-  /// `[out, in]` for matrices.
-  public var shape: Shape {
-    switch self {
-    case .dense(let tensor): tensor.shape
-    case .encoded(let matrix): (try? Shape([matrix.rows, matrix.columns])) ?? []
-    }
-  }
-
-  /// Element type or codec, such as `bf16` or `int4-g128-sym`.
-  public var encodingName: String {
-    switch self {
-    case .dense(let tensor): tensor.elementType.name
-    case .encoded(let matrix): matrix.codec.canonicalName
-    }
-  }
-
-  /// Bytes of storage.
-  public var byteCount: Int {
-    switch self {
-    case .dense(let tensor): tensor.byteCount
-    case .encoded(let matrix): matrix.byteCount
-    }
-  }
-
-  /// Storage bits divided by the number of weights.
-  public var bitsPerWeight: Double { Double(byteCount) * 8 / Double(max(shape.elementCount, 1)) }
-
-  /// Writes the values of a range of rows, row-major, to `target`, which must hold them.
-  /// - Throws: ``TensorCoreError/unsupportedElementType(_:purpose:)``.
-  public func decode(rows: Range<Int>, into target: UnsafeMutableBufferPointer<Float>) throws(TensorCoreError)
-  {
-    switch self {
-    case .dense(let tensor):
-      let columns = tensor.shape.columns
-      try unsafe tensor.decode(elements: rows.lowerBound * columns..<rows.upperBound * columns, into: target)
-    case .encoded(let matrix):
-      unsafe matrix.codec.decode(matrix, rows: rows, into: target)
-    }
-  }
-
-  /// All values as float32.
-  /// - Throws: ``TensorCoreError/unsupportedElementType(_:purpose:)``.
-  public func decoded() throws(TensorCoreError) -> FloatMatrix {
-    switch self {
-    case .dense(let tensor):
-      try FloatMatrix(rows: tensor.shape.rows, columns: tensor.shape.columns, values: tensor.floats())
-    case .encoded(let matrix): matrix.decoded()
-    }
+extension Tensor {
+  fileprivate func hasSameBytes(as other: Tensor) -> Bool {
+    guard elementType == other.elementType, shape == other.shape else { return false }
+    return unsafe withBytes { left in unsafe other.withBytes { right in unsafe left.elementsEqual(right) } }
   }
 }

@@ -30,17 +30,6 @@ extension IntegerGroupCodec {
     return try assemble(rows: matrix.rows, columns: matrix.columns, codes: codes, grids: grids)
   }
 
-  private func check(_ importance: [Float]?, columns: Int) throws(CodecError) {
-    guard let importance else { return }
-    guard importance.count == columns else {
-      throw .invalidParameters(
-        codec: canonicalName, reason: "importance of \(importance.count) inputs for \(columns) columns")
-    }
-    guard importance.allSatisfy({ $0.isFinite && $0 >= 0 }) else {
-      throw .invalidParameters(codec: canonicalName, reason: "importance is negative or not finite")
-    }
-  }
-
   /// Puts codes and grids into planes; see ``GridCodec``.
   public func assemble(
     rows: Int, columns: Int, codes: [UInt8], grids: [Grid]
@@ -51,12 +40,7 @@ extension IntegerGroupCodec {
       throw .scaleOverflow(row: index / groups, group: index % groups, scale: grid.scale, type: scaleType)
     }
     let rowBytes = BitPacking.bytesPerRow(count: columns, bits: bits)
-    var packed = [UInt8](repeating: 0, count: rows * rowBytes)
-    var target = packed.mutableSpan
-    for row in 0..<rows {
-      var rowSpan = target._mutatingExtracting(row * rowBytes..<(row + 1) * rowBytes)
-      BitPacking.pack(codes.span.extracting(row * columns..<(row + 1) * columns), bits: bits, into: &rowSpan)
-    }
+    let packed = BitPacking.packed(codes, rows: rows, columns: columns, bits: bits)
     var planes: OrderedDictionary<String, Tensor> = [:]
     do {
       planes["codes"] = try Tensor(bytes: packed, elementType: .u8, shape: Shape([rows, rowBytes]))
@@ -65,13 +49,17 @@ extension IntegerGroupCodec {
         planes["zeros"] = try Tensor(
           bytes: grids.map { UInt8($0.zero) }, elementType: .u8, shape: Shape([rows, groups]))
       }
+      if hasGroupIndex {
+        let length = groupLength(columns: columns)
+        planes["group_index"] = try Tensor((0..<columns).map { Int32($0 / length) }, shape: Shape([columns]))
+      }
     } catch {
       throw .invalidParameters(codec: canonicalName, reason: error.diagnostic.message)
     }
     return try EncodedMatrix(codec: self, rows: rows, columns: columns, planes: planes)
   }
 
-  private func scalePlane(_ scales: [Float], shape: Shape) throws(TensorCoreError) -> Tensor {
+  func scalePlane(_ scales: [Float], shape: Shape) throws(TensorCoreError) -> Tensor {
     func halves(_ bits: (Float) -> UInt16) -> [UInt8] {
       scales.flatMap { scale in
         let value = bits(scale)
@@ -98,6 +86,7 @@ extension IntegerGroupCodec {
       ("codes", .u8, [matrix.rows, rowBytes]), ("scales", scaleType, [matrix.rows, groups]),
     ]
     if !isSymmetric { wanted.append(("zeros", .u8, [matrix.rows, groups])) }
+    if hasGroupIndex { wanted.append(("group_index", .i32, [matrix.columns])) }
     for (name, type, dimensions) in wanted {
       guard let plane = matrix.planes[name] else {
         throw .damagedPlane(
@@ -112,6 +101,16 @@ extension IntegerGroupCodec {
     if let extra = matrix.planes.keys.first(where: { name in !wanted.contains { $0.0 == name } }) {
       throw .damagedPlane(codec: canonicalName, plane: extra, expected: "nothing", found: "a plane")
     }
+    if let wild = groupIndex(of: matrix)?.first(where: { !(0..<groups).contains($0) }) {
+      throw .damagedPlane(
+        codec: canonicalName, plane: "group_index", expected: "groups below \(groups)", found: "\(wild)")
+    }
+  }
+
+  /// The group of each column where the matrix says so; nil when column `c` is of group `c / groupSize`.
+  public func groupIndex(of matrix: EncodedMatrix) -> [Int]? {
+    guard hasGroupIndex, let plane = matrix.planes["group_index"] else { return nil }
+    return (try? plane.integers())?.map { Int($0) }
   }
 
   /// Writes the values of rows; see ``Codec``.
@@ -122,6 +121,16 @@ extension IntegerGroupCodec {
     let length = groupLength(columns: matrix.columns)
     let groups = groupCount(columns: matrix.columns)
     var position = 0
+    if let index = groupIndex(of: matrix) {
+      for row in 0..<rows.count {
+        for group in index {
+          let zero = Float(parts.zeros[row * groups + group])
+          unsafe target[position] = parts.scales[row * groups + group] * (Float(parts.codes[position]) - zero)
+          position += 1
+        }
+      }
+      return
+    }
     for row in 0..<rows.count {
       for group in 0..<groups {
         let scale = parts.scales[row * groups + group]
@@ -148,19 +157,8 @@ extension IntegerGroupCodec {
   public func unpacked(_ matrix: EncodedMatrix, rows: Range<Int>) -> Unpacked {
     let columns = matrix.columns
     let groups = groupCount(columns: columns)
-    let rowBytes = BitPacking.bytesPerRow(count: columns, bits: bits)
-    var codes = [UInt8](repeating: 0, count: rows.count * columns)
-    if let plane = matrix.planes["codes"] {
-      unsafe plane.withBytes { raw in
-        let bytes = unsafe Span(_unsafeElements: raw.assumingMemoryBound(to: UInt8.self))
-        var target = codes.mutableSpan
-        for (index, row) in rows.enumerated() {
-          var rowCodes = target._mutatingExtracting(index * columns..<(index + 1) * columns)
-          BitPacking.unpack(
-            bytes.extracting(row * rowBytes..<(row + 1) * rowBytes), bits: bits, into: &rowCodes)
-        }
-      }
-    }
+    let codes =
+      matrix.planes["codes"].map { BitPacking.unpacked($0, rows: rows, columns: columns, bits: bits) } ?? []
     let groupRange = rows.lowerBound * groups..<rows.upperBound * groups
     let scales = (try? matrix.planes["scales"]?.floats(elements: groupRange)) ?? []
     let zeros: [UInt8]

@@ -6,8 +6,10 @@ import TensorCore
 /// `absmax / (2^bits - 1) * 2` wide per step, as compressed-tensors does, so that neither end wastes more than half a step.
 ///
 /// Planes: `codes` u8 `[rows, ceil(columns * bits / 8)]`, packed LSB first; `scales` `[rows, groups]` of `scaleType`;
-/// asymmetric: `zeros` u8 `[rows, groups]`.
-public struct IntegerGroupCodec: GridCodec, Hashable {
+/// asymmetric: `zeros` u8 `[rows, groups]`; with a group index: `group_index` i32 `[columns]`, the group of each
+/// column, as checkpoints have it whose columns were quantized in order of importance. Without one, column `c` is of
+/// group `c / groupSize`.
+public struct IntegerGroupCodec: GridCodec, IntegerGroupConvertible, Hashable {
   /// Bits per code, 2...8.
   public let bits: Int
   /// Columns that share a scale; nil: the whole row.
@@ -16,11 +18,14 @@ public struct IntegerGroupCodec: GridCodec, Hashable {
   public let isSymmetric: Bool
   /// Storage type of scales: f16, bf16 or f32.
   public let scaleType: ElementType
+  /// Whether a plane says which group a column belongs to.
+  public let hasGroupIndex: Bool
 
   /// Creates the codec.
   /// - Throws: ``CodecError/invalidParameters(codec:reason:)``.
   public init(
-    bits: Int, groupSize: Int?, isSymmetric: Bool = true, scaleType: ElementType = .f16
+    bits: Int, groupSize: Int?, isSymmetric: Bool = true, scaleType: ElementType = .f16,
+    hasGroupIndex: Bool = false
   ) throws(CodecError) {
     let name = "int\(bits)"
     guard (2...8).contains(bits) else {
@@ -38,12 +43,39 @@ public struct IntegerGroupCodec: GridCodec, Hashable {
     self.groupSize = groupSize
     self.isSymmetric = isSymmetric
     self.scaleType = scaleType
+    self.hasGroupIndex = hasGroupIndex
   }
 
-  /// `int4-g128-sym`; `-gall` for whole rows; the scale type follows unless it is f16.
+  /// Reads what follows `int4` in a canonical name; other spellings of the same give the same codec.
+  init(bits: Int, canonicalParts parts: [String]) throws(CodecError) {
+    var groupSize: Int? = 128
+    var isSymmetric = true
+    var scaleType = ElementType.f16
+    var hasGroupIndex = false
+    for part in parts {
+      switch part {
+      case "sym": isSymmetric = true
+      case "asym": isSymmetric = false
+      case "gall": groupSize = nil
+      case "gidx": hasGroupIndex = true
+      case "bf16": scaleType = .bf16
+      case "f32": scaleType = .f32
+      default:
+        guard part.first == "g", let size = Int(part.dropFirst()) else {
+          throw CodecEntry.unknownPart(part, codec: "int\(bits)")
+        }
+        groupSize = size
+      }
+    }
+    try self.init(
+      bits: bits, groupSize: groupSize, isSymmetric: isSymmetric, scaleType: scaleType,
+      hasGroupIndex: hasGroupIndex)
+  }
+
+  /// `int4-g128-sym`; `-gall` for whole rows; `-gidx` with a group index; the scale type follows unless it is f16.
   public var canonicalName: String {
     "int\(bits)-g\(groupSize.map(String.init) ?? "all")-\(isSymmetric ? "sym" : "asym")"
-      + (scaleType == .f16 ? "" : "-\(scaleType.name)")
+      + (hasGroupIndex ? "-gidx" : "") + (scaleType == .f16 ? "" : "-\(scaleType.name)")
   }
 
   /// Largest code.
@@ -60,7 +92,10 @@ public struct IntegerGroupCodec: GridCodec, Hashable {
     Checked.ceilingQuotient(columns, groupLength(columns: columns))
   }
 
-  /// Exact storage in bits per weight.
+  /// The group index belongs to all rows.
+  public var sharedPlanes: Set<String> { hasGroupIndex ? ["group_index"] : [] }
+
+  /// Exact storage in bits per weight of a row; a group index, which all rows share, is not counted.
   public func bitsPerWeight(columns: Int) -> Double {
     let groups = groupCount(columns: columns)
     let bytes =
@@ -68,4 +103,7 @@ public struct IntegerGroupCodec: GridCodec, Hashable {
       * (scaleType.bitWidth / 8 + (isSymmetric ? 0 : 1))
     return Double(bytes) * 8 / Double(max(columns, 1))
   }
+
+  /// The matrix itself.
+  public func integerGroups(of matrix: EncodedMatrix) -> EncodedMatrix? { matrix }
 }

@@ -141,10 +141,14 @@ extension MemoryPlan {
     /// A view of an operand that result number `position` may overwrite.
     private func reusable(_ node: Node, _ position: Int, at index: Int) -> View? {
       let overwriting: Set<Operation> = [
-        .rope, .add, .multiply, .scale, .silu, .gelu, .softcap, .swiglu, .addRMSNorm,
+        .rope, .add, .multiply, .scale, .silu, .gelu, .relu, .sigmoid, .clamp, .softcap, .swiglu, .addRMSNorm,
+        .scaleRows,
       ]
+      // Operands besides the first one that are of another shape.
+      let onlyFirst: Set<Operation> = [.rope, .scaleRows]
       guard position == 0, overwriting.contains(node.operation) else { return nil }
-      let candidates = node.operation == .rope ? Array(node.valueOperands.prefix(1)) : node.valueOperands
+      let candidates =
+        onlyFirst.contains(node.operation) ? Array(node.valueOperands.prefix(1)) : node.valueOperands
       return candidates.lazy.compactMap { value -> View? in
         guard uses.lastUse(of: value) == index, let view = views[value] else { return nil }
         switch buffers[view.buffer].space {

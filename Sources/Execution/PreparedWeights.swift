@@ -30,9 +30,8 @@ public struct PreparedWeights: Sendable {
   {
     self.init()
     for node in graph.nodes {
-      for (position, operand) in node.operands.enumerated() where operand.value == nil {
+      for (operand, isMatrix) in PreparedWeights.parts(of: node) {
         let key = PreparedWeights.key(operand)
-        let isMatrix = PreparedWeights.isMatrix(node, position)
         guard packing != .omitted || !isMatrix else { continue }
         guard isMatrix ? matrices[key] == nil : vectors[key] == nil else { continue }
         let parts = try operand.constants.map { name in
@@ -53,7 +52,8 @@ public struct PreparedWeights: Sendable {
   public enum MatrixPacking: Sendable {
     /// They are left out.
     case omitted
-    /// Panels; scales of a wider type are rounded to f16, a relative error of at most 2^-11.
+    /// Panels; scales of a wider type, and values of codecs that have no integer form, are rounded to f16 where that is
+    /// a relative error of at most 2^-11 (of at most 2^-15 of the largest value for small ones).
     case panels
     /// Panels that hold every value exactly: float32 where f16 scales would not.
     case exactPanels
@@ -71,17 +71,19 @@ public struct PreparedWeights: Sendable {
   public static func matrixOperands(of graph: Graph) -> OrderedDictionary<String, [String]> {
     var result: OrderedDictionary<String, [String]> = [:]
     for node in graph.nodes {
-      for (position, operand) in node.operands.enumerated()
-      where operand.value == nil && isMatrix(node, position) {
-        result[key(operand)] = operand.constants
-      }
+      for (operand, isMatrix) in parts(of: node) where isMatrix { result[key(operand)] = operand.constants }
     }
     return result
   }
 
-  /// Whether an operand's constant is a matrix that rows are multiplied with or taken from.
-  static func isMatrix(_ node: Node, _ position: Int) -> Bool {
-    position == 1 && (node.operation == .linear || node.operation == .embedding)
+  /// The constant operands of a node, and which are matrices that rows are multiplied with or taken from. The matrices of
+  /// experts are prepared one by one.
+  static func parts(of node: Node) -> [(operand: Operand, isMatrix: Bool)] {
+    node.operands.enumerated().flatMap { position, operand -> [(operand: Operand, isMatrix: Bool)] in
+      if operand.value != nil { return [] }
+      if node.operation == .expertLinear { return operand.constants.map { (.constant($0), true) } }
+      return [(operand, position == 1 && (node.operation == .linear || node.operation == .embedding))]
+    }
   }
 
   private static func checked(_ weight: Weight, name: String, type: ConstantType?) throws -> Weight {

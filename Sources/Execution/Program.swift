@@ -12,6 +12,13 @@ public final class Program: Sendable {
     public let columns: Int?
   }
 
+  /// What a key and value cache holds.
+  struct CacheShape {
+    let heads: Int
+    let headDimension: Int
+    let window: Int
+  }
+
   /// The graph that was compiled.
   public let graph: Graph
   /// Inputs in order.
@@ -20,14 +27,16 @@ public final class Program: Sendable {
   public let outputColumns: [Int]
   /// Rows of the embedding, which tokens must be below; nil for parts of a model without one.
   public let vocabularyCount: Int?
+  /// Most tokens of a sequence, as far as tables of positions limit it; nil for no limit.
+  public let positionCount: Int?
   /// How it computes.
   public let options: ExecutionOptions
   /// The constants.
   public let weights: PreparedWeights
   /// Floats per token of the arena.
   public let arenaColumns: Int
-  /// Layers with a key and value cache: heads and head dimension by cache number.
-  let caches: [Int: (heads: Int, headDimension: Int)]
+  /// Layers with a key and value cache: heads, head dimension and window by cache number.
+  let caches: [Int: CacheShape]
   let steps: [Step]
   let rotaryTables: [Step.RotaryTableParameters]
   /// Whether every output is made after the last attention, so that a run may ask for some rows only.
@@ -41,7 +50,7 @@ public final class Program: Sendable {
     let plan = try MemoryPlan(graph)
     var builder = StepBuilder(graph: graph, plan: plan, weights: weights)
     var steps: [Step] = []
-    var caches: [Int: (heads: Int, headDimension: Int)] = [:]
+    var caches: [Int: CacheShape] = [:]
     var lastAttention = -1
     var outputBeforeLastAttention = false
     for node in graph.nodes {
@@ -52,7 +61,9 @@ public final class Program: Sendable {
             operation: "attention", scope: node.scope,
             reason: "cache \(parameters.cache) belongs to another layer")
         }
-        caches[parameters.cache] = (parameters.keyValueHeads, parameters.headDimension)
+        caches[parameters.cache] = CacheShape(
+          heads: parameters.keyValueHeads, headDimension: parameters.headDimension,
+          window: parameters.window)
         lastAttention = steps.count
       }
       steps.append(step)
@@ -73,9 +84,21 @@ public final class Program: Sendable {
     self.canSelectRows = !outputBeforeLastAttention
     self.inputs = graph.inputs.map { Input(name: graph.name(of: $0), columns: graph.type(of: $0).columns) }
     self.outputColumns = graph.outputs.map { graph.type(of: $0).columns ?? 0 }
-    self.vocabularyCount = steps.compactMap {
-      if case .embedding(let table, _) = $0.kind { table.rows } else { nil }
-    }.min()
+    (vocabularyCount, positionCount) = Program.tableSizes(steps, inputs)
+  }
+
+  /// The smallest tables of tokens and of positions.
+  private static func tableSizes(_ steps: [Step], _ inputs: [Input]) -> (tokens: Int?, positions: Int?) {
+    var sizes: (tokens: Int?, positions: Int?) = (nil, nil)
+    for case .embedding(let table, let input, let offset) in steps.lazy.map(\.kind) {
+      let rows = table.rows - offset
+      if inputs[input].name == "positions" {
+        sizes.positions = min(sizes.positions ?? rows, rows)
+      } else {
+        sizes.tokens = min(sizes.tokens ?? rows, rows)
+      }
+    }
+    return sizes
   }
 
   /// Integers are vectors with one element a token, floats matrices with one row a token.

@@ -8,9 +8,15 @@ public final class Session {
   public let program: Program
   /// The threads that it runs on.
   public let pool: ThreadPool
-  /// Tokens in the caches.
+  /// Tokens of the conversation.
   public private(set) var position = 0
 
+  /// Tokens in the caches: fewer than ``position`` when what was there had to be forgotten; see ``catchUp()``.
+  private var cachedCount = 0
+  /// The tokens, for computing them again; empty for parts of a model, which are given more than tokens.
+  private var history: [Int32] = []
+  /// Length of the sequence that rotary frequencies are made for.
+  private var sequenceLength = 0
   var caches: [Int: KVPages] = [:]
   let workspace = Workspace()
   var arena = FloatBuffer()
@@ -25,18 +31,27 @@ public final class Session {
     rotaryTables = program.rotaryTables.map { _ in RotaryTable() }
     for (number, shape) in program.caches {
       caches[number] = KVPages(
-        heads: shape.heads, headDimension: shape.headDimension, element: program.options.cacheElement)
+        heads: shape.heads, headDimension: shape.headDimension, element: program.options.cacheElement,
+        window: shape.window)
     }
   }
 
   /// Forgets everything.
   public func reset() { truncate(to: 0) }
 
-  /// Forgets all but the first `count` tokens; more than there are is no change.
+  /// Forgets all but the first `count` tokens; more than there are is no change. What windows have forgotten is computed again
+  /// by the next run; a part of a model, which was given more than tokens, then forgets everything instead.
   public func truncate(to count: Int) {
     let count = min(max(count, 0), position)
+    let canKeep = count <= cachedCount && caches.values.allSatisfy { $0.canTruncate(to: count) }
+    position = canKeep || history.count >= count ? count : 0
+    history.removeLast(max(history.count - position, 0))
+    truncateCaches(to: canKeep ? position : 0)
+  }
+
+  private func truncateCaches(to count: Int) {
     for cache in caches.values { cache.truncate(to: count) }
-    position = count
+    cachedCount = count
   }
 
   /// Bytes of cached keys and values.
@@ -64,6 +79,7 @@ public final class Session {
         "tokens", expected: "a graph from tokens to logits", found: program.graph.name)
     }
     try checkTokens(tokens)
+    try catchUp(adding: tokens.count)
     outputs[0].reserve(wanted.count * program.outputColumns[0])
     var start = 0
     while start < tokens.count {
@@ -73,6 +89,8 @@ public final class Session {
       try unsafe run(
         tokens: Array(tokens[chunk]), floats: [:], rows: local,
         outputRow: max(selected.lowerBound - wanted.lowerBound, 0))
+      history += tokens[chunk]
+      position += chunk.count
       start = chunk.upperBound
     }
     return try unsafe body(outputs[0].prefix(wanted.count * program.outputColumns[0]))
@@ -90,18 +108,42 @@ public final class Session {
     _ body: ([UnsafeBufferPointer<Float>]) throws -> Result
   ) throws -> Result {
     try checkTokens(tokens)
+    sequenceLength = position + tokens.count
     for (index, columns) in program.outputColumns.enumerated() {
       outputs[index].reserve(tokens.count * columns)
     }
     try unsafe run(tokens: tokens, floats: floats, rows: 0..<tokens.count, outputRow: 0)
+    position += tokens.count
     return try unsafe body(
       program.outputColumns.indices.map {
         unsafe outputs[$0].prefix(tokens.count * program.outputColumns[$0])
       })
   }
 
+  /// Computes again what the caches have lost: windows that were forgotten before a truncation, and everything when the
+  /// sequence, `count` tokens longer, passes the length from which on rotary frequencies are others.
+  private func catchUp(adding count: Int) throws {
+    let (before, after) = (sequenceLength, position + count)
+    sequenceLength = after
+    let changes = program.rotaryTables.contains {
+      $0.longFrequencies != nil && (before > $0.context) != (after > $0.context)
+    }
+    if changes { truncateCaches(to: 0) }
+    while cachedCount < position {
+      let chunk = Array(history[cachedCount..<min(cachedCount + program.options.chunkLength, position)])
+      let rows = program.canSelectRows ? 0..<0 : chunk.indices
+      outputs[0].reserve(rows.count * program.outputColumns[0])
+      try unsafe run(tokens: chunk, floats: [:], rows: rows, outputRow: 0)
+    }
+  }
+
   /// Before anything is computed, so that a session stays as it was when a token is wrong.
   private func checkTokens(_ tokens: [Int32]) throws(ExecutionError) {
+    if let limit = program.positionCount, tokens.count > limit - position {
+      throw .input(
+        "positions", expected: "at most \(limit) tokens, for which the model has positions",
+        found: "\(position + tokens.count)")
+    }
     guard let vocabulary = program.vocabularyCount else { return }
     for (index, token) in tokens.enumerated() where token < 0 || Int(token) >= vocabulary {
       throw .tokenOutOfRange(token: Int(token), position: position + index, vocabulary: vocabulary)
@@ -115,7 +157,7 @@ public final class Session {
       throw ExecutionError.rows(expected: "all \(tokens.count) rows", found: "\(rows)")
     }
     arena.reserve(program.arenaColumns * tokens.count)
-    let positions = (0..<tokens.count).map { Int32(position + $0) }
+    let positions = (0..<tokens.count).map { Int32(cachedCount + $0) }
     var inputs = InputTable(tokens: tokens, positions: positions)
     for (number, input) in program.inputs.enumerated() {
       guard let columns = input.columns else {
@@ -133,17 +175,18 @@ public final class Session {
     }
     fillRotaryTables(inputs)
     perform(inputs, rows: rows, outputRow: outputRow)
-    position += tokens.count
+    cachedCount += tokens.count
   }
 
   private func fillRotaryTables(_ inputs: InputTable) {
     for (table, parameters) in zip(rotaryTables, program.rotaryTables) {
       let positions = inputs.integers(parameters.positions)
+      let frequencies = parameters.frequencies(sequenceLength: sequenceLength)
       unsafe positions.withUnsafeBufferPointer { positions in
         guard let start = positions.baseAddress else { return }
         unsafe table.fill(
-          positions: start, count: positions.count, inverseFrequencies: parameters.inverseFrequencies,
-          pairs: parameters.inverseFrequencies.count, magnitude: parameters.magnitude)
+          positions: start, count: positions.count, inverseFrequencies: frequencies,
+          pairs: frequencies.count, magnitude: parameters.magnitude)
       }
     }
   }

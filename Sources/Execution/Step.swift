@@ -5,9 +5,10 @@ import OrderedCollections
 /// One operation with everything looked up: what the session's loop runs.
 struct Step {
   enum Kind {
-    case embedding(PanelMatrix, tokens: Int)
+    case embedding(PanelMatrix, tokens: Int, offset: Int)
     case linear(PanelMatrix, bias: [Float]?)
-    case rmsNorm(weight: [Float], epsilon: Float)
+    case rmsNorm(weight: [Float], epsilon: Float, heads: Int)
+    case layerNorm(weight: [Float], bias: [Float]?, epsilon: Float, heads: Int)
     case addRMSNorm(weight: [Float], epsilon: Float)
     case rope(RopeParameters)
     case attention(AttentionParameters)
@@ -15,9 +16,16 @@ struct Step {
     case multiply
     case scale(Float)
     case silu
-    case gelu(usingTanh: Bool)
+    case gelu(KernelTable.GELU)
+    case relu
+    case sigmoid
+    case clamp(Float, Float)
     case softcap(Float)
     case swiglu
+    case scaleRows
+    case route(RoutingOptions)
+    case expertLinear([PanelMatrix], chosen: Int)
+    case expertSum(chosen: Int)
     /// A slice or an input that is an output of the graph; other slices are views and need no step.
     case copy
   }
@@ -34,8 +42,25 @@ struct Step {
   struct RotaryTableParameters: Equatable {
     let inverseFrequencies: [Float]
     let magnitude: Float
+    /// Frequencies of sequences longer than `context`; nil for the same.
+    let longFrequencies: [Float]?
+    /// Length from which on frequencies are others; 0 for never.
+    let context: Int
+    /// How they slow down beyond the context; 0 for not at all.
+    let growth: Double
+    let theta: Double
     /// Number of the graph's input that holds the positions.
     let positions: Int
+
+    /// The frequencies for a sequence of this length.
+    func frequencies(sequenceLength: Int) -> [Float] {
+      guard context > 0, sequenceLength > context else { return inverseFrequencies }
+      if let longFrequencies { return longFrequencies }
+      guard growth > 0 else { return inverseFrequencies }
+      return RotaryGrowth.frequencies(
+        count: inverseFrequencies.count, theta: theta, growth: growth, context: context,
+        length: sequenceLength)
+    }
   }
 
   struct AttentionParameters {
@@ -46,6 +71,7 @@ struct Step {
     let window: Int
     let softcap: Float
     let cache: Int
+    let slopes: [Float]?
   }
 
   let kind: Kind
@@ -83,17 +109,32 @@ struct StepBuilder {
 
   private mutating func kind(_ node: Node) throws -> Step.Kind {
     switch node.operation {
-    case .embedding: return .embedding(try matrix(node), tokens: try inputNumber(node, 0))
+    case .embedding:
+      return .embedding(
+        try matrix(node), tokens: try inputNumber(node, 0), offset: try node.integer("offset"))
     case .linear: return .linear(try matrix(node), bias: node.operands.count > 2 ? try vector(node, 2) : nil)
-    case .rmsNorm: return .rmsNorm(weight: try vector(node, 1), epsilon: Float(try node.float("eps")))
-    case .addRMSNorm: return .addRMSNorm(weight: try vector(node, 2), epsilon: Float(try node.float("eps")))
+    case .rmsNorm:
+      return .rmsNorm(
+        weight: try gains(node, 1), epsilon: Float(try node.float("eps")), heads: try node.integer("heads"))
+    case .addRMSNorm: return .addRMSNorm(weight: try gains(node, 2), epsilon: Float(try node.float("eps")))
+    case .layerNorm:
+      return .layerNorm(
+        weight: try vector(node, 1), bias: node.operands.count > 2 ? try vector(node, 2) : nil,
+        epsilon: Float(try node.float("eps")), heads: try node.integer("heads"))
     case .rope: return .rope(try rope(node))
     case .attention: return .attention(try attention(node))
     case .add: return .add
     case .multiply: return .multiply
     case .scale: return .scale(Float(try node.float("factor")))
     case .silu: return .silu
-    case .gelu: return .gelu(usingTanh: try node.string("approximate") == "tanh")
+    case .gelu: return .gelu(.init(rawValue: try node.string("approximate")) ?? .none)
+    case .relu: return .relu
+    case .sigmoid: return .sigmoid
+    case .clamp: return .clamp(Float(try node.float("minimum")), Float(try node.float("maximum")))
+    case .scaleRows: return .scaleRows
+    case .route: return .route(try routing(node))
+    case .expertLinear: return .expertLinear(try experts(node), chosen: try node.integer("chosen"))
+    case .expertSum: return .expertSum(chosen: try node.integer("chosen"))
     case .softcap: return .softcap(Float(try node.float("cap")))
     case .swiglu: return .swiglu
     case .slice: return .copy
@@ -106,7 +147,9 @@ struct StepBuilder {
   private mutating func rope(_ node: Node) throws -> Step.RopeParameters {
     let parameters = Step.RotaryTableParameters(
       inverseFrequencies: try vector(node, 2), magnitude: Float(try node.float("magnitude")),
-      positions: try inputNumber(node, 1))
+      longFrequencies: node.operands.count > 3 ? try vector(node, 3) : nil,
+      context: try node.integer("context"), growth: try node.float("growth"),
+      theta: try node.float("theta"), positions: try inputNumber(node, 1))
     let table = rotaryTables.firstIndex(of: parameters) ?? rotaryTables.count
     if table == rotaryTables.count { rotaryTables.append(parameters) }
     return Step.RopeParameters(
@@ -122,12 +165,40 @@ struct StepBuilder {
       heads: try node.integer("heads"), keyValueHeads: try node.integer("kv_heads"),
       headDimension: try node.integer("head_dim"), scale: Float(try node.float("scale")),
       window: try node.integer("window"), softcap: Float(try node.float("softcap")),
-      cache: try node.integer("cache"))
+      cache: try node.integer("cache"), slopes: node.operands.count > 3 ? try vector(node, 3) : nil)
   }
 
-  private func matrix(_ node: Node) throws -> PanelMatrix {
-    let key = PreparedWeights.key(node.operands[1])
-    let dimensions = node.operands[1].constants.map { graph.constants[$0]?.dimensions ?? [] }
+  private func routing(_ node: Node) throws -> RoutingOptions {
+    RoutingOptions(
+      chosen: try node.integer("chosen"), isSigmoid: try node.string("scores") == "sigmoid",
+      bias: node.operands.count > 1 ? try vector(node, 1) : [],
+      isNormalized: try node.bool("normalized"), factor: try node.float("factor"),
+      groups: try node.integer("groups"), keptGroups: try node.integer("kept_groups"),
+      groupTop: try node.integer("group_top"))
+  }
+
+  /// The matrix of each expert; a stack is one operand of the graph and many matrices here.
+  private func experts(_ node: Node) throws -> [PanelMatrix] {
+    let routing = node.operands[1].value.flatMap { graph.type(of: $0).columns }
+    let names = node.operands[2].constants
+    guard names.count == routing else {
+      throw ExecutionError.unsupported(
+        operation: node.operation.rawValue, scope: node.scope,
+        reason: "experts must be constants of their own")
+    }
+    let experts = try names.map { try matrix(.constant($0)) }
+    guard experts.allSatisfy({ $0.rows == experts[0].rows }) else {
+      throw ExecutionError.unsupported(
+        operation: node.operation.rawValue, scope: node.scope, reason: "experts of different sizes")
+    }
+    return experts
+  }
+
+  private func matrix(_ node: Node) throws -> PanelMatrix { try matrix(node.operands[1]) }
+
+  private func matrix(_ operand: Operand) throws -> PanelMatrix {
+    let key = PreparedWeights.key(operand)
+    let dimensions = operand.constants.map { graph.constants[$0]?.dimensions ?? [] }
     let (rows, columns) = (dimensions.reduce(0) { $0 + ($1.first ?? 0) }, dimensions.first?.last ?? 0)
     guard let matrix = weights.matrices[key] else {
       throw ExecutionError.constant(key, expected: "a prepared matrix", found: "nothing")
@@ -145,12 +216,18 @@ struct StepBuilder {
       throw ExecutionError.constant(key, expected: "a prepared vector", found: "nothing")
     }
     let count = node.operands[position].constants.reduce(0) {
-      $0 + (graph.constants[$1]?.dimensions.first ?? 0)
+      $0 + (graph.constants[$1]?.dimensions.reduce(1, *) ?? 0)
     }
     guard vector.count == count else {
       throw ExecutionError.constant(key, expected: "\(count) elements", found: "\(vector.count)")
     }
     return vector
+  }
+
+  /// Gains of an RMS norm with the offset that belongs to them.
+  private func gains(_ node: Node, _ position: Int) throws -> [Float] {
+    let offset = Float(try node.float("offset"))
+    return try vector(node, position).map { offset + $0 }
   }
 
   private func inputNumber(_ node: Node, _ position: Int) throws -> Int {

@@ -16,8 +16,8 @@ struct StepRunner {
 
   func run(_ step: Step) {
     switch step.kind {
-    case .embedding(let table, let input):
-      unsafe embed(table, inputs.integers(input), into: place(step.outputs[0]))
+    case .embedding(let table, let input, let offset):
+      unsafe embed(table, inputs.integers(input), offset: Int32(offset), into: place(step.outputs[0]))
     case .linear(let matrix, let bias):
       let (x, y) = unsafe (place(step.inputs[0]), place(step.outputs[0]))
       unsafe withOptionalPointer(bias) { bias in
@@ -25,9 +25,16 @@ struct StepRunner {
           x, matrix, bias: bias, into: y, activations: session.program.options.activations,
           workspace: session.workspace, pool: pool)
       }
-    case .rmsNorm(let weight, let epsilon):
+    case .rmsNorm(let weight, let epsilon, let heads):
       unsafe kernels.rmsNorm(
-        place(step.inputs[0]), weight: weight, epsilon: epsilon, into: place(step.outputs[0]), pool: pool)
+        place(step.inputs[0]), weight: weight, weightCount: weight.count, epsilon: epsilon, heads: heads,
+        into: place(step.outputs[0]), pool: pool)
+    case .layerNorm(let weight, let bias, let epsilon, let heads):
+      unsafe withOptionalPointer(bias) { bias in
+        unsafe kernels.layerNorm(
+          place(step.inputs[0]), weight: weight, weightCount: weight.count, bias: bias, epsilon: epsilon,
+          heads: heads, into: place(step.outputs[0]), pool: pool)
+      }
     case .addRMSNorm(let weight, let epsilon):
       unsafe kernels.addRMSNorm(
         place(step.inputs[0]), place(step.inputs[1]), weight: weight, epsilon: epsilon,
@@ -40,23 +47,41 @@ struct StepRunner {
         into: place(step.outputs[0]),
         pool: pool)
     case .attention(let parameters): attend(step, parameters)
-    case .add:
-      unsafe kernels.add(
-        place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
-    case .multiply:
-      unsafe kernels.multiply(
-        place(step.inputs[0]), place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
-    case .scale(let factor):
-      unsafe kernels.scale(place(step.inputs[0]), by: factor, into: place(step.outputs[0]), pool: pool)
-    case .silu: unsafe kernels.silu(place(step.inputs[0]), into: place(step.outputs[0]), pool: pool)
-    case .gelu(let usingTanh):
-      unsafe kernels.gelu(place(step.inputs[0]), isTanh: usingTanh, into: place(step.outputs[0]), pool: pool)
-    case .softcap(let cap):
-      unsafe kernels.softcap(place(step.inputs[0]), cap: cap, into: place(step.outputs[0]), pool: pool)
-    case .swiglu:
-      unsafe kernels.swiglu(
-        gate: place(step.inputs[0]), up: place(step.inputs[1]), into: place(step.outputs[0]), pool: pool)
-    case .copy: unsafe copy(place(step.inputs[0]), place(step.outputs[0]))
+    case .route, .expertLinear, .expertSum: runExperts(step)
+    default: runElementwise(step)
+    }
+  }
+
+  private func runExperts(_ step: Step) {
+    let (x, y) = unsafe (place(step.inputs[0]), place(step.outputs[0]))
+    switch step.kind {
+    case .route(let options): unsafe kernels.route(x, options, into: y, pool: pool)
+    case .expertLinear(let experts, let chosen):
+      unsafe kernels.expertLinear(
+        x, routing: place(step.inputs[1]), experts: experts, chosen: chosen, into: y,
+        activations: session.program.options.activations, workspace: session.workspace, pool: pool)
+    case .expertSum(let chosen):
+      unsafe kernels.expertSum(x, routing: place(step.inputs[1]), chosen: chosen, into: y, pool: pool)
+    default: preconditionFailure("not an operation on experts")
+    }
+  }
+
+  private func runElementwise(_ step: Step) {
+    let (x, y) = unsafe (place(step.inputs[0]), place(step.outputs[0]))
+    switch step.kind {
+    case .add: unsafe kernels.add(x, place(step.inputs[1]), into: y, pool: pool)
+    case .multiply: unsafe kernels.multiply(x, place(step.inputs[1]), into: y, pool: pool)
+    case .scaleRows: unsafe kernels.scaleRows(x, by: place(step.inputs[1]), into: y, pool: pool)
+    case .swiglu: unsafe kernels.swiglu(gate: x, up: place(step.inputs[1]), into: y, pool: pool)
+    case .scale(let factor): unsafe kernels.scale(x, by: factor, into: y, pool: pool)
+    case .silu: unsafe kernels.silu(x, into: y, pool: pool)
+    case .relu: unsafe kernels.relu(x, into: y, pool: pool)
+    case .sigmoid: unsafe kernels.sigmoid(x, into: y, pool: pool)
+    case .gelu(let kind): unsafe kernels.gelu(x, kind, into: y, pool: pool)
+    case .clamp(let low, let high): unsafe kernels.clamp(x, low, high, into: y, pool: pool)
+    case .softcap(let cap): unsafe kernels.softcap(x, cap: cap, into: y, pool: pool)
+    case .copy: unsafe copy(x, y)
+    default: preconditionFailure("every operation has a step")
     }
   }
 
@@ -81,8 +106,9 @@ struct StepRunner {
       stride: location.stride)
   }
 
-  private func embed(_ table: PanelMatrix, _ tokens: [Int32], into output: Rows) {
-    unsafe tokens.withUnsafeBufferPointer { ids in
+  private func embed(_ table: PanelMatrix, _ tokens: [Int32], offset: Int32, into output: Rows) {
+    let ids = offset == 0 ? tokens : tokens.map { $0 + offset }
+    unsafe ids.withUnsafeBufferPointer { ids in
       guard let start = ids.baseAddress else { return }
       unsafe kernels.embedding(start + rows.lowerBound, count: rows.count, table, into: output, pool: pool)
     }
@@ -93,10 +119,12 @@ struct StepRunner {
       preconditionFailure("caches were made with the session")
     }
     unsafe kernels.appendKV(k: place(step.inputs[1]), v: place(step.inputs[2]), to: cache, pool: pool)
-    unsafe kernels.attention(
-      place(step.inputs[0]), cache: cache, heads: parameters.heads, scale: parameters.scale,
-      window: parameters.window,
-      softcap: parameters.softcap, into: place(step.outputs[0]), workspace: session.workspace, pool: pool)
+    unsafe withOptionalPointer(parameters.slopes) { slopes in
+      unsafe kernels.attention(
+        place(step.inputs[0]), cache: cache, heads: parameters.heads, scale: parameters.scale,
+        window: parameters.window, softcap: parameters.softcap, slopes: slopes, into: place(step.outputs[0]),
+        workspace: session.workspace, pool: pool)
+    }
   }
 
   private func copy(_ source: Rows, _ target: Rows) {

@@ -25,6 +25,16 @@ public struct LinearNode: Sendable, Equatable {
   public let input: ValueID
   /// The result.
   public let output: ValueID
+  /// How tokens choose among the weights when these are experts; nil when every token goes to all.
+  public var experts: ExpertChoice?
+}
+
+/// How tokens choose among the weights of a projection by experts.
+public struct ExpertChoice: Sendable, Equatable {
+  /// The weights of the experts for each token, 0 for those that it does not go to.
+  public let routing: ValueID
+  /// Most experts of a token.
+  public let chosen: Int
 }
 
 extension Graph {
@@ -71,15 +81,32 @@ extension Graph {
     return crossing
   }
 
-  /// Every projection in order.
+  /// Every projection in order, those by experts too; the weights of an expert have the same rows and columns as those of
+  /// the others.
   public var linearNodes: [LinearNode] {
     nodes.enumerated().compactMap { index, node in
-      guard node.operation == .linear, node.operands.count >= 2, let input = node.operands[0].value,
-        let output = node.results.first
-      else { return nil }
-      return LinearNode(
-        index: index, scope: node.scope, weights: node.operands[1].constants,
-        biases: node.operands.count > 2 ? node.operands[2].constants : [], input: input, output: output)
+      switch node.operation {
+      case .linear: linear(node, at: index)
+      case .expertLinear: expertLinear(node, at: index)
+      default: nil
+      }
     }
+  }
+
+  private func linear(_ node: Node, at index: Int) -> LinearNode? {
+    guard node.operands.count >= 2, let input = node.operands[0].value, let output = node.results.first
+    else { return nil }
+    return LinearNode(
+      index: index, scope: node.scope, weights: node.operands[1].constants,
+      biases: node.operands.count > 2 ? node.operands[2].constants : [], input: input, output: output)
+  }
+
+  private func expertLinear(_ node: Node, at index: Int) -> LinearNode? {
+    guard node.operands.count == 3, let input = node.operands[0].value, let output = node.results.first,
+      let routing = node.operands[1].value, let chosen = try? node.integer("chosen")
+    else { return nil }
+    return LinearNode(
+      index: index, scope: node.scope, weights: node.operands[2].constants, biases: [], input: input,
+      output: output, experts: ExpertChoice(routing: routing, chosen: chosen))
   }
 }

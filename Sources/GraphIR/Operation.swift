@@ -35,6 +35,22 @@ public struct Operation: Hashable, Sendable, RawRepresentable, CustomStringConve
   public static let slice = Operation(rawValue: "slice")
   /// silu(gate) * up.
   public static let swiglu = Operation(rawValue: "swiglu")
+  /// Normalization to mean zero and variance one, with a gain and a shift.
+  public static let layerNorm = Operation(rawValue: "layer_norm")
+  /// max(x, 0).
+  public static let relu = Operation(rawValue: "relu")
+  /// 1 / (1 + exp(-x)).
+  public static let sigmoid = Operation(rawValue: "sigmoid")
+  /// Limited to a range.
+  public static let clamp = Operation(rawValue: "clamp")
+  /// Product of each row with a number of its own.
+  public static let scaleRows = Operation(rawValue: "scale_rows")
+  /// Weights of the experts that each token goes to.
+  public static let route = Operation(rawValue: "route")
+  /// Products with the weight matrices of the chosen experts.
+  public static let expertLinear = Operation(rawValue: "expert_linear")
+  /// Weighted sum over the chosen experts.
+  public static let expertSum = Operation(rawValue: "expert_sum")
   /// A sum and its normalization.
   public static let addRMSNorm = Operation(rawValue: "add_rms_norm")
 }

@@ -1,4 +1,5 @@
 import GraphIR
+import OrderedCollections
 
 /// Turns a sum and the normalization that follows it into one `add_rms_norm` with both results.
 ///
@@ -19,7 +20,9 @@ public struct FuseAddRMSNorm: GraphPass {
     var dead: Set<Int> = []
     for index in graph.nodes.indices where graph.nodes[index].operation == .add {
       guard let sum = graph.nodes[index].results.first else { continue }
-      let norms = uses.consumers(of: sum).filter { graph.nodes[$0].operation == .rmsNorm }
+      let norms = uses.consumers(of: sum).filter {
+        graph.nodes[$0].operation == .rmsNorm && graph.nodes[$0].attributes["heads"] == nil
+      }
       guard let norm = norms.first else { continue }
       if norms.count > 1 {
         report.missed(at: graph.name(of: sum), "\(norms.count - 1) more normalizations of it")

@@ -46,7 +46,7 @@ public struct FuseParallelProjections: GraphPass {
   private func groups(in graph: Graph, _ report: inout PassReport) -> [[Int]] {
     var byKey: [Key: [Int]] = [:]
     var byInput: [ValueID: [Int]] = [:]
-    for linear in graph.linearNodes {
+    for linear in graph.linearNodes where linear.experts == nil {
       let key = Key(
         input: linear.input, scope: linear.scope, encodings: encodings(linear.weights, graph),
         biasEncodings: encodings(linear.biases, graph))

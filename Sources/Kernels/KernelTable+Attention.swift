@@ -43,13 +43,14 @@ extension KernelTable {
   ///   - scale: factor of the logits.
   ///   - window: keys that a token sees, itself included; 0 for all.
   ///   - softcap: logits become `cap * tanh(logit / cap)` after scaling; 0 for none.
+  ///   - slopes: one number a head; logits change by it for each key that lies further on. Nil for nothing.
   ///   - y: `[T, heads * headDimension]`.
   ///
   /// Float32, online softmax over tiles of 64 keys that begin at multiples of 64.
   /// Source: Milakov and Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135.
   public func attention(
-    _ q: Rows, cache: KVPages, heads: Int, scale: Float, window: Int = 0, softcap: Float = 0, into y: Rows,
-    workspace: Workspace, pool: ThreadPool
+    _ q: Rows, cache: KVPages, heads: Int, scale: Float, window: Int = 0, softcap: Float = 0,
+    slopes: UnsafePointer<Float>? = nil, into y: Rows, workspace: Workspace, pool: ThreadPool
   ) {
     unsafe requireSame(q, y)
     unsafe precondition(
@@ -79,7 +80,8 @@ extension KernelTable {
             q: q[first] + column, q_stride: q.stride, y: y[first] + column, y_stride: y.stride,
             tokens: min(blockTokens, tokens - first), group: group, head_dimension: cache.headDimension,
             first_position: cache.count - tokens + first, window: window, scale: scale, softcap: softcap,
-            key_pages: keys.baseAddress, value_pages: values.baseAddress,
+            slopes: slopes.map { unsafe $0 + head * group }, key_pages: keys.baseAddress,
+            value_pages: values.baseAddress,
             key_offset: head * KVPages.pageTokens * cache.headDimension,
             value_offset: head * KVPages.pageTokens * cache.paddedDimension, page_tokens: KVPages.pageTokens,
             padded_dimension: cache.paddedDimension, scratch: workspace.scratch(worker))

@@ -17,16 +17,6 @@ extension KernelTable {
     }
   }
 
-  /// Root mean square normalization: `y = x / sqrt(mean(x^2) + epsilon) * weight`; `y` may be `x`.
-  public func rmsNorm(_ x: Rows, weight: UnsafePointer<Float>, epsilon: Float, into y: Rows, pool: ThreadPool)
-  {
-    unsafe requireSame(x, y)
-    guard let function = unsafe functions.rms_norm else { return }
-    unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
-      unsafe function(x[row], weight, epsilon, y[row], x.columns)
-    }
-  }
-
   /// `sum = a + b`, and the root mean square normalization of `sum` into `y`; `sum` may be `a` or `b`.
   public func addRMSNorm(
     _ a: Rows, _ b: Rows, weight: UnsafePointer<Float>, epsilon: Float, sum: Rows, into y: Rows,
@@ -71,9 +61,52 @@ extension KernelTable {
     unsafe unary(functions.silu, x, y, pool)
   }
 
-  /// The Gaussian error linear unit, exact or in its tanh approximation; `y` may be `x`.
-  public func gelu(_ x: Rows, isTanh: Bool = false, into y: Rows, pool: ThreadPool) {
-    unsafe unary(isTanh ? functions.gelu_tanh : functions.gelu, x, y, pool)
+  /// How the Gaussian error linear unit is computed.
+  public enum GELU: String, Sendable, CaseIterable {
+    /// With the error function.
+    case none
+    /// With a hyperbolic tangent.
+    case tanh
+    /// With a logistic function.
+    case sigmoid
+  }
+
+  /// The Gaussian error linear unit; `y` may be `x`.
+  public func gelu(_ x: Rows, _ kind: GELU = .none, into y: Rows, pool: ThreadPool) {
+    switch kind {
+    case .none: unsafe unary(functions.gelu, x, y, pool)
+    case .tanh: unsafe unary(functions.gelu_tanh, x, y, pool)
+    case .sigmoid: unsafe unary(functions.gelu_sigmoid, x, y, pool)
+    }
+  }
+
+  /// `y = max(x, 0)`; `y` may be `x`.
+  public func relu(_ x: Rows, into y: Rows, pool: ThreadPool) {
+    unsafe unary(functions.relu, x, y, pool)
+  }
+
+  /// `y = 1 / (1 + exp(-x))`; `y` may be `x`.
+  public func sigmoid(_ x: Rows, into y: Rows, pool: ThreadPool) {
+    unsafe unary(functions.sigmoid, x, y, pool)
+  }
+
+  /// `y = min(max(x, minimum), maximum)`; `y` may be `x`.
+  public func clamp(_ x: Rows, _ minimum: Float, _ maximum: Float, into y: Rows, pool: ThreadPool) {
+    unsafe requireSame(x, y)
+    guard let function = unsafe functions.clamp else { return }
+    unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
+      unsafe function(x[row], minimum, maximum, y[row], x.columns)
+    }
+  }
+
+  /// Each row of `x` times the only column of `factor`; `y` may be `x`.
+  public func scaleRows(_ x: Rows, by factor: Rows, into y: Rows, pool: ThreadPool) {
+    unsafe requireSame(x, y)
+    unsafe precondition(factor.rows == x.rows && factor.columns == 1, "factors of rows")
+    guard let function = unsafe functions.scale else { return }
+    unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
+      unsafe function(x[row], factor[row].pointee, y[row], x.columns)
+    }
   }
 
   /// Softmax of each row: `y = exp(x - max) / sum`; `y` may be `x`.

@@ -1,21 +1,22 @@
 import CKernels
 import Codecs
 import Glibc
-import OrderedCollections
 import TensorCore
 
 extension PanelMatrix {
   /// Lays out the rows of several weights one after another; all have the same columns.
   ///
   /// Dense weights of one type among f32, bf16 and f16 keep it, others become f32. Integer codes stay codes when their
-  /// groups are whole blocks of 32, 64 or 128 columns (or whole rows) and their scales fit f16; otherwise, and for
-  /// every other codec, the decoded values are stored as f32.
+  /// groups are whole blocks of 32, 64 or 128 columns (or whole rows) and their scales fit f16; so do codecs that are
+  /// integer codes in another layout. The values of every other codec are stored as f16 where that rounds no value by
+  /// more than 2^-11 of itself or 2^-15 of the largest one, and as f32 where it would.
   ///
   /// - Parameters:
   ///   - weights: matrices, at least one.
   ///   - pool: threads to work with; nil for the calling one.
   /// - Throws: ``KernelsError``.
   public init(packing weights: [Weight], pool: ThreadPool? = nil) throws(KernelsError) {
+    let weights = weights.map(PackingPlan.integerForm)
     guard let first = weights.first else { throw .notAMatrix(shape: "nothing") }
     for weight in weights {
       guard weight.shape.rank == 2 else { throw .notAMatrix(shape: weight.shape.description) }
@@ -87,25 +88,44 @@ struct PackingPlan {
       encoding = dense
       return
     }
+    if planCodes(weights) { return }
+    switch HalfFit(weights) {
+    case .exact: encoding = .f16
+    case .rounded: (encoding, isExact) = (.f16, false)
+    case .outOfRange: break
+    }
+  }
+
+  /// Plans to keep codes; false, and nothing is planned, when there are other weights.
+  private mutating func planCodes(_ weights: [Weight]) -> Bool {
+    var plan = self
     var lengths: [Int] = []
     var bits = 0
     for weight in weights {
       guard case .encoded(let matrix) = weight, let codec = matrix.codec as? IntegerGroupCodec,
         let length = PackingPlan.blockLength(codec, columns: matrix.columns)
-      else { return }
+      else { return false }
       switch ScaleFit(matrix) {
       case .exact: break
-      case .rounded: isExact = false
-      case .outOfRange:
-        isExact = true
-        return
+      case .rounded: plan.isExact = false
+      case .outOfRange: return false
       }
       lengths.append(length)
       bits = max(bits, codec.bits)
-      if !codec.isSymmetric { hasZeros = true }
+      if !codec.isSymmetric { plan.hasZeros = true }
     }
-    encoding = bits <= 4 ? .q4 : .q8
-    blockLength = lengths.min() ?? 128
+    plan.encoding = bits <= 4 ? .q4 : .q8
+    plan.blockLength = lengths.min() ?? 128
+    self = plan
+    return true
+  }
+
+  /// Codes in another layout as integer groups; every other weight as it is.
+  static func integerForm(_ weight: Weight) -> Weight {
+    guard case .encoded(let matrix) = weight, let codec = matrix.codec as? any IntegerGroupConvertible,
+      let groups = codec.integerGroups(of: matrix)
+    else { return weight }
+    return .encoded(groups)
   }
 
   private static func denseEncoding(_ weights: [Weight]) -> PanelEncoding? {
@@ -124,33 +144,11 @@ struct PackingPlan {
     return found
   }
 
-  /// The largest block that divides every group; nil when groups do not consist of whole blocks.
+  /// The largest block that divides every group; nil when groups do not consist of whole blocks of neighbours.
   static func blockLength(_ codec: IntegerGroupCodec, columns: Int) -> Int? {
+    if codec.hasGroupIndex { return nil }
     let length = codec.groupLength(columns: columns)
     if length >= columns { return 128 }
     return [128, 64, 32].first { length % $0 == 0 }
-  }
-}
-
-/// Whether the scales of a matrix can be f16.
-enum ScaleFit {
-  case exact, rounded, outOfRange
-
-  init(_ matrix: EncodedMatrix) {
-    guard let plane = matrix.planes["scales"], plane.elementType != .f16 else {
-      self = .exact
-      return
-    }
-    var result = ScaleFit.exact
-    for scale in (try? plane.floats()) ?? [] {
-      let half = Float16(scale)
-      if Float(half) == scale { continue }
-      guard half.isFinite, half.magnitude >= Float16.leastNormalMagnitude else {
-        self = .outOfRange
-        return
-      }
-      result = .rounded
-    }
-    self = result
   }
 }

@@ -54,8 +54,8 @@ public struct PanelMatrix: Sendable {
   public let hasZeros: Bool
   /// The bytes, as u8.
   public let storage: Tensor
-  /// Whether every value is the one that the weight had; false when scales of a wider type were rounded to f16
-  /// (relative error at most 2^-11).
+  /// Whether every value is the one that the weight had; false when scales of a wider type, or values of
+  /// codecs that have no integer form, were rounded to f16.
   public internal(set) var isExact = true
 
   /// Adopts bytes laid out before, such as those of a packed file.

@@ -74,6 +74,14 @@ struct PanelPacker {
       // Element types without a value were refused before.
       try? unsafe weight.decode(rows: range, into: buffer)
     }
+    if plan.encoding == .f16 {
+      var halves = [UInt16](repeating: 0, count: values.count)
+      unsafe KernelTable.best.functions.narrow_f16(values, &halves, values.count)
+      unsafe halves.withUnsafeBytes { bytes in
+        unsafe interleave(bytes, rows: range.count, lane: lane, width: 2, target)
+      }
+      return
+    }
     unsafe values.withUnsafeBytes { bytes in
       unsafe interleave(bytes, rows: range.count, lane: lane, width: 4, target)
     }

@@ -6,12 +6,25 @@ public final class Workspace: @unchecked Sendable {
   /// Cosines and sines of rope calls that bring no table.
   let rotary = RotaryTable()
 
+  /// Rows of the tokens of an expert, and of its products.
+  private let expertInputs = AlignedBuffer()
+  private let expertOutputs = AlignedBuffer()
+
   /// Creates an empty workspace.
   public init() {}
 
   /// Bytes in use.
   public var byteCount: Int {
     threads.reduce(0) { $0 + $1.byteCount } + activations.byteCount + rotary.byteCount
+      + expertInputs.byteCount + expertOutputs.byteCount
+  }
+
+  /// Room for the inputs and outputs of `rows` tokens of an expert.
+  func expertRows(_ rows: Int, inputs: Int, outputs: Int) -> (inputs: Rows, outputs: Rows) {
+    unsafe (
+      Rows(expertInputs.floats(rows * inputs), rows: rows, columns: inputs),
+      Rows(expertOutputs.floats(rows * outputs), rows: rows, columns: outputs)
+    )
   }
 
   /// Makes sure that each of `threadCount` threads has `floatCount` floats of its own, 64-byte aligned.

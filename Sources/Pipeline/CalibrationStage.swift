@@ -25,9 +25,9 @@ public struct CalibrationStage {
     progress: @escaping (QuantizationStage.Progress) throws -> Void = { _ in }
   ) throws -> StatisticsFile {
     let weights = try model.requireCheckpoint()
-    let inBlocks = model.graph.blocks.flatMap { block in
-      model.graph.nodes[block.nodes].filter { $0.operation == .linear }.flatMap { $0.operands[1].constants }
-    }
+    let blocks = model.graph.blocks.map(\.nodes)
+    let inBlocks = model.graph.linearNodes.filter { node in blocks.contains { $0.contains(node.index) } }
+      .flatMap(\.weights)
     var file = StatisticsFile(
       modelDigest: try model.weightsDigest(), windowCount: windows.windows.count,
       tokenCount: windows.tokenCount,

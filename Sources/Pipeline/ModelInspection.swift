@@ -39,13 +39,13 @@ public struct ModelInspection: Sendable {
   public init(path: String) throws {
     guard FileReading.exists(path) else { throw PipelineError.missing(path: path) }
     if GGUFFile.isGGUF(path: path) {
-      try describe(gguf: GGUFFile(path: path))
+      try describe(gguf: GGUFCheckpoint(path: path))
     } else if SafetensorsFile.isSafetensors(path: path),
       !FileReading.exists(FileReading.directory(of: path) + "/config.json")
     {
       try describe(bare: SafetensorsFile(path: path), path: path)
     } else {
-      try describe(ModelFormats.load(path))
+      try describe(ModelFormats.load(path, checksValues: false))
     }
   }
 
@@ -71,11 +71,12 @@ public struct ModelInspection: Sendable {
     facts.append((title, shown))
   }
 
-  private mutating func describe(_ model: LoadedModel) throws {
+  /// Describes a model; `format` names it more closely, and whoever gives it describes the tokenizer.
+  private mutating func describe(_ model: LoadedModel, format: String? = nil) throws {
     warnings = model.warnings
     let summary = model.summary
     add("file", "path", .string(model.path))
-    add("format", "format", .string(model.format))
+    add("format", "format", .string(model.format), format)
     add("family", "family", .string(summary.family))
     add("layers", "layers", JSONValue(summary.sizes.layerCount))
     add("hidden size", "hidden_size", JSONValue(summary.sizes.hiddenSize))
@@ -103,6 +104,9 @@ public struct ModelInspection: Sendable {
     }
     add("nodes", "nodes", JSONValue(model.graph.nodes.count))
     add("file bytes", "file_bytes", JSONValue(model.fileByteCount))
+    if format != nil { return }
+    let template = HuggingFaceModel.hasChatTemplate(in: model.path)
+    defer { add("chat template", "chat_template", .bool(template), template ? "yes" : "none") }
     if let tokenizer = model.tokenizer {
       add(
         "tokenizer", "tokenizer", .string(tokenizer.kind.rawValue),
@@ -116,9 +120,17 @@ public struct ModelInspection: Sendable {
     let parameters = weights.values.reduce(0) { $0 + $1.shape.elementCount }
     add("parameters", "parameters", JSONValue(parameters))
     let storage = LinearStorage(graph: model.graph, weights: weights)
+    let scheme = StorageScheme(graph: model.graph, weights: weights)
+    object["nominal_bits_per_weight"] = .number(scheme.nominalBits)
     add(
       "bits per weight", "bits_per_weight", .number(storage.bitsPerWeight),
-      decimals(storage.bitsPerWeight) + " (linear layers)")
+      decimals(storage.bitsPerWeight) + " (linear layers; nominal \(decimals(scheme.nominalBits)))")
+    if let quantization = Provenance.quantization(model.configuration) {
+      add("quantization", "quantization", .string(quantization))
+    }
+    object["layer_schemes"] = .array(scheme.runs.map(\.json))
+    for (index, run) in scheme.runs.enumerated() { facts.append((index == 0 ? "layers as" : "", run.text)) }
+    for (name, encoding) in scheme.outside { facts.append(("besides", "\(name): \(encoding)")) }
     var byEncoding: OrderedDictionary<String, Int> = [:]
     for weight in weights.values { byEncoding[weight.encodingName, default: 0] += 1 }
     add(
@@ -126,6 +138,12 @@ public struct ModelInspection: Sendable {
       byEncoding.map { "\($0.value) x \($0.key)" }.joined(separator: ", "))
     if let history = model.configuration[HuggingFaceExport.provenanceKey] {
       add("history", "history", history)
+    }
+    for entry in Provenance.origin(model.configuration) { add(entry.title, entry.key, .string(entry.value)) }
+    if !model.companions.isEmpty {
+      add(
+        "further tensors", "companions", JSONValue(model.companions.count),
+        "\(model.companions.count) scales of activations or of the KV cache")
     }
     for (name, weight) in weights {
       tensors.append(
@@ -136,13 +154,36 @@ public struct ModelInspection: Sendable {
     }
   }
 
-  private mutating func describe(gguf file: GGUFFile) throws {
-    warnings = file.warnings
-    add("file", "path", .string(file.path))
-    add("format", "format", "GGUF", "GGUF version \(file.version), header only")
+  /// Architectures that are not read, and vocabularies without a model, are described by their headers.
+  private mutating func describe(gguf file: GGUFCheckpoint) throws {
+    let parts = file.files.count > 1 ? ", \(file.files.count) parts" : ""
+    let format = "GGUF version \(file.files[0].version)\(parts)"
+    do {
+      try describe(GGUFModel(file).load(withTokenizer: false), format: format)
+    } catch {
+      self = ModelInspection(warnings: file.warnings + (file.tensors.isEmpty ? [] : ["\(error)"]))
+      try describe(header: file, format: format + ", header only")
+    }
     for key in ["general.architecture", "general.name", "tokenizer.ggml.model", "tokenizer.ggml.pre"] {
       if let value = file.metadata[key]?.stringValue { add(key, key, .string(value)) }
     }
+    for key in Provenance.ggufKeys {
+      guard let value = file.metadata[key] else { continue }
+      let text = value.stringValue ?? value.intValue.map { "\($0)" }
+      if let text { add(key, key, .string(text)) }
+    }
+    let tokens = file.metadata["tokenizer.ggml.tokens"]?.arrayValue?.count
+    add(
+      "tokenizer", "tokenizer", tokens == nil ? .null : "gguf", tokens.map { "gguf, \($0) tokens" } ?? "none")
+    let template = file.metadata["tokenizer.chat_template"]?.stringValue
+    add("chat template", "chat_template", .bool(template != nil), template == nil ? "none" : "yes")
+  }
+
+  private init(warnings: [String]) { self.warnings = warnings }
+
+  private mutating func describe(header file: GGUFCheckpoint, format: String) throws {
+    add("file", "path", .string(file.path))
+    add("format", "format", "GGUF", format)
     add("metadata keys", "metadata_count", JSONValue(file.metadata.count))
     add("tensors", "tensor_count", JSONValue(file.tensors.count))
     var byType: OrderedDictionary<String, Int> = [:]
@@ -150,7 +191,8 @@ public struct ModelInspection: Sendable {
     add(
       "storage", "encodings", .object(JSONObject(byType.map { ($0.key, JSONValue($0.value)) })),
       byType.map { "\($0.value) x \($0.key)" }.joined(separator: ", "))
-    add("file bytes", "file_bytes", JSONValue(try FileReading.size(file.path)))
+    add(
+      "file bytes", "file_bytes", JSONValue(try file.files.reduce(0) { try $0 + FileReading.size($1.path) }))
     for tensor in file.tensors.values {
       tensors.append(
         StoredTensor(

@@ -30,6 +30,10 @@ public enum PipelineError: DiagnosableError {
   case foreignStatistics(path: String, expected: String, found: String)
   /// A journal of other work: its model, recipe or corpus is another one.
   case foreignJournal(path: String, key: String, expected: String, found: String)
+  /// A container cannot hold what is to be converted.
+  case refusedConversion(container: String, weight: String, reason: String, count: Int, total: Int)
+  /// A written model is not what it was to be.
+  case proof(path: String, weight: String, expected: String, found: String)
   /// An option that makes no sense here.
   case usage(String, hint: String?)
 
@@ -87,6 +91,15 @@ public enum PipelineError: DiagnosableError {
       Diagnostic(
         code: "journal.foreign", message: "the journal is that of other work", file: path, subject: key,
         expected: expected, found: found, hint: "remove it, or repeat the command that it was made by")
+    case .refusedConversion(let container, let weight, let reason, let count, let total):
+      Diagnostic(
+        code: "convert.refused", message: "\(reason) (\(count) of \(total) weights are refused)",
+        subject: weight, hint: "--plan lists them; \(container) is the container")
+    case .proof(let path, let weight, let expected, let found):
+      Diagnostic(
+        code: "convert.proof", status: .bug, message: "the written weight is not that of the source",
+        file: path,
+        subject: weight, expected: expected, found: found)
     case .usage(let message, let hint):
       Diagnostic(code: "usage", status: .usage, message: message, hint: hint)
     }

@@ -41,6 +41,9 @@ public enum AtomicFile {
     try write(to: path) { writer in try writer.write(bytes) }
   }
 
+  /// Takes away a file that was written earlier, as far as the system allows.
+  public static func remove(_ path: String) { unsafe unlink(path) }
+
   /// Syncs the entries of a directory to the disk; a file system that cannot is left alone.
   static func synchronizeDirectory(_ path: String) {
     let descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)

@@ -50,8 +50,18 @@ public enum MappedFile {
     guard let address = unsafe address, unsafe address != MAP_FAILED else {
       throw .unreadable(file: path, operation: "map", code: errno)
     }
-    return unsafe MemoryRegion(adopting: UnsafeRawPointer(address), byteCount: byteCount) { pointer, count in
-      unsafe munmap(UnsafeMutableRawPointer(mutating: pointer), count)
-    }
+    return unsafe MemoryRegion(
+      adopting: UnsafeRawPointer(address), byteCount: byteCount, discard: { unsafe discard($0) },
+      release: { pointer, count in unsafe munmap(UnsafeMutableRawPointer(mutating: pointer), count) })
+  }
+
+  /// Gives up the whole pages of a part of a mapping; the file still has them.
+  private static func discard(_ bytes: UnsafeRawBufferPointer) {
+    guard let start = bytes.baseAddress else { return }
+    let page = UInt(sysconf(Int32(_SC_PAGESIZE)))
+    let first = (UInt(bitPattern: start) + page - 1) / page * page
+    let end = (UInt(bitPattern: start) + UInt(bytes.count)) / page * page
+    guard first < end, let pages = unsafe UnsafeMutableRawPointer(bitPattern: first) else { return }
+    unsafe madvise(pages, Int(end - first), MADV_DONTNEED)
   }
 }

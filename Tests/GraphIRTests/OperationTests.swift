@@ -66,6 +66,76 @@ import Testing
       try run("%y = slice %x {start = 1, length = 1} : f32[T, 1]", [1, 2, 3, 4, 5, 6], rows: 2), [2, 5])
   }
 
+  @Test func limitsAndRowFactors() throws {
+    let x: [Float] = [-3, -0.5, 0, 1.25]
+    expectClose(try run("%y = relu %x : f32[T, 4]", x, rows: 1), [0, 0, 0, 1.25])
+    expectClose(
+      try run("%y = sigmoid %x : f32[T, 4]", x, rows: 1), x.map { 1 / (1 + exp(-Double($0))) })
+    expectClose(
+      try run("%y = clamp %x {minimum = -1.0, maximum = 1.0} : f32[T, 4]", x, rows: 1), [-1, -0.5, 0, 1])
+    expectClose(
+      try run("%y = gelu %x {approximate = \"sigmoid\"} : f32[T, 4]", x, rows: 1),
+      x.map { Double($0) / (1 + exp(-1.702 * Double($0))) })
+    let factors = "%f = slice %x {start = 1, length = 1} : f32[T, 1]"
+    expectClose(
+      try run(factors + " %y = scale_rows %x, %f : f32[T, 2]", [1, 2, 3, 4], rows: 2), [2, 4, 12, 16])
+  }
+
+  @Test func normalizationOfHeads() throws {
+    let x: [Float] = [3, 4, 6, 8]
+    let inverse = [1 / 12.5.squareRoot(), 1 / 50.0.squareRoot()]
+    expectClose(
+      try run(
+        "%y = rms_norm %x, @w {eps = 0.0, offset = 1.0, heads = 2} : f32[T, 4]", x, rows: 1,
+        constants: ["w": [0, 1]], shapes: "@w: f32[2]"),
+      [3 * inverse[0], 8 * inverse[0], 6 * inverse[1], 16 * inverse[1]])
+    expectClose(
+      try run(
+        "%y = layer_norm %x, @w, @b {eps = 0.0} : f32[T, 4]", [1, 3, 5, 7], rows: 1,
+        constants: ["w": [1, 1, 1, 2], "b": [0, 0, 1, 0]], shapes: "@w: f32[4] @b: f32[4]"),
+      [-3, -1, 1, 3].enumerated().map { index, value in
+        Double(value) / 5.0.squareRoot() * (index == 3 ? 2 : 1) + (index == 2 ? 1 : 0)
+      })
+    #expect(throws: GraphError.self, "three heads do not divide four columns") {
+      try run(
+        "%y = rms_norm %x, @w {eps = 0.0, heads = 3} : f32[T, 4]", x, rows: 1, constants: ["w": [1]],
+        shapes: "@w: f32[1]")
+    }
+  }
+
+  /// Two of four experts by softmax, then the products of each and their sum.
+  @Test func expertsFollowTheirFormulas() throws {
+    let x: [Float] = [1, 3, 2, 0]
+    let weights = x.map { exp(Double($0)) }
+    let total = weights.reduce(0, +)
+    let route = "%r = route %x {chosen = 2} : f32[T, 4]"
+    expectClose(
+      try run(route.replacing("%r", with: "%y"), x, rows: 1), [0, weights[1] / total, weights[2] / total, 0])
+    expectClose(
+      try run("%y = route %x {chosen = 2, normalized = true, factor = 2.0} : f32[T, 4]", x, rows: 1),
+      [0, 2 * weights[1] / (weights[1] + weights[2]), 2 * weights[2] / (weights[1] + weights[2]), 0])
+    let sigmoid = x.map { 1 / (1 + exp(-Double($0))) }
+    expectClose(
+      try run(
+        "%y = route %x, @b {chosen = 1, scores = \"sigmoid\"} : f32[T, 4]", x, rows: 1,
+        constants: ["b": [0, 0, 0, 1]], shapes: "@b: f32[4]"), [0, 0, 0, sigmoid[3]])
+    expectClose(
+      try run(
+        "%y = route %x {chosen = 1, scores = \"sigmoid\", groups = 2, group_top = 2} : f32[T, 4]",
+        [1, 1, 1.5, 0], rows: 1), [sigmoid[0], 0, 0, 0])
+    let product =
+      " %q = expert_linear %x, %r, [@a, @b, @c, @d] {chosen = 2} : f32[T, 2]"
+      + " %y = expert_sum %q, %r {chosen = 2} : f32[T, 1]"
+    let matrices: [String: [Float]] = [
+      "a": [9, 9, 9, 9], "b": [1, 0, 0, 0], "c": [0, 1, 0, 0], "d": [9, 9, 9, 9],
+    ]
+    expectClose(
+      try run(
+        route + product, x, rows: 1, constants: matrices,
+        shapes: "@a: f32[1, 4] @b: f32[1, 4] @c: f32[1, 4] @d: f32[1, 4]"),
+      [weights[1] / total * 1 + weights[2] / total * 3])
+  }
+
   @Test func normalizationAndProjection() throws {
     let x: [Float] = [3, 4, 0, 2]
     let inverse = [1 / 12.5.squareRoot(), 1 / 2.0.squareRoot()]

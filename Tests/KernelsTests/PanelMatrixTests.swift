@@ -75,10 +75,6 @@ struct PanelMatrixTests {
           try LinearTests.dense(.bf16, rows: 20, columns: columns, &generator),
         ], .f32
       ),
-      (
-        [try LinearTests.codes(bits: 4, group: 48, isSymmetric: true, rows: 9, columns: columns, &generator)],
-        .f32
-      ),
     ]
     for (weights, encoding) in lists {
       let matrix = try PanelMatrix(packing: weights, pool: ThreadPool(threadCount: 2, isPinned: false))

@@ -44,6 +44,16 @@ struct RowOperationTests {
       name: "silu", tolerance: 6e-7,
       run: { unsafe $0.silu($1.view, into: $3.view, pool: pool) }, value: { a, _ in a / (1 + exp(-a)) }),
     Operation(
+      name: "relu", tolerance: 1e-7,
+      run: { unsafe $0.relu($1.view, into: $3.view, pool: pool) }, value: { a, _ in max(a, 0) }),
+    Operation(
+      name: "sigmoid", tolerance: 6e-7,
+      run: { unsafe $0.sigmoid($1.view, into: $3.view, pool: pool) }, value: { a, _ in 1 / (1 + exp(-a)) }),
+    Operation(
+      name: "clamp", tolerance: 1e-7,
+      run: { unsafe $0.clamp($1.view, -1.5, 2, into: $3.view, pool: pool) },
+      value: { a, _ in min(max(a, -1.5), 2) }),
+    Operation(
       name: "swiglu", tolerance: 6e-7,
       run: { unsafe $0.swiglu(gate: $1.view, up: $2.view, into: $3.view, pool: pool) },
       value: { a, b in a / (1 + exp(-a)) * b }),
@@ -79,24 +89,25 @@ struct RowOperationTests {
   }
 
   /// GELU cancels for negative inputs, so its error is measured against the size of the input.
-  @Test(arguments: instructionSets, [true, false])
-  func gelu(set: InstructionSet, isTanh: Bool) throws {
+  @Test(arguments: instructionSets, KernelTable.GELU.allCases)
+  func gelu(set: InstructionSet, kind: KernelTable.GELU) throws {
     let table = try table(set)
     let a = RowOperationTests.inputs(2000, seed: 22)
     let found = RowBuffer(rows: 8, columns: 250)
     unsafe table.gelu(
-      RowBuffer(a, rows: 8, columns: 250).view, isTanh: isTanh, into: found.view, pool: RowOperationTests.pool
-    )
+      RowBuffer(a, rows: 8, columns: 250).view, kind, into: found.view, pool: RowOperationTests.pool)
     for (x, y) in zip(a.map(Double.init), found.values) {
       let expected =
-        isTanh
-        ? x / 2 * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
-        : x / 2 * (1 + erf(x / 2.0.squareRoot()))
+        switch kind {
+        case .tanh: x / 2 * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
+        case .none: x / 2 * (1 + erf(x / 2.0.squareRoot()))
+        case .sigmoid: x / (1 + exp(-Double(Float(1.702)) * x))
+        }
       #expect(abs(Double(y) - expected) <= 3e-7 * abs(x) + 1e-44, "\(x)")
     }
     let portable = RowBuffer(rows: 8, columns: 250)
     unsafe KernelTable.available[0].gelu(
-      RowBuffer(a, rows: 8, columns: 250).view, isTanh: isTanh, into: portable.view,
+      RowBuffer(a, rows: 8, columns: 250).view, kind, into: portable.view,
       pool: RowOperationTests.pool)
     #expect(bits(found.values) == bits(portable.values))
   }
@@ -155,6 +166,59 @@ struct RowOperationTests {
         expected += zip(x, weight).map { $0 * factor * Double($1) }
       }
       #expect(relativeError(found.normal, expected, floor: 1e-20) < 1e-6)
+    }
+  }
+
+  /// Layer and RMS norms of heads, with gains of their own or shared, with a shift or without.
+  @Test(arguments: instructionSets)
+  func normalizationOfHeads(set: InstructionSet) throws {
+    var generator = SeededGenerator(seed: 31)
+    for (width, heads, isShared) in [
+      (1, 1, false), (17, 1, false), (64, 3, true), (15, 4, false), (100, 2, true),
+    ] {
+      let (rows, columns) = (3, width * heads)
+      let x = generator.normals(rows * columns).map { $0 * 3 + 1 }
+      let gains = generator.normals(isShared ? width : columns)
+      let shifts = generator.normals(gains.count)
+      for (isLayer, hasShift) in [(false, false), (true, false), (true, true)] {
+        func run(_ table: KernelTable) -> [Float] {
+          let y = RowBuffer(rows: rows, columns: columns, padding: 1)
+          let from = RowBuffer(x, rows: rows, columns: columns)
+          unsafe gains.withUnsafeBufferPointer { gains in
+            guard let start = gains.baseAddress else { return }
+            if isLayer {
+              unsafe shifts.withUnsafeBufferPointer { shifts in
+                unsafe table.layerNorm(
+                  from.view, weight: start, weightCount: gains.count,
+                  bias: hasShift ? shifts.baseAddress : nil,
+                  epsilon: 1e-5, heads: heads, into: y.view, pool: RowOperationTests.pool)
+              }
+            } else {
+              unsafe table.rmsNorm(
+                from.view, weight: start, weightCount: gains.count, epsilon: 1e-5, heads: heads, into: y.view,
+                pool: RowOperationTests.pool)
+            }
+          }
+          #expect(y.isGuarded)
+          return y.values
+        }
+        let found = run(try table(set))
+        #expect(bits(found) == bits(run(KernelTable.available[0])))
+        var expected: [Double] = []
+        for head in 0..<rows * heads {
+          let part = x[head * width..<(head + 1) * width].map(Double.init)
+          let mean = isLayer ? part.reduce(0, +) / Double(width) : 0
+          let variance = part.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(width)
+          for (column, value) in part.enumerated() {
+            let place = isShared ? column : head % heads * width + column
+            expected.append(
+              (value - mean) / (variance + Double(Float(1e-5))).squareRoot() * Double(gains[place])
+                + (hasShift ? Double(shifts[place]) : 0))
+          }
+        }
+        let worst = zip(found, expected).map { abs(Double($0) - $1) }.max() ?? 0
+        #expect(worst < 4e-5, "\(width) x \(heads), layer \(isLayer)")
+      }
     }
   }
 

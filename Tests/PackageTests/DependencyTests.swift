@@ -10,10 +10,14 @@ import Testing
         "GraphIR", "Codecs", "Safetensors", "GGUF", "Llama2C", "Journal", "LogitBase", "Tokenizers",
         "PackedModel",
       ],
-      ["CompressedTensors", "Architectures", "GraphPasses", "Kernels"], ["Execution"],
+      [
+        "Imatrix", "CompressedTensors", "GPTQFormat", "AWQFormat", "FP8Format", "ModelOptFormat", "MLXFormat",
+        "MXFP4Format",
+        "Architectures", "GraphPasses", "Kernels",
+      ], ["Execution"],
       ["Quantization", "Calibration"], ["Pipeline", "Evaluation"], ["adze"],
     ]
-    var levels = ["CKernels": -1, "COpenBLAS": -1, "CZstd": -1]
+    var levels = ["CKernels": -1, "COpenBLAS": -1, "CPCRE2": -1, "CZstd": -1]
     for (level, names) in rooms.enumerated() { for name in names { levels[name] = level } }
     return levels
   }()

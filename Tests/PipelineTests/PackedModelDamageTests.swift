@@ -21,7 +21,8 @@ import Testing
     let path = directory.file("\(layout)-\(compresses).adze")
     let recipe = try TestModels.recipe("rtn", "int4", group: 32, symmetric: false)
     let result = try TestModels.quantized(tiny, recipe)
-    _ = try PackStage(result, options: PackOptions(layout: layout, compresses: compresses)).write(to: path)
+    _ = try PackStage(ModelExport(result), options: PackOptions(layout: layout, compresses: compresses))
+      .write(to: path)
     return try PackedFile(path: path, supportedFeatures: PackOptions.supportedFeatures)
   }
 

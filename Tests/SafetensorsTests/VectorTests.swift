@@ -1,5 +1,3 @@
-import Codecs
-import CompressedTensors
 import GGUF
 import Llama2C
 import OrderedCollections
@@ -81,27 +79,4 @@ import Testing
       Issue.record("accepted")
     } catch { #expect(error.diagnostic.status == .badInput) }
   }
-
-  @Test("packed integers decode as an independent packer meant them") func compressedTensors() throws {
-    let folder = Self.path("CompressedTensors/Vectors/")
-    let file = try SafetensorsFile(path: folder + "packed.safetensors")
-    let configuration = try JSONValue.parse(contentsOf: folder + "config.json")["quantization_config"] ?? nil
-    let parts = file.tensors.filter { !$0.key.hasPrefix("expected.") }
-    let weights = try CompressedTensorsLayout.read(tensors: parts, configuration: configuration)
-    #expect(weights.count == 6)
-    for (name, expected) in file.tensors where name.hasPrefix("expected.") {
-      let module = String(name.dropFirst("expected.".count))
-      let weight = try #require(weights[module + ".weight"])
-      #expect(weight.shape == expected.shape)
-      #expect(try weight.decoded().values == expected.floats(), "\(module)")
-    }
-    let again = try CompressedTensorsLayout.tensors(for: weights.filter { $0.key != "old6.weight" })
-    for (name, tensor) in again {
-      let original = try #require(parts[name])
-      #expect(tensor.shape == original.shape, "\(name)")
-      #expect(try tensor.elementType == original.elementType && bytes(tensor) == bytes(original), "\(name)")
-    }
-  }
-
-  private func bytes(_ tensor: Tensor) throws -> [UInt8] { unsafe tensor.withBytes { unsafe Array($0) } }
 }

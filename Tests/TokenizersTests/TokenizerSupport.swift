@@ -69,3 +69,8 @@ func hash(_ ids: [Int32]) -> UInt64 {
   }
   return value
 }
+
+/// FNV-1a of bytes.
+func hash(_ bytes: [UInt8]) -> UInt64 {
+  bytes.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+}

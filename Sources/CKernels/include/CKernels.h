@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "CKernelsBlocks.h"
+
 // Kernels of Adze. Each instruction set offers the same table of functions, and every function gives the same bits in
 // every table: sums run in the same order, and a fused multiply-add stays one wherever it stands. See PanelMatrix.swift
 // for the layout of panels.
@@ -63,6 +65,10 @@ typedef void (*ck_unary_fn)(const float *x, float *y, ptrdiff_t count);
 typedef void (*ck_unary_scalar_fn)(const float *x, float scalar, float *y, ptrdiff_t count);
 typedef void (*ck_binary_fn)(const float *a, const float *b, float *y, ptrdiff_t count);
 typedef void (*ck_rms_norm_fn)(const float *x, const float *weight, float epsilon, float *y, ptrdiff_t count);
+/// `bias` may be null.
+typedef void (*ck_layer_norm_fn)(const float *x, const float *weight, const float *bias, float epsilon, float *y,
+                                 ptrdiff_t count);
+typedef void (*ck_clamp_fn)(const float *x, float minimum, float maximum, float *y, ptrdiff_t count);
 typedef void (*ck_add_rms_norm_fn)(const float *a, const float *b, const float *weight, float epsilon, float *sum, float *y,
                                    ptrdiff_t count);
 /// Rotates `heads` heads of one row; `table` holds `pairs` cosines, then as many sines.
@@ -93,6 +99,8 @@ typedef struct ck_attention {
   float scale;
   /// Logits become cap * tanh(logit / cap); 0 for none.
   float softcap;
+  /// For each head of the group what is added to a logit for each key further on; null for nothing.
+  const float *slopes;
   /// Pages of this head: keys as panels of 16 keys, values as panels of 16 elements.
   const void *const *key_pages;
   const void *const *value_pages;
@@ -138,6 +146,13 @@ typedef struct ck_table {
   ck_binary_fn multiply;
   ck_unary_scalar_fn scale;
   ck_unary_fn silu;
+  ck_unary_fn relu;
+  ck_unary_fn sigmoid;
+  ck_unary_fn gelu_sigmoid;
+  ck_layer_norm_fn layer_norm;
+  ck_clamp_fn clamp;
+  /// y += scalar * x.
+  ck_unary_scalar_fn add_scaled;
   ck_unary_fn gelu;
   ck_unary_fn gelu_tanh;
   ck_binary_fn swiglu;
@@ -158,6 +173,8 @@ enum { CK_PORTABLE = 0, CK_AVX2 = 1, CK_AVX512 = 2 };
 
 /// The kernels of an instruction set; null when this processor, or this build, does not have it.
 const ck_table *ck_table_for(int32_t instruction_set);
+
+#include "CodebookKernels.h"
 
 /// One row of a matrix as floats: scale * (code - zero) for codes.
 void ck_decode_row(const ck_panels *w, ptrdiff_t row, float *y);

@@ -6,7 +6,7 @@ extension Interpreter {
   static func rope(_ call: InterpreterCall) throws -> [RuntimeValue] {
     let x = try call.matrix(0)
     let positions = try call.integers(1)
-    let frequencies = try call.vector(2)
+    let frequencies = try rotaryFrequencies(call, length: Int(positions.max() ?? 0) + 1)
     let heads = try call.node.integer("heads")
     let width = try call.node.integer("head_dim")
     let interleaved = try call.node.bool("interleaved")
@@ -28,6 +28,19 @@ extension Interpreter {
     return [result.value]
   }
 
+  /// The frequencies for a sequence of this length.
+  private static func rotaryFrequencies(_ call: InterpreterCall, length: Int) throws -> [Float] {
+    let plain = try call.vector(2)
+    let context = try call.node.integer("context")
+    guard context > 0, length > context else { return plain }
+    if call.operands.count > 3 { return try call.vector(3) }
+    let growth = try call.node.float("growth")
+    guard growth > 0 else { return plain }
+    return RotaryGrowth.frequencies(
+      count: plain.count, theta: try call.node.float("theta"), growth: growth, context: context,
+      length: length)
+  }
+
   @Sendable
   static func attention(_ call: InterpreterCall) throws -> [RuntimeValue] {
     let (q, k, v) = (try call.matrix(0), try call.matrix(1), try call.matrix(2))
@@ -38,6 +51,7 @@ extension Interpreter {
     let cap = try call.node.float("softcap")
     let window = try call.node.integer("window")
     let causal = try call.node.bool("causal")
+    let slopes = call.operands.count > 3 ? try call.vector(3) : []
     var result = Matrix(rows: q.rows, columns: q.columns)
     for token in 0..<q.rows {
       let visible = (0..<q.rows).filter { other in
@@ -49,7 +63,8 @@ extension Interpreter {
         let scores = visible.map { other in
           let keys = k.row(other).dropFirst(offset).prefix(width)
           let score = scale * zip(queries, keys).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
-          return cap > 0 ? cap * tanh(score / cap) : score
+          let capped = cap > 0 ? cap * tanh(score / cap) : score
+          return slopes.isEmpty ? capped : capped + Double(slopes[head]) * Double(other - token)
         }
         let largest = scores.max() ?? 0
         let weights = scores.map { exp($0 - largest) }

@@ -10,8 +10,9 @@ extension Interpreter {
     .linear: linear,
     .slice: slice,
     .rmsNorm: { call in
-      [try rmsNorm(call.matrix(0), weight: call.vector(1), epsilon: call.node.float("eps")).value]
+      [try rmsNorm(call, call.matrix(0), weight: 1, heads: call.node.integer("heads")).value]
     },
+    .layerNorm: layerNorm,
     .rope: rope,
     .attention: attention,
     .add: { call in [try call.matrix(0).zip(call.matrix(1), +).value] },
@@ -22,9 +23,27 @@ extension Interpreter {
     },
     .silu: { call in [try call.matrix(0).map(silu).value] },
     .gelu: { call in
-      let function = try call.node.string("approximate") == "tanh" ? geluTanh : gelu
-      return [try call.matrix(0).map(function).value]
+      let functions = ["none": gelu, "tanh": geluTanh, "sigmoid": geluSigmoid]
+      return [try call.matrix(0).map(functions[call.node.string("approximate")] ?? gelu).value]
     },
+    .relu: { call in [try call.matrix(0).map { $0 > 0 ? $0 : 0 }.value] },
+    .sigmoid: { call in [try call.matrix(0).map { Float(1 / (1 + exp(-Double($0)))) }.value] },
+    .clamp: { call in
+      let low = Float(try call.node.float("minimum"))
+      let high = Float(try call.node.float("maximum"))
+      return [try call.matrix(0).map { min(max($0, low), high) }.value]
+    },
+    .scaleRows: { call in
+      let (x, factor) = (try call.matrix(0), try call.matrix(1))
+      var result = x
+      for row in 0..<x.rows {
+        for column in 0..<x.columns { result[row, column] = x[row, column] * factor[row, 0] }
+      }
+      return [result.value]
+    },
+    .route: route,
+    .expertLinear: expertLinear,
+    .expertSum: expertSum,
     .softcap: { call in
       let cap = try call.node.float("cap")
       return [try call.matrix(0).map { Float(cap * tanh(Double($0) / cap)) }.value]
@@ -32,7 +51,7 @@ extension Interpreter {
     .swiglu: { call in [try call.matrix(0).zip(call.matrix(1)) { silu($0) * $1 }.value] },
     .addRMSNorm: { call in
       let sum = try call.matrix(0).zip(call.matrix(1), +)
-      return [sum.value, try rmsNorm(sum, weight: call.vector(2), epsilon: call.node.float("eps")).value]
+      return [sum.value, try rmsNorm(call, sum, weight: 2, heads: 1).value]
     },
   ]
 
@@ -44,12 +63,14 @@ extension Interpreter {
     let tokens = try call.integers(0)
     guard let table = try call.constants(1).first else { throw call.error("the table is missing") }
     let columns = table.shape.columns
+    let offset = try call.node.integer("offset")
     var result = Matrix(rows: 0, columns: columns)
     for token in tokens {
-      guard token >= 0, Int(token) < table.shape.rows else {
-        throw call.error("token \(token) is not in the table of \(table.shape.rows) rows")
+      let row = Int(token) + offset
+      guard token >= 0, row < table.shape.rows else {
+        throw call.error("row \(row) is not in the table of \(table.shape.rows) rows")
       }
-      result.elements += try table.floats(elements: Int(token) * columns..<(Int(token) + 1) * columns)
+      result.elements += try table.floats(elements: row * columns..<(row + 1) * columns)
     }
     return [Matrix(rows: tokens.count, columns: columns, elements: result.elements).value]
   }
@@ -87,19 +108,6 @@ extension Interpreter {
     return [Matrix(rows: x.rows, columns: length, elements: elements).value]
   }
 
-  private static func rmsNorm(_ x: Matrix, weight: [Float], epsilon: Double) -> Matrix {
-    var result = x
-    for row in 0..<x.rows {
-      var sum = 0.0
-      for value in x.row(row) { sum += Double(value) * Double(value) }
-      let inverse = 1 / (sum / Double(x.columns) + epsilon).squareRoot()
-      for column in 0..<x.columns {
-        result[row, column] = Float(Double(x[row, column]) * inverse * Double(weight[column]))
-      }
-    }
-    return result
-  }
-
   private static func silu(_ x: Float) -> Float { Float(Double(x) / (1 + exp(-Double(x)))) }
 
   private static func gelu(_ x: Float) -> Float {
@@ -110,5 +118,9 @@ extension Interpreter {
     let value = Double(x)
     let inner = (2 / Double.pi).squareRoot() * (value + 0.044715 * value * value * value)
     return Float(value / 2 * (1 + tanh(inner)))
+  }
+
+  private static func geluSigmoid(_ x: Float) -> Float {
+    Float(Double(x) / (1 + exp(-1.702 * Double(x))))
   }
 }

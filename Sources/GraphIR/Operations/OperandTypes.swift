@@ -101,11 +101,17 @@ struct OperandTypes {
     return type.dimensions[0]
   }
 
-  /// Extents of a constant operand of the given rank.
-  func constant(_ position: Int, rank: Int) throws(Mismatch) -> [Int] {
+  /// Extents of a constant operand.
+  func constant(_ position: Int) throws(Mismatch) -> [Int] {
     guard position < operands.count, case .constant(_, let dimensions) = operands[position] else {
       throw Mismatch("operand '\(operandName(position))' must be a constant")
     }
+    return dimensions
+  }
+
+  /// Extents of a constant operand of the given rank.
+  func constant(_ position: Int, rank: Int) throws(Mismatch) -> [Int] {
+    let dimensions = try constant(position)
     guard dimensions.count == rank else {
       throw Mismatch("operand '\(operandName(position))' must have rank \(rank), not \(dimensions.count)")
     }

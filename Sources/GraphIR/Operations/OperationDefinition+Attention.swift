@@ -9,12 +9,18 @@ extension OperationDefinition {
         head turns by the angle float32(positions[t]) * inverse_frequencies[i] (float32 product); cosine and sine are \
         multiplied by magnitude. The pair is columns (i, i + n) of the head, or (2i, 2i + 1) when interleaved; \
         (a, b) becomes (a cos - b sin, b cos + a sin). Columns from 2n on stay as they are. Frequencies are data, so that \
-        every kind of context scaling is in them.
+        every kind of context scaling is in them. Two kinds depend on the length L of the sequence, which is one more than \
+        its last position, once it is above `context`: the long frequencies are then taken instead, or, with growth > 0, \
+        1 / base^(i / n), base = theta * (growth * L / context - (growth - 1))^(n / (n - 1)).
         """,
-      operands: [.value("x"), .value("positions"), .constant("inverse_frequencies")],
+      operands: [
+        .value("x"), .value("positions"), .constant("inverse_frequencies"),
+        .optionalConstant("long_frequencies"),
+      ],
       attributes: [
         .required("heads", .int), .required("head_dim", .int), .optional("interleaved", .bool(false)),
-        .optional("magnitude", .float(1)),
+        .optional("magnitude", .float(1)), .optional("context", .int(0)), .optional("growth", .float(0)),
+        .optional("theta", .float(10_000)),
       ]
     ) { (types) throws(OperandTypes.Mismatch) in
       let x = try types.matrix(0)
@@ -30,18 +36,29 @@ extension OperationDefinition {
       guard pairs >= 1, 2 * pairs <= width else {
         throw OperandTypes.Mismatch("\(pairs) frequencies do not fit heads of \(width)")
       }
+      if types.has(3) {
+        try types.requireFloat32(3)
+        try types.vector(3, count: pairs)
+      }
+      let growth = try types.float("growth")
+      let isScaled = growth > 0 || types.has(3)
+      _ = try types.integer("context", in: (isScaled ? 1 : 0)...TextForm.maximumExtent)
+      guard growth == 0 || (growth > 0 && pairs > 1 && !types.has(3)), try types.float("theta") > 0 else {
+        throw OperandTypes.Mismatch("growth \(growth) for \(pairs) frequencies")
+      }
       return [try types.value(0)]
     },
     OperationDefinition(
       operation: .attention,
       summary: """
         Grouped-query attention: query head h attends with key and value head h / (heads / kv_heads). Scores are \
-        scale * dot(q, k), then softcap * tanh(score / softcap) when softcap > 0, then softmax over the visible tokens; \
+        scale * dot(q, k), then softcap * tanh(score / softcap) when softcap > 0, then, with slopes [heads], \
+        slopes[h] * (j - i) is added for query position i and key position j, then softmax over the visible tokens; \
         the result is the mean of v weighted so. Token j is visible to token i when j <= i (causal) and, with a window > 0, \
         i - j < window. Keys and values of earlier tokens come from the cache numbered `cache` (one a layer), to which \
         those of the run are appended; the interpreter runs whole sequences from position 0.
         """,
-      operands: [.value("q"), .value("k"), .value("v")],
+      operands: [.value("q"), .value("k"), .value("v"), .optionalConstant("slopes")],
       attributes: [
         .required("heads", .int), .required("kv_heads", .int), .required("head_dim", .int),
         .required("scale", .float), .optional("causal", .bool(true)), .optional("window", .int(0)),
@@ -65,6 +82,10 @@ extension OperationDefinition {
       }
       _ = try types.integer("window", in: 0...TextForm.maximumExtent)
       _ = try types.integer("cache", in: 0...1 << 20)
+      if types.has(3) {
+        try types.vector(3, count: heads)
+        try types.requireFloat32(3)
+      }
       try types.nonNegative("softcap")
       _ = try types.float("scale")
       return [try types.value(0)]

@@ -1,17 +1,7 @@
 extension OperationDefinition {
-  static let normalizations = [
-    OperationDefinition(
-      operation: .rmsNorm,
-      summary: "y[t, i] = weight[i] * x[t, i] / sqrt(mean over j of x[t, j]^2 + eps).",
-      operands: [.value("x"), .constant("weight")], attributes: [.required("eps", .float)]
-    ) { (types) throws(OperandTypes.Mismatch) in
-      try types.vector(1, count: try types.matrix(0).columns)
-      try types.nonNegative("eps")
-      return [try types.value(0)]
-    }
-  ]
+  static let elementwise = plain + limits
 
-  static let elementwise = [
+  private static let plain = [
     OperationDefinition(
       operation: .add, summary: "y = a + b, element by element.", operands: [.value("a"), .value("b")],
       attributes: [], infer: sameTypes),
@@ -25,12 +15,19 @@ extension OperationDefinition {
       operation: .silu, summary: "y = x / (1 + exp(-x)).", operands: [.value("x")], attributes: [],
       infer: typeOfFirst),
     OperationDefinition(
+      operation: .relu, summary: "y = x where x is positive, 0 elsewhere.", operands: [.value("x")],
+      attributes: [], infer: typeOfFirst),
+    OperationDefinition(
+      operation: .sigmoid, summary: "y = 1 / (1 + exp(-x)).", operands: [.value("x")], attributes: [],
+      infer: typeOfFirst),
+    OperationDefinition(
       operation: .gelu,
       summary: "y = x * Phi(x), Phi the normal distribution (approximate = none), or "
-        + "x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) (approximate = tanh).",
+        + "x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) (approximate = tanh), or "
+        + "x / (1 + exp(-1.702 x)) (approximate = sigmoid).",
       operands: [.value("x")], attributes: [.optional("approximate", .string("none"))]
     ) { (types) throws(OperandTypes.Mismatch) in
-      try types.choice("approximate", of: ["none", "tanh"])
+      try types.choice("approximate", of: ["none", "tanh", "sigmoid"])
       return try typeOfFirst(types)
     },
     OperationDefinition(
@@ -42,14 +39,38 @@ extension OperationDefinition {
     },
   ]
 
+  /// Elementwise operations whose other operand or range is not like x.
+  private static let limits = [
+    OperationDefinition(
+      operation: .clamp, summary: "y = min(max(x, minimum), maximum).", operands: [.value("x")],
+      attributes: [.required("minimum", .float), .required("maximum", .float)]
+    ) { (types) throws(OperandTypes.Mismatch) in
+      guard try types.float("minimum") <= types.float("maximum") else {
+        throw OperandTypes.Mismatch("the minimum is above the maximum")
+      }
+      return try typeOfFirst(types)
+    },
+    OperationDefinition(
+      operation: .scaleRows, summary: "y[t, i] = x[t, i] * factor[t, 0]: every row has a factor of its own.",
+      operands: [.value("x"), .value("factor")], attributes: []
+    ) { (types) throws(OperandTypes.Mismatch) in
+      let (x, factor) = (try types.matrix(0), try types.matrix(1))
+      guard factor.columns == 1, factor.rows == x.rows else {
+        throw OperandTypes.Mismatch("the factor is not a column with the rows of x")
+      }
+      return [try types.value(0)]
+    },
+  ]
+
   static let fused = [
     OperationDefinition(
       operation: .swiglu, summary: "y = silu(gate) * up, silu rounded to float32 first.",
       operands: [.value("gate"), .value("up")], attributes: [], infer: sameTypes),
     OperationDefinition(
       operation: .addRMSNorm,
-      summary: "Two results: sum = a + b, and rms_norm(sum, weight) with the same eps.",
-      operands: [.value("a"), .value("b"), .constant("weight")], attributes: [.required("eps", .float)]
+      summary: "Two results: sum = a + b, and rms_norm(sum, weight) with the same eps and offset.",
+      operands: [.value("a"), .value("b"), .constant("weight")],
+      attributes: [.required("eps", .float), .optional("offset", .float(0))]
     ) { (types) throws(OperandTypes.Mismatch) in
       let type = try sameTypes(types)[0]
       try types.vector(2, count: try types.matrix(0).columns)

@@ -3,11 +3,12 @@ extension OperationDefinition {
     OperationDefinition(
       operation: .embedding,
       summary:
-        "Row tokens[t] of table [vocabulary, columns], for each t. A token outside the table is an error.",
-      operands: [.value("tokens"), .constant("table")], attributes: []
+        "Row tokens[t] + offset of table [rows, columns], for each t. A row outside the table is an error.",
+      operands: [.value("tokens"), .constant("table")], attributes: [.optional("offset", .int(0))]
     ) { (types) throws(OperandTypes.Mismatch) in
       let rows = try types.indices(0)
       let table = try types.constant(1, rank: 2)
+      _ = try types.integer("offset", in: 0...max(table[0] - 1, 0))
       return [ValueType(.f32, [rows, .fixed(table[1])])]
     },
     OperationDefinition(

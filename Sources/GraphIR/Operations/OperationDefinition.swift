@@ -29,6 +29,9 @@ public struct OperationDefinition: Sendable {
     static func constant(_ name: String) -> OperandDefinition {
       OperandDefinition(name: name, kind: .constant, isOptional: false)
     }
+    static func optionalConstant(_ name: String) -> OperandDefinition {
+      OperandDefinition(name: name, kind: .constant, isOptional: true)
+    }
     static func constants(_ name: String, optional: Bool = false) -> OperandDefinition {
       OperandDefinition(name: name, kind: .constants, isOptional: optional)
     }
@@ -64,7 +67,7 @@ public struct OperationDefinition: Sendable {
 
   /// All operations, in the order of the documentation.
   public static let all: [OperationDefinition] =
-    projections + normalizations + attentions + elementwise + fused
+    projections + normalizations + attentions + elementwise + experts + fused
 
   /// The definition of an operation.
   public static func named(_ operation: Operation) -> OperationDefinition? { byName[operation] }

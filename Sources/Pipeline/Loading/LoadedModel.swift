@@ -11,17 +11,35 @@ import Tokenizers
 public struct TokenizerSource: Sendable {
   /// Which format the bytes have.
   public let kind: TokenizerKind
-  /// The file's bytes.
-  public let bytes: [UInt8]
   /// The tokenizer.
   public let tokenizer: any Tokenizer
+  /// What lies beside the file and belongs to it, such as tokenizer_config.json.
+  public let configuration: JSONValue?
+  /// The vocabulary, when it came from GGUF metadata.
+  public let vocabulary: GGUFVocabulary?
+  private let contents: @Sendable () -> [UInt8]
+
+  /// The file's bytes.
+  public var bytes: [UInt8] { contents() }
 
   /// Reads a tokenizer.
   /// - Throws: `TokenizerError`.
   public init(kind: TokenizerKind, bytes: [UInt8], configuration: JSONValue? = nil) throws {
     self.kind = kind
-    self.bytes = bytes
+    self.configuration = configuration
+    vocabulary = kind == .gguf ? try GGUFVocabulary(parsingJSON: bytes) : nil
+    contents = { bytes }
     tokenizer = try TokenizerFormat.load(kind: kind, bytes: bytes, configuration: configuration)
+  }
+
+  /// Makes a tokenizer of a vocabulary; its bytes are made when they are asked for.
+  /// - Throws: `TokenizerError`.
+  public init(vocabulary: GGUFVocabulary, file: String? = nil) throws {
+    kind = .gguf
+    configuration = nil
+    self.vocabulary = vocabulary
+    contents = { vocabulary.canonicalJSON }
+    tokenizer = try TokenizerFormat.load(vocabulary: vocabulary, file: file)
   }
 }
 
@@ -51,10 +69,14 @@ public struct LoadedModel: Sendable {
   public let content: Content
   /// Names of constants that the importer made and the checkpoint does not hold, such as rotary frequencies.
   public let derivedNames: Set<String>
+  /// Tensors of the checkpoint that lie otherwise than the graph's constants of the same names.
+  public var rearrangements: OrderedDictionary<String, Rearrangement> = [:]
   /// The tokenizer, when there is one.
   public let tokenizer: TokenizerSource?
   /// Harmless oddities that a person should know of.
   public let warnings: [String]
+  /// Tensors that belong to no weight and travel with the model, such as scales of activations and of the KV cache.
+  public var companions: OrderedDictionary<String, Tensor> = [:]
 
   /// Bytes of all weight files.
   public var fileByteCount: Int {

@@ -1,6 +1,5 @@
 import Architectures
 import Codecs
-import CompressedTensors
 import GraphIR
 import OrderedCollections
 import SafeIO
@@ -34,50 +33,54 @@ extension ModelFormat {
     })
 }
 
+extension LoadedModel {
+  /// Whether files such as generation_config.json lie beside the weights.
+  var isHuggingFace: Bool {
+    [ModelFormat.huggingFaceDirectory.name, ModelFormat.safetensorsFile.name].contains(format)
+  }
+}
+
 /// Reads what Hugging Face's tools write.
 enum HuggingFaceModel {
   static func load(checkpoint: String, directory: String, path: String, format: String) throws -> LoadedModel
   {
     let configuration = try JSONValue.parse(contentsOf: directory + "/config.json")
     let checkpoint = try SafetensorsCheckpoint(path: checkpoint)
-    let (stored, notes) = try weights(
-      checkpoint.tensors, configuration: configuration, path: directory + "/config.json")
-    let imported = try ModelFamily.importModel(configuration: configuration, weights: WeightCatalog(stored))
-    var all = stored
-    for (name, tensor) in imported.derivedConstants { all[name] = .dense(tensor) }
+    let reading = try QuantizedLayouts.reading(
+      checkpoint.tensors, configuration: configuration, directory: directory)
+    let imported = try ModelFamily.importModel(
+      configuration: configuration, weights: WeightCatalog(reading.weights))
     return LoadedModel(
       path: path, format: format, files: checkpoint.files, configuration: configuration,
       summary: ModelSummary(imported),
-      graph: imported.graph, content: .checkpoint(all),
-      derivedNames: Set(imported.derivedConstants.keys), tokenizer: try tokenizer(in: directory),
-      warnings: checkpoint.warnings + notes + imported.warnings)
+      graph: imported.graph, content: .checkpoint(try imported.constants(from: reading.weights)),
+      derivedNames: Set(imported.derivedConstants.keys), rearrangements: imported.rearrangements,
+      tokenizer: try tokenizer(in: directory),
+      warnings: checkpoint.warnings + reading.warnings + imported.warnings, companions: reading.companions)
   }
 
-  /// Quantized weights where the configuration says that there are some, plain tensors otherwise.
-  static func weights(
-    _ tensors: OrderedDictionary<String, Tensor>, configuration: JSONValue, path: String
-  ) throws -> (OrderedDictionary<String, Weight>, warnings: [String]) {
-    guard let quantization = configuration["quantization_config"], !quantization.isNull else {
-      return (tensors.mapValues { .dense($0) }, [])
-    }
-    guard quantization["quant_method"]?.stringValue == "compressed-tensors" else {
-      throw PipelineError.unsupportedFormat(
-        path: path, format: "quantization_config",
-        reason: "quant_method \(quantization["quant_method"]?.stringValue ?? "(none)") is not read yet",
-        hint: "compressed-tensors is")
-    }
-    let reading = try CompressedTensorsLayout.reading(tensors: tensors, configuration: quantization)
-    return (reading.weights, reading.warnings)
+  /// Whether a chat template lies with the model, in any of the three places that tools know.
+  static func hasChatTemplate(in path: String) -> Bool {
+    let directory = FileReading.isDirectory(path) ? path : FileReading.directory(of: path)
+    let files = ["chat_template.jinja", "chat_template.json"]
+    if files.contains(where: { FileReading.exists(directory + "/" + $0) }) { return true }
+    let configuration = try? JSONValue.parse(contentsOf: directory + "/tokenizer_config.json")
+    return configuration?["chat_template"].map { !$0.isNull } ?? false
   }
 
   static func tokenizer(in directory: String) throws -> TokenizerSource? {
-    let path = directory + "/tokenizer.json"
-    guard FileReading.exists(path) else { return nil }
+    let files: [(name: String, kind: TokenizerKind)] = [
+      ("tokenizer.json", .tokenizerJSON), ("tokenizer.model", .sentencePiece),
+    ]
+    guard let (name, kind) = files.first(where: { FileReading.exists(directory + "/" + $0.name) }) else {
+      return nil
+    }
+    let path = directory + "/" + name
     let configurationPath = directory + "/tokenizer_config.json"
     let configuration =
       FileReading.exists(configurationPath) ? try JSONValue.parse(contentsOf: configurationPath) : nil
     return try TokenizerSource(
-      kind: .tokenizerJSON, bytes: FileReading.readAll(path, limit: Limits.standard.maxHeaderBytes),
+      kind: kind, bytes: FileReading.readAll(path, limit: Limits.standard.maxHeaderBytes),
       configuration: configuration)
   }
 }

@@ -15,7 +15,7 @@ extension ModelFormat {
       var weights: OrderedDictionary<String, Weight> = checkpoint.tensors.mapValues { .dense($0) }
       let imported = try ModelFamily.importModel(
         configuration: checkpoint.configuration, weights: WeightCatalog(weights))
-      for (name, tensor) in imported.derivedConstants { weights[name] = .dense(tensor) }
+      weights = try imported.constants(from: weights)
       return LoadedModel(
         path: path, format: "llama2.c checkpoint", files: [path], configuration: checkpoint.configuration,
         summary: ModelSummary(imported), graph: imported.graph, content: .checkpoint(weights),

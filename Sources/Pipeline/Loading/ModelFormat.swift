@@ -1,5 +1,7 @@
+import GGUF
 import SafeIO
 import TensorCore
+import Tokenizers
 
 /// One kind of file or directory that holds a model; recognised by content, never by extension.
 public struct ModelFormat: Sendable {
@@ -19,13 +21,28 @@ public enum ModelFormats {
   ]
 
   /// Reads the model at `path`, whatever its format.
+  /// - Parameter checksValues: whether scales of quantized weights are looked at; without, opening reads headers only.
   /// - Throws: ``PipelineError``, or the format's own errors.
-  public static func load(_ path: String) throws -> LoadedModel {
+  public static func load(_ path: String, checksValues: Bool = true) throws -> LoadedModel {
     guard FileReading.exists(path) else { throw PipelineError.missing(path: path) }
     guard let format = entries.first(where: { $0.recognises(path) }) else {
       throw PipelineError.unrecognised(path: path, found: describe(path))
     }
-    return try format.load(path)
+    let model = try format.load(path)
+    if checksValues { try model.checkScales() }
+    return model
+  }
+
+  /// The tokenizer at `path`: of a model, or of a GGUF file that holds only a vocabulary.
+  /// - Throws: ``PipelineError``, or the format's own errors.
+  public static func tokenizer(_ path: String) throws -> any Tokenizer {
+    guard FileReading.exists(path), GGUFFile.isGGUF(path: path) else {
+      return try load(path).requireTokenizer()
+    }
+    guard let source = try GGUFCheckpoint(path: path).tokenizer() else {
+      throw PipelineError.missingTokenizer(path: path)
+    }
+    return source.tokenizer
   }
 
   private static func describe(_ path: String) -> String {

@@ -35,11 +35,15 @@ public struct PackStage {
     self.options = options
   }
 
-  /// Packs a model that was just quantized.
-  public init(_ model: QuantizedModel, options: PackOptions) {
+  /// Packs a model whose weights were changed.
+  public init(_ model: ModelExport, options: PackOptions) throws(PipelineError) {
     source = model.source
-    weights = model.weights
-    history = model.provenance
+    var weights = model.weights
+    for (name, weight) in try source.requireCheckpoint() where source.derivedNames.contains(name) {
+      weights[name] = weight
+    }
+    self.weights = weights
+    history = model.history
     self.options = options
   }
 

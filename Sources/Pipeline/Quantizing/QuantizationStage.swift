@@ -137,9 +137,10 @@ public struct QuantizationStage {
           try Hessian(size: statistics.columns, values: $0, tokenCount: statistics.tokenCount)
         }
         let solutions = try group.weights.map { name in
-          try solve(
-            name, method, Self.weight(name, in: work.weights), hessian: hessian,
-            importance: statistics.meanSquares)
+          let weight = try Self.weight(name, in: work.weights)
+          if group.expert != nil, statistics.tokenCount == 0 { return try roundUnseen(name, weight) }
+          return try solve(
+            name, method, weight, hessian: hessian, importance: statistics.meanSquares)
         }
         return try work.finish(solutions)
       })
@@ -178,6 +179,14 @@ public struct QuantizationStage {
         name, method, Self.weight(name, in: work.weights), hessian: nil, importance: nil)
       try work.finish([solution])
     }
+  }
+
+  /// Rounds an expert that no token of the corpus went to; reported as a layer that fell back.
+  private func roundUnseen(_ name: String, _ weight: Weight) throws -> LayerSolution {
+    let solution = try solve(name, RoundToNearest(), weight, hessian: nil, importance: nil)
+    var report = solution.report
+    report.fallback = "no token of the corpus reaches this expert"
+    return LayerSolution(matrix: solution.matrix, report: report)
   }
 
   private func solve(

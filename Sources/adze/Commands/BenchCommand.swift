@@ -59,6 +59,23 @@ struct BenchCommand: ParsableCommand {
     Console.note(
       "float32 peak \(NumberFormat.fixed(benchmark.peak, 0)) GFLOP/s on \(pool.threadCount) threads")
     try Console.write(format == .csv ? table.commaSeparated : table.markdown)
+    try measureCodecs(threadCount: pool.threadCount)
+  }
+
+  private func measureCodecs(threadCount: Int) throws {
+    let benchmark = try CodecBenchmark(threadCount: threadCount)
+    var table = TextTable(
+      ["codec", "bits/weight", "threads", "encode GB/s", "with search GB/s", "decode GB/s"],
+      alignments: [.leading])
+    func text(_ rate: Double?) -> String { rate.map { NumberFormat.fixed($0, 3) } ?? "-" }
+    for row in benchmark.run() {
+      table.addRow([
+        row.codec, NumberFormat.fixed(row.bitsPerWeight, 3), "\(threadCount)", text(row.encodingExtremes),
+        text(row.encodingSearched), text(row.decoding),
+      ])
+    }
+    Console.note("codecs: rates are of the weights as bfloat16")
+    try Console.write(format == .csv ? table.commaSeparated : table.markdown)
   }
 
   private func measureModel(_ model: LanguageModel) throws {

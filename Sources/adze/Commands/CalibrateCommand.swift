@@ -13,6 +13,7 @@ struct CalibrateCommand: ParsableCommand {
       that the already quantized layers make, which is more accurate.
 
         adze calibrate MODEL --corpus FILE -o STATS --hessian
+        adze calibrate MODEL --corpus FILE -o MODEL.imatrix.gguf
         adze calibrate --merge A --merge B -o C
       """)
 
@@ -20,6 +21,11 @@ struct CalibrateCommand: ParsableCommand {
   @OptionGroup var corpus: CorpusArguments
   @Option(name: [.short, .long], help: "Statistics file to write.") var output: String
   @Flag(help: "Keep second moments: in x in float32 values for each group of layers.") var hessian = false
+  @Option(
+    help:
+      "statistics, imatrix (llama.cpp's, GGUF) or imatrix-dat (its older form); by the output's name unless given: .gguf, .dat."
+  )
+  var format: CalibrationFiles.Format?
   @Option(help: "Add up statistics files of the same model; give twice or more, without MODEL.") var merge:
     [String] = []
   @OptionGroup var execution: ExecutionArguments
@@ -45,15 +51,16 @@ struct CalibrateCommand: ParsableCommand {
       .run(
         windows: corpus.windows(for: source), withSecondMoments: hessian
       ) { try bar.update($0.fraction, $0.what) }
-    try statistics.write(to: output)
+    try CalibrationFiles.write(
+      statistics, of: source, to: output, format: format ?? CalibrationFiles.Format(path: output))
     bar.finish(
       "\(statistics.tokenCount) tokens, \(statistics.groupOfWeight.count) weights, written to \(output)")
   }
 
   private func mergeFiles() throws {
-    var result = try StatisticsFile(path: merge[0])
-    for path in merge.dropFirst() { result = try result.merged(with: StatisticsFile(path: path)) }
-    try result.write(to: output)
-    Console.note("merged \(merge.count) files: \(result.tokenCount) tokens, written to \(output)")
+    let total = try CalibrationFiles.merge(merge, to: output, format: format)
+    Console.note("merged \(merge.count) files: \(total), written to \(output)")
   }
 }
+
+extension CalibrationFiles.Format: ExpressibleByArgument {}

@@ -32,18 +32,22 @@ struct QuantizeCommand: ParsableCommand {
       """)
 
   @Argument(help: "The checkpoint.") var model: String
-  @Option(name: [.short, .long], help: "Directory or .adze file to write.") var output: String?
+  @Option(name: [.short, .long], help: "Directory, or .adze or .gguf file, to write.") var output: String?
   @Option(help: "How values are chosen: rtn or gptq.") var method: String = "gptq"
   @Option(
     help: "Codec by the name of a common scheme: \(CodecScheme.all.map(\.name).joined(separator: ", ")).")
   var scheme: String?
   @Option(help: "How values become bits: int2 to int8 (default: int4).") var codec: String?
-  @Option(help: "Columns that share a scale; -1: the whole row (default: 128).") var groupSize: Int?
+  @Option(parsing: .unconditional, help: "Columns that share a scale; -1: the whole row (default: 128).")
+  var groupSize: Int?
   @Flag(exclusivity: .exclusive, help: "Fixed zero point (sym, the default), or one per group (asym).")
   var symmetry: Symmetry?
-  @Option(help: "Type of scales: f16, bf16 or f32.") var scaleType: String = "f16"
+  @Option(help: "Type of scales: f16, bf16 or f32 (default: f16; GGML's types have their own).")
+  var scaleType: String?
   @OptionGroup var corpus: CorpusArguments
-  @Option(help: "Statistics from 'adze calibrate' instead of a corpus.") var statistics: String?
+  @Option(
+    help: "Statistics from 'adze calibrate', or an importance matrix of llama.cpp, instead of a corpus.")
+  var statistics: String?
   @OptionGroup(title: "Method Options") var methodArguments: MethodArguments
   @Option(
     help:
@@ -52,7 +56,10 @@ struct QuantizeCommand: ParsableCommand {
   var target: [String] = []
   @Option(help: "Regular expression on weight names to leave alone; may be repeated.") var ignore: [String] =
     []
-  @Option(help: "Where the bits go: compressed-tensors or adze; from the output's name unless given.")
+  @Option(
+    help:
+      "Where the bits go: \(ModelContainers.entries.map(\.name).joined(separator: ", ")); from the output's name unless given."
+  )
   var container: String?
   @Flag(
     help:
@@ -122,7 +129,8 @@ struct QuantizeCommand: ParsableCommand {
   }
 
   private func makeRecipe() throws -> QuantizationRecipe {
-    guard let scale = ElementType(rawValue: scaleType.uppercased()) else {
+    let scale = scaleType.flatMap { ElementType(rawValue: $0.uppercased()) }
+    guard scaleType == nil || scale != nil else {
       throw ValidationError("--scale-type is f16, bf16 or f32.")
     }
     let codec =
@@ -130,7 +138,7 @@ struct QuantizeCommand: ParsableCommand {
         try CodecScheme.codec(named: scheme)
       } else {
         try CodecRegistry.codec(
-          named: codec ?? "int4",
+          spelled: codec ?? "int4",
           CodecParameters(groupSize: groupSize, isSymmetric: symmetry.map { $0 == .sym }, scaleType: scale))
       }
     return QuantizationRecipe(
@@ -147,7 +155,7 @@ struct QuantizeCommand: ParsableCommand {
       return .none
     }
     if let statistics {
-      let file = try StatisticsFile(path: statistics)
+      let file = try CalibrationFiles.read(statistics, for: source)
       let digest = try source.weightsDigest()
       guard file.modelDigest == digest else {
         throw PipelineError.foreignStatistics(path: statistics, expected: digest, found: file.modelDigest)

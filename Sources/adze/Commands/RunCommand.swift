@@ -40,7 +40,7 @@ struct RunCommand: ParsableCommand {
     let text =
       try file.map { try FileReading.readAll($0, limit: Limits.standard.maxDocumentBytes) }
       ?? Array((prompt ?? "").utf8)
-    let ids = tokenizer.encode(text, addSpecialTokens: true, parseSpecialTokens: true)
+    let ids = try tokenizer.encode(text, addSpecialTokens: true, parseSpecialTokens: true)
     let loadTime = ContinuousClock.now - start
     if !noEcho, !json { try Console.write(String(decoding: text, as: UTF8.self)) }
     var decoder = StreamingDecoder(tokenizer)

@@ -6,7 +6,9 @@ import Tokenizers
 struct TokenizeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tokenize", abstract: "Show the token ids of a text.",
-    discussion: "With --json: {\"ids\": [...]}. Without: one line a token, id and text.")
+    discussion:
+      "With --json: {\"ids\": [...]}. Without: one line a token, id and text. MODEL may be a GGUF that holds only a vocabulary."
+  )
 
   @Argument(help: "The model.") var model: String
   @Argument(help: "The text.") var text: String?
@@ -20,11 +22,11 @@ struct TokenizeCommand: ParsableCommand {
   }
 
   func run() throws {
-    let tokenizer = try ModelFormats.load(model).requireTokenizer()
+    let tokenizer = try ModelFormats.tokenizer(model)
     let bytes =
       try file.map { try FileReading.readAll($0, limit: Limits.standard.maxDocumentBytes) }
       ?? Array((text ?? "").utf8)
-    let ids = tokenizer.encode(bytes, addSpecialTokens: !noSpecial, parseSpecialTokens: !noSpecial)
+    let ids = try tokenizer.encode(bytes, addSpecialTokens: !noSpecial, parseSpecialTokens: !noSpecial)
     guard !json else {
       try Console.print(JSONValue.object(["ids": .array(ids.map { JSONValue(Int($0)) })]).serialized())
       return

@@ -43,7 +43,7 @@ enum TextFile {
     var tokens: [Int32] = []
     for path in paths {
       let bytes = try FileReading.readAll(path, limit: Limits.standard.maxDocumentBytes)
-      tokens += tokenizer.encode(bytes, addSpecialTokens: addSpecialTokens, parseSpecialTokens: false)
+      tokens += try tokenizer.encode(bytes, addSpecialTokens: addSpecialTokens, parseSpecialTokens: false)
     }
     return tokens
   }

@@ -1,0 +1,102 @@
+import Codecs
+import OrderedCollections
+import SafeIO
+import TensorCore
+
+/// Quantized weights as AWQ checkpoints of version `gemm` store them in safetensors files: 4 bits, read and written.
+public enum AWQLayout {
+  /// Joins the tensors of each module to a weight.
+  ///
+  /// Codes are unpacked when they are first needed; shapes and types are looked at here.
+  /// - Parameter configuration: `quantization_config` of `config.json`, or the older `quant_config.json`.
+  /// - Throws: ``AWQError``.
+  public static func reading(
+    tensors: OrderedDictionary<String, Tensor>, configuration: JSONValue
+  ) throws(AWQError) -> LayoutReading {
+    let configuration = try AWQConfiguration(configuration)
+    var reading = LayoutReading()
+    for (name, tensor) in tensors {
+      let (module, part) = split(name)
+      if part == "qweight" {
+        let matrix = try matrix(module, tensors, configuration)
+        reading.weights[module + ".weight"] = .encoded(matrix)
+      } else if part == "qzeros" || (part == "scales" && split(module).part != "act") {
+        guard tensors[module + ".qweight"] != nil else {
+          throw .tensor(
+            name: name, problem: "there are no codes that it belongs to", expected: nil, found: nil)
+        }
+      } else if part == "scales" {
+        throw .unsupported(
+          form: name, reason: "activations would have to be divided by it, which no supported model does")
+      } else {
+        reading.weights[name] = .dense(tensor)
+      }
+    }
+    return reading
+  }
+
+  private static func matrix(
+    _ module: String, _ tensors: OrderedDictionary<String, Tensor>, _ configuration: AWQConfiguration
+  ) throws(AWQError) -> EncodedMatrix {
+    let words = try tensor(module + ".qweight", tensors, [.i32])
+    let scales = try tensor(module + ".scales", tensors, [.f16, .bf16, .f32])
+    let (columns, rows) = (words.shape.dimensions[0], words.shape.dimensions[1] * 8)
+    let groups = scales.shape.dimensions[0]
+    let length = configuration.groupSize ?? columns
+    guard scales.shape.dimensions[1] == rows, groups == Checked.ceilingQuotient(columns, length) else {
+      throw .tensor(
+        name: module + ".scales", problem: "scales do not fit codes and group size",
+        expected: "[\(Checked.ceilingQuotient(columns, length)), \(rows)]", found: "\(scales.shape)")
+    }
+    var zeros: Tensor?
+    if configuration.hasZeroPoints || tensors[module + ".qzeros"] != nil {
+      let tensor = try tensor(module + ".qzeros", tensors, [.i32])
+      guard tensor.shape.dimensions == [groups, rows / 8] else {
+        throw .tensor(
+          name: module + ".qzeros", problem: "zero points do not fit the scales",
+          expected: "[\(groups), \(rows / 8)]", found: "\(tensor.shape)")
+      }
+      if configuration.hasZeroPoints || !isMiddle(tensor) { zeros = tensor }
+    }
+    do throws(CodecError) {
+      let codec = try IntegerGroupCodec(
+        bits: 4, groupSize: configuration.groupSize, isSymmetric: zeros == nil,
+        scaleType: scales.elementType)
+      var planes: OrderedDictionary<String, Tensor> = [:]
+      do throws(TensorCoreError) {
+        planes["codes"] = try OutputWords.codes(of: words)
+        planes["scales"] = try scales.transposed()
+        if let zeros { planes["zeros"] = try OutputWords.bytes(of: zeros) }
+      } catch { throw CodecError.invalidParameters(codec: "awq", reason: error.diagnostic.message) }
+      return try EncodedMatrix(codec: codec, rows: rows, columns: columns, planes: planes)
+    } catch { throw .codec(module: module, error) }
+  }
+
+  private static func tensor(
+    _ name: String, _ tensors: OrderedDictionary<String, Tensor>, _ types: [ElementType]
+  ) throws(AWQError) -> Tensor {
+    guard let tensor = tensors[name] else {
+      throw .tensor(name: name, problem: "the tensor is missing", expected: nil, found: nil)
+    }
+    guard tensor.shape.rank == 2, tensor.shape.elementCount > 0, tensor.shape.elementCount < 1 << 48,
+      types.contains(tensor.elementType)
+    else {
+      throw .tensor(
+        name: name, problem: "the tensor is of another kind",
+        expected: "a matrix of " + types.map(\.name).joined(separator: ", "),
+        found: "\(tensor.elementType.name) \(tensor.shape)")
+    }
+    return tensor
+  }
+
+  /// Whether every zero point is 8, as in a file that is declared to have none.
+  private static func isMiddle(_ zeros: Tensor) -> Bool {
+    unsafe zeros.withBytes { bytes in unsafe bytes.allSatisfy { $0 == 0x88 } }
+  }
+
+  /// The name before and after the last dot.
+  static func split(_ name: String) -> (module: String, part: String) {
+    guard let dot = name.utf8.lastIndex(of: UInt8(ascii: ".")) else { return ("", name) }
+    return (String(name[..<dot]), String(name[name.index(after: dot)...]))
+  }
+}

@@ -1,0 +1,99 @@
+import SafeIO
+
+/// What `quantization_config` says, as far as tensors do not say it themselves.
+struct CompressedTensorsConfiguration {
+  /// One entry of `config_groups` that quantizes weights.
+  struct Group {
+    var name: String
+    var arguments: QuantizationArguments
+    /// The form of this group, or that of the whole checkpoint.
+    var format: String?
+    /// The entry itself.
+    var value: JSONValue
+  }
+
+  var groups: [Group] = []
+  var format: String?
+  /// Whether weights are stored as they were before quantization, beside their scales.
+  var isDense: Bool { format == "dense" || format == nil && groups.isEmpty }
+
+  /// Distinct arguments of integer weights.
+  var integerArguments: [QuantizationArguments] {
+    var result: [QuantizationArguments] = []
+    for group in groups where group.arguments.kind == .integer && !result.contains(group.arguments) {
+      result.append(group.arguments)
+    }
+    return result
+  }
+
+  /// - Throws: ``CompressedTensorsError``.
+  init(_ value: JSONValue) throws(CompressedTensorsError) {
+    guard let method = value["quant_method"]?.stringValue else {
+      throw .configuration(key: "quant_method", problem: "the key is missing", found: nil)
+    }
+    guard method == "compressed-tensors" else {
+      throw .configuration(key: "quant_method", problem: "another quantization method", found: method)
+    }
+    format = value["format"]?.stringValue
+    try Self.check(format: format, key: "format")
+    try Self.checkAbsence(value)
+    try Self.checkPatterns(value["ignore"])
+    guard let groups = value["config_groups"]?.objectValue, !groups.isEmpty else {
+      throw .configuration(key: "config_groups", problem: "there are no groups", found: nil)
+    }
+    for (name, group) in groups { try add(name, group) }
+  }
+
+  private mutating func add(_ name: String, _ group: JSONValue) throws(CompressedTensorsError) {
+    guard let targets = group["targets"]?.arrayValue, targets.allSatisfy({ $0.stringValue != nil }) else {
+      throw .configuration(
+        key: "config_groups.\(name).targets", problem: "a list of strings is needed", found: nil)
+    }
+    let form = group["format"]?.stringValue
+    try Self.check(format: form, key: "config_groups.\(name).format")
+    guard let weights = group["weights"], !weights.isNull else { return }
+    let arguments = try QuantizationArguments(weights, key: "config_groups.\(name).weights")
+    groups.append(Group(name: name, arguments: arguments, format: form ?? format, value: group))
+  }
+
+  private static func check(format: String?, key: String) throws(CompressedTensorsError) {
+    switch format {
+    case nil, "dense", "pack-quantized", "int-quantized", "float-quantized", "naive-quantized",
+      "mixed-precision", "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized":
+      return
+    case "sparse-bitmask", "sparse-24-bitmask":
+      throw .unsupported(module: key, form: "\(format ?? ""): weights without their zeros")
+    case "marlin-24":
+      throw .unsupported(module: key, form: "marlin-24: the order of a GPU kernel")
+    case let format?: throw .unsupported(module: key, form: "the form \(format)")
+    }
+  }
+
+  /// Refuses what would change what the model computes.
+  private static func checkAbsence(_ value: JSONValue) throws(CompressedTensorsError) {
+    if let sparse = value["sparsity_config"]?["format"]?.stringValue, sparse != "dense" {
+      throw .unsupported(module: "sparsity_config", form: "\(sparse): weights without their zeros")
+    }
+    if let transforms = value["transform_config"]?["config_groups"]?.objectValue, !transforms.isEmpty {
+      throw .unsupported(module: "transform_config", form: "rotations that are applied when the model runs")
+    }
+  }
+
+  private static func checkPatterns(_ value: JSONValue?) throws(CompressedTensorsError) {
+    guard let value, !value.isNull else { return }
+    guard let patterns = value.arrayValue, patterns.allSatisfy({ $0.stringValue != nil }) else {
+      throw .configuration(key: "ignore", problem: "a list of strings is needed", found: nil)
+    }
+  }
+
+  /// What asks engines to quantize activations, for people; nil when nothing does.
+  var activations: String? {
+    for group in groups {
+      guard let value = group.value["input_activations"], !value.isNull else { continue }
+      let bits = value["num_bits"]?.intValue.map { "\($0)-bit " } ?? ""
+      let isDynamic = value["dynamic"]?.boolValue ?? (value["dynamic"]?.stringValue != nil)
+      return "\(bits)\(value["type"]?.stringValue ?? "int")\(isDynamic ? ", dynamic" : ", static")"
+    }
+    return nil
+  }
+}

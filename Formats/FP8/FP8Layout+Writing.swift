@@ -1,0 +1,47 @@
+import Codecs
+import OrderedCollections
+import TensorCore
+
+extension FP8Layout {
+  /// Why the layout cannot hold matrices of a codec; nil when it can.
+  public static func refusal(_ codec: any Codec, rows: Int, columns: Int) -> String? {
+    guard let codec = codec as? Float8Codec else { return "it holds FP8 codes only" }
+    guard codec.format == .e4m3 else { return "engines load E4M3 only" }
+    if case .block(let size) = codec.granularity, size != 128 {
+      return "engines load blocks of 128 x 128 only"
+    }
+    return nil
+  }
+
+  /// The tensors of one quantized weight, which must be called `<module>.weight`.
+  /// - Throws: ``FP8Error/unrepresentable(weight:encoding:reason:)``.
+  public static func tensors(
+    of name: String, _ matrix: EncodedMatrix
+  ) throws(FP8Error) -> OrderedDictionary<String, Tensor> {
+    let codec = try representable(name, matrix)
+    guard let codes = matrix.planes["codes"], let scales = matrix.planes["scales"] else {
+      throw .unrepresentable(weight: name, encoding: codec.canonicalName, reason: "planes are missing")
+    }
+    let module = ParameterName(name).module
+    do throws(TensorCoreError) {
+      let weight = try codes.reinterpreted(as: .f8e4m3)
+      switch codec.granularity {
+      case .tensor: return [name: weight, module + ".weight_scale": try scales.reshaped(to: [])]
+      case .channel: return [name: weight, module + ".weight_scale": scales]
+      case .block: return [name: weight, module + ".weight_scale_inv": scales]
+      }
+    } catch { throw FP8Error(name, error) }
+  }
+
+  static func representable(_ name: String, _ matrix: EncodedMatrix) throws(FP8Error) -> Float8Codec {
+    let parameter = ParameterName(name)
+    var reason = refusal(matrix.codec, rows: matrix.rows, columns: matrix.columns)
+    if parameter.part != "weight" || parameter.module.isEmpty {
+      reason = reason ?? "quantized weights must be named <module>.weight"
+    }
+    guard reason == nil, let codec = matrix.codec as? Float8Codec else {
+      throw .unrepresentable(weight: name, encoding: matrix.codec.canonicalName, reason: reason ?? "")
+    }
+    return codec
+  }
+}

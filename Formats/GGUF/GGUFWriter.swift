@@ -1,0 +1,184 @@
+import OrderedCollections
+import SafeIO
+import TensorCore
+
+/// Writes GGUF files: deterministic, atomic, one tensor (or piece of one) in memory at a time.
+///
+/// Metadata and tensors lie in the order given. What ``GGUFFile`` read is written back byte for byte.
+public enum GGUFWriter {
+  /// Version that is written unless another one is asked for.
+  public static let currentVersion: UInt32 = 3
+
+  /// Writes one file.
+  ///
+  /// - Parameters:
+  ///   - metadata: entries; `general.alignment`, when there, decides the alignment.
+  ///   - tensors: tensors by name.
+  ///   - version: 2 or 3, which differ in the number only.
+  ///   - path: the file, which appears whole or not at all.
+  /// - Throws: ``GGUFError``, `SafeIOError`, and what the sources throw; then `path` is as it was.
+  public static func write(
+    metadata: OrderedDictionary<String, GGUFValue>,
+    tensors: OrderedDictionary<String, GGUFTensorSource>, version: UInt32 = currentVersion, to path: String
+  ) throws {
+    precondition((2...3).contains(version), "versions 2 and 3 are written")
+    let layout = try GGUFLayout(metadata: metadata, tensors: tensors, file: path)
+    try AtomicFile.write(to: path, byteCount: layout.dataByteCount) { writer in
+      try layout.writeHeader(version: version, to: &writer)
+      guard !tensors.isEmpty else { return }
+      try writer.pad(toMultipleOf: layout.alignment)
+      for (name, source) in tensors {
+        try write(source, name: name, file: path, to: &writer)
+        try writer.pad(toMultipleOf: layout.alignment)
+      }
+    }
+  }
+
+  private static func write(
+    _ source: GGUFTensorSource, name: String, file: String, to writer: inout FileWriter
+  ) throws {
+    let expected = try source.type.byteCount(source.shape)
+    let start = writer.position
+    try source.produce { piece in
+      guard piece.byteCount <= expected - (writer.position - start) else {
+        throw GGUFError.source(file: file, name: name, expected: "\(expected) bytes", found: "more")
+      }
+      try writer.write(piece)
+    }
+    guard writer.position - start == expected else {
+      throw GGUFError.source(
+        file: file, name: name, expected: "\(expected) bytes", found: "\(writer.position - start)")
+    }
+  }
+}
+
+/// A checked plan of a file: what its header says and where its data lie.
+struct GGUFLayout {
+  let metadata: OrderedDictionary<String, GGUFValue>
+  let tensors: OrderedDictionary<String, GGUFTensorSource>
+  let alignment: Int
+  /// Bytes of all tensors with their padding.
+  let dataByteCount: Int
+  private let offsets: [Int]
+
+  init(
+    metadata: OrderedDictionary<String, GGUFValue>, tensors: OrderedDictionary<String, GGUFTensorSource>,
+    file: String
+  ) throws {
+    self.metadata = metadata
+    self.tensors = tensors
+    alignment = try Self.alignment(metadata, file: file)
+    for key in metadata.keys where !(1...GGUFHeaderReader.maximumKeyByteCount).contains(key.utf8.count) {
+      throw GGUFError.source(
+        file: file, name: key, expected: "a key of 1 to 65535 bytes", found: "\(key.utf8.count)")
+    }
+    var offsets: [Int] = []
+    var position = 0
+    for (name, source) in tensors {
+      try Self.check(name, source, file: file)
+      offsets.append(position)
+      let end = try Checked.sum(position, source.type.byteCount(source.shape))
+      position = try Checked.product(Checked.ceilingQuotient(end, alignment), alignment)
+    }
+    self.offsets = offsets
+    dataByteCount = position
+  }
+
+  private static func alignment(
+    _ metadata: OrderedDictionary<String, GGUFValue>, file: String
+  ) throws(GGUFError) -> Int {
+    guard let value = metadata["general.alignment"] else { return GGUFHeaderReader.defaultAlignment }
+    guard case .uint32(let number) = value, let alignment = GGUFHeaderReader.alignment(number) else {
+      throw .source(
+        file: file, name: "general.alignment", expected: "a power of two of type u32", found: "\(value)")
+    }
+    return alignment
+  }
+
+  private static func check(_ name: String, _ source: GGUFTensorSource, file: String) throws(GGUFError) {
+    guard (1...GGUFHeaderReader.maximumNameByteCount).contains(name.utf8.count) else {
+      throw .source(
+        file: file, name: name, expected: "a name of 1 to 63 bytes", found: "\(name.utf8.count)")
+    }
+    guard source.shape.rank <= GGUFHeaderReader.maximumRank, source.shape.dimensions.allSatisfy({ $0 > 0 })
+    else {
+      throw .source(
+        file: file, name: name, expected: "up to 4 positive dimensions", found: "\(source.shape)")
+    }
+  }
+
+  func writeHeader(version: UInt32, to writer: inout FileWriter) throws {
+    try writer.write(GGUFHeaderReader.magic)
+    try writer.writeLittleEndian(version)
+    try writer.writeLittleEndian(UInt64(tensors.count))
+    try writer.writeLittleEndian(UInt64(metadata.count))
+    for (key, value) in metadata {
+      try writer.writeString(Array(key.utf8))
+      try writer.writeLittleEndian(value.type.rawValue)
+      try writer.write(value)
+    }
+    for (index, (name, source)) in tensors.enumerated() {
+      try writer.writeString(Array(name.utf8))
+      try writer.writeLittleEndian(UInt32(source.shape.rank))
+      for dimension in source.shape.dimensions.reversed() {
+        try writer.writeLittleEndian(UInt64(dimension))
+      }
+      try writer.writeLittleEndian(source.type.id)
+      try writer.writeLittleEndian(UInt64(offsets[index]))
+    }
+  }
+}
+
+extension FileWriter {
+  fileprivate mutating func writeString(_ bytes: [UInt8]) throws(SafeIOError) {
+    try writeLittleEndian(UInt64(bytes.count))
+    try write(bytes)
+  }
+
+  fileprivate mutating func write(_ value: GGUFValue) throws(SafeIOError) {
+    switch value {
+    case .uint8(let value): try writeLittleEndian(value)
+    case .int8(let value): try writeLittleEndian(value)
+    case .uint16(let value): try writeLittleEndian(value)
+    case .int16(let value): try writeLittleEndian(value)
+    case .uint32(let value): try writeLittleEndian(value)
+    case .int32(let value): try writeLittleEndian(value)
+    case .uint64(let value): try writeLittleEndian(value)
+    case .int64(let value): try writeLittleEndian(value)
+    case .float32(let value): try writeLittleEndian(value.bitPattern)
+    case .float64(let value): try writeLittleEndian(value.bitPattern)
+    case .bool(let value): try write([value ? 1 : 0])
+    case .string(let value): try writeString(Array(value.utf8))
+    case .bytes(let value): try writeString(value)
+    case .array(let value): try write(value)
+    }
+  }
+
+  private mutating func write(_ array: GGUFArray) throws(SafeIOError) {
+    try writeLittleEndian(array.elementType.rawValue)
+    try writeLittleEndian(UInt64(array.count))
+    switch array {
+    case .uint8(let values): try write(values)
+    case .int8(let values): try write(values.map { UInt8(bitPattern: $0) })
+    case .uint16(let values): try writeIntegers(values)
+    case .int16(let values): try writeIntegers(values)
+    case .uint32(let values): try writeIntegers(values)
+    case .int32(let values): try writeIntegers(values)
+    case .uint64(let values): try writeIntegers(values)
+    case .int64(let values): try writeIntegers(values)
+    case .float32(let values): try writeIntegers(values.map(\.bitPattern))
+    case .float64(let values): try writeIntegers(values.map(\.bitPattern))
+    case .bool(let values): try write(values.map { $0 ? 1 : 0 })
+    case .string(let strings): try strings.write(to: &self)
+    case .array(let arrays): for inner in arrays { try write(inner) }
+    }
+  }
+
+  private mutating func writeIntegers(_ values: [some FixedWidthInteger]) throws(SafeIOError) {
+    var bytes: [UInt8] = []
+    for value in values {
+      for shift in 0..<value.bitWidth / 8 { bytes.append(UInt8(truncatingIfNeeded: value >> (8 * shift))) }
+    }
+    try write(bytes)
+  }
+}

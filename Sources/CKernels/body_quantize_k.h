@@ -1,0 +1,224 @@
+// The search of the k-quants: 256 weights with two levels of scales. Included after body_quantize_search.h.
+//
+// First every group gets the best step (and minimum) it could have by itself; then a superblock chooses the factor that
+// the codes of its steps multiply, each group tries the codes around its wish against its weights, and the factors are
+// fitted anew to the codes that came out.
+
+/// A kind of k-quant.
+typedef struct k_kind {
+  /// Weights of a group, and groups of a superblock; 16 groups are searched at once.
+  int length, per_super;
+  /// Codes of weights are in low...high.
+  float low, high;
+  /// Codes of steps are in 0...codes, or in -codes..<codes where there is no minimum.
+  float codes;
+  /// Levels that the range is first divided into, relative to all of them: `first`, `first + stride`, ...
+  int starts;
+  float first, stride;
+  /// How often factors are fitted to codes and codes chosen anew.
+  int rounds;
+} k_kind;
+
+/// What 16 groups, one or two superblocks, are encoded with. Steps and minimums are those that decoding gives, times
+/// the unit.
+typedef struct k_grid {
+  float step[16], minimum[16];
+  float step_code[16], minimum_code[16];
+  /// Per superblock, as stored, and its value times the unit.
+  uint16_t half_d[2], half_dmin[2];
+  float d[2], dmin[2];
+} k_grid;
+
+/// Sum of lanes of a superblock, in order.
+CK_INLINE double lane_sum(v16 values, int super, int per_super) {
+  float lanes[16];
+  double sum = 0;
+  v_store(lanes, values);
+  for (int lane = super * per_super; lane < (super + 1) * per_super; lane++) sum += (double)lanes[lane];
+  return sum;
+}
+
+/// The lane of a superblock's largest magnitude.
+CK_INLINE float lane_extreme(v16 values, int super, int per_super) {
+  float lanes[16], best = 0;
+  v_store(lanes, values);
+  for (int lane = super * per_super; lane < (super + 1) * per_super; lane++)
+    if (__builtin_fabsf(lanes[lane]) > __builtin_fabsf(best)) best = lanes[lane];
+  return best;
+}
+
+/// Gives every lane the number of its superblock.
+CK_INLINE v16 spread(const float values[2], int per_super) {
+  float lanes[16];
+  for (int lane = 0; lane < 16; lane++) lanes[lane] = values[lane / per_super];
+  return v_load(lanes);
+}
+
+/// Codes of steps and minimums with the error that they leave.
+typedef struct offset_codes {
+  v16 step, minimum, error;
+} offset_codes;
+
+/// Tries the codes within `reach` of the step that each group wishes, each with the two minimums around the best for
+/// it; `q` are the groups' sums of codes.
+CK_SEARCH offset_codes choose_offset_codes(const groups *g, shape of, weight_sums sums, k_kind kind, v16 wish, v16 q, v16 d,
+                                           v16 dmin, int reach) {
+  v16 zero = v_zero(), one = v_set(1), most = v_set(kind.codes);
+  v16 inverse_dmin = v_inverse(dmin), inverse_w = v_inverse(sums.w);
+  offset_codes best = {zero, zero, v_set(__builtin_inff())};
+  v16 wished = v_min(v_mul(wish, v_inverse(d)), most);
+  for (int i = -reach; i <= reach; i++) {
+    v16 code = v_clamp(v_add(v_round(wished), v_set((float)i)), zero, most);
+    v16 step = v_mul(code, d);
+    v16 minimum = v_mul(v_mul(v_sub(v_mul(step, q), sums.wx), inverse_w), inverse_dmin);
+    v16 minimum_code = v_floor_positive(v_clamp(minimum, zero, most));
+    for (int j = 0; j < 2; j++) {
+      v16 error = offset_error(g, of, step, v_mul(minimum_code, dmin), kind.high);
+      best.step = v_select_lt(error, best.error, code, best.step);
+      best.minimum = v_select_lt(error, best.error, minimum_code, best.minimum);
+      best.error = v_select_lt(error, best.error, error, best.error);
+      minimum_code = v_min(v_add(minimum_code, one), most);
+    }
+  }
+  return best;
+}
+
+/// Steps and minimums that groups would have by themselves.
+CK_SEARCH offset_fit fit_offsets(const groups *g, shape of, weight_sums sums, k_kind kind, int bounded) {
+  v16 zero = v_zero(), low = bounded ? zero : v_load(g->x), high = v_load(g->x);
+  for (int i = 0; i < of.length; i++) {
+    v16 x = v_load(g->x + i * 16);
+    low = v_min(x, low);
+    high = v_max(x, high);
+  }
+  v16 span = v_sub(high, low), inverse = v_inverse(span), minimum = v_sub(zero, low);
+  offset_fit fit = {zero, minimum, v_set(__builtin_inff())};
+  for (int i = 0; i < kind.starts; i++) {
+    float levels = kind.high + kind.first + kind.stride * (float)i;
+    offset_candidate(g, of, sums, v_mul(span, v_set(1 / levels)), v_mul(inverse, v_set(levels)), minimum, bounded, kind.high,
+                     &fit);
+  }
+  offset_candidate(g, of, sums, fit.step, v_inverse(fit.step), fit.minimum, bounded, kind.high, &fit);
+  return fit;
+}
+
+/// Factors of least error for given codes; those of `grid` where there are none.
+CK_SEARCH void fit_factors(const groups *g, shape of, weight_sums sums, k_kind kind, const float unit[2], offset_codes chosen,
+                           const k_grid *grid, k_grid *fitted) {
+  v16 qq, q, qx;
+  v16 step = v_mul(chosen.step, spread(grid->d, kind.per_super));
+  v16 minimum = v_mul(chosen.minimum, spread(grid->dmin, kind.per_super));
+  offset_moments(g, of, step, minimum, kind.high, &qq, &q, &qx);
+  v16 lanes[5] = {v_mul(v_mul(chosen.step, chosen.step), qq), v_mul(v_mul(chosen.step, chosen.minimum), q),
+                  v_mul(v_mul(chosen.minimum, chosen.minimum), sums.w), v_mul(chosen.step, qx),
+                  v_mul(chosen.minimum, sums.wx)};
+  for (int s = 0; s < 16 / kind.per_super; s++) {
+    double sum[5];
+    for (int i = 0; i < 5; i++) sum[i] = lane_sum(lanes[i], s, kind.per_super);
+    double determinant = sum[0] * sum[2] - sum[1] * sum[1];
+    double d = sum[0] > 0 ? sum[3] / sum[0] : 0, dmin = 0;
+    if (determinant > 1e-9 * sum[0] * sum[2]) {
+      d = (sum[3] * sum[2] - sum[1] * sum[4]) / determinant;
+      dmin = (sum[1] * sum[3] - sum[0] * sum[4]) / determinant;
+    }
+    int possible = d > 0 && dmin >= 0;
+    fitted->d[s] = stored_factor(possible ? (float)d : grid->d[s], unit[s], &fitted->half_d[s]);
+    fitted->dmin[s] = stored_factor(possible ? (float)dmin : grid->dmin[s], unit[s], &fitted->half_dmin[s]);
+  }
+}
+
+/// Finds the grid of 16 groups with minimums; `unit` are factors of the superblocks' weights.
+CK_SEARCH void search_offsets(const groups *g, shape of, k_kind kind, const float unit[2], k_grid *grid) {
+  int supers = 16 / kind.per_super;
+  weight_sums sums = sum_weights(g, of);
+  offset_fit fit = fit_offsets(g, of, sums, kind, 1);
+  v16 qq, q, qx;
+  offset_moments(g, of, fit.step, fit.minimum, kind.high, &qq, &q, &qx);
+  for (int s = 0; s < supers; s++) {
+    grid->d[s] = stored_factor(lane_extreme(fit.step, s, kind.per_super) / kind.codes, unit[s], &grid->half_d[s]);
+    grid->dmin[s] = stored_factor(lane_extreme(fit.minimum, s, kind.per_super) / kind.codes, unit[s], &grid->half_dmin[s]);
+  }
+  v16 d = spread(grid->d, kind.per_super), dmin = spread(grid->dmin, kind.per_super);
+  offset_codes chosen = choose_offset_codes(g, of, sums, kind, fit.step, q, d, dmin, 0);
+  for (int round = 0; round < kind.rounds; round++) {
+    k_grid next;
+    fit_factors(g, of, sums, kind, unit, chosen, grid, &next);
+    v16 wish = v_mul(chosen.step, d);
+    offset_codes again = choose_offset_codes(g, of, sums, kind, wish, q, spread(next.d, kind.per_super),
+                                             spread(next.dmin, kind.per_super), 1);
+    float keeps[2] = {1, 1};
+    for (int s = 0; s < supers; s++) {
+      if (!(lane_sum(again.error, s, kind.per_super) < lane_sum(chosen.error, s, kind.per_super))) continue;
+      keeps[s] = 0;
+      grid->d[s] = next.d[s];
+      grid->dmin[s] = next.dmin[s];
+      grid->half_d[s] = next.half_d[s];
+      grid->half_dmin[s] = next.half_dmin[s];
+    }
+    v16 zero = v_zero(), keep = spread(keeps, kind.per_super);
+    chosen.step = v_select_lt(zero, keep, chosen.step, again.step);
+    chosen.minimum = v_select_lt(zero, keep, chosen.minimum, again.minimum);
+    chosen.error = v_select_lt(zero, keep, chosen.error, again.error);
+    d = spread(grid->d, kind.per_super);
+    dmin = spread(grid->dmin, kind.per_super);
+  }
+  v_store(grid->step, v_mul(chosen.step, d));
+  v_store(grid->minimum, v_mul(chosen.minimum, dmin));
+  v_store(grid->step_code, chosen.step);
+  v_store(grid->minimum_code, chosen.minimum);
+}
+
+/// Tries the codes around the step that each group wishes; `step` of the result is a code.
+CK_SEARCH step_fit choose_step_codes(const groups *g, shape of, k_kind kind, v16 wish, v16 d) {
+  v16 least = v_set(-kind.codes), most = v_set(kind.codes - 1);
+  step_fit best = {v_zero(), v_set(__builtin_inff())};
+  v16 wished = v_round(v_clamp(v_mul(wish, v_inverse(d)), least, most));
+  for (int i = -1; i <= 1; i++) {
+    v16 code = v_clamp(v_add(wished, v_set((float)i)), least, most);
+    v16 error = step_error(g, of, v_mul(code, d), kind.low, kind.high);
+    best.step = v_select_lt(error, best.error, code, best.step);
+    best.error = v_select_lt(error, best.error, error, best.error);
+  }
+  return best;
+}
+
+/// Steps that groups would have by themselves. The weight of largest magnitude gets the lowest code, so that steps have
+/// both signs.
+CK_SEARCH step_fit fit_steps(const groups *g, shape of, k_kind kind) {
+  v16 zero = v_zero(), least = zero, most = zero;
+  for (int i = 0; i < of.length; i++) {
+    v16 x = v_load(g->x + i * 16);
+    least = v_min(x, least);
+    most = v_max(x, most);
+  }
+  v16 extreme = v_select_lt(most, v_sub(zero, least), least, most), inverse = v_inverse(extreme);
+  step_fit fit = {zero, v_set(__builtin_inff())};
+  for (int i = 0; i < kind.starts; i++) {
+    float levels = kind.low - (kind.first + kind.stride * (float)i);
+    step_candidate(g, of, v_mul(extreme, v_set(1 / levels)), v_mul(inverse, v_set(levels)), kind.low, kind.high, &fit);
+  }
+  step_candidate(g, of, fit.step, v_inverse(fit.step), kind.low, kind.high, &fit);
+  return fit;
+}
+
+/// Finds the grid of the 16 groups of a superblock without minimums.
+CK_SEARCH void search_steps(const groups *g, shape of, k_kind kind, float unit, k_grid *grid) {
+  step_fit fit = fit_steps(g, of, kind);
+  float d = stored_factor(lane_extreme(fit.step, 0, 16) / -kind.codes, unit, &grid->half_d[0]);
+  step_fit chosen = choose_step_codes(g, of, kind, fit.step, v_set(d));
+  for (int round = 0; round < kind.rounds; round++) {
+    v16 qq, qx;
+    step_moments(g, of, v_mul(chosen.step, v_set(d)), kind.low, kind.high, &qq, &qx);
+    double below = lane_sum(v_mul(v_mul(chosen.step, chosen.step), qq), 0, 16);
+    double above = lane_sum(v_mul(chosen.step, qx), 0, 16);
+    uint16_t half;
+    float fitted = stored_factor(below > 0 ? (float)(above / below) : d, unit, &half);
+    step_fit again = choose_step_codes(g, of, kind, v_mul(chosen.step, v_set(d)), v_set(fitted));
+    if (!(lane_sum(again.error, 0, 16) < lane_sum(chosen.error, 0, 16))) break;
+    chosen = again;
+    d = fitted;
+    grid->half_d[0] = half;
+  }
+  v_store(grid->step, v_mul(chosen.step, v_set(d)));
+  v_store(grid->step_code, chosen.step);
+}

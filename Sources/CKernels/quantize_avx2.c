@@ -1,0 +1,12 @@
+#if defined(__x86_64__)
+#pragma STDC FP_CONTRACT OFF
+#include "vector_avx2.h"
+
+#include "half.h"
+#include "body_quantize_search.h"
+#include "body_quantize_k.h"
+#include "body_quantize_legacy.h"
+#include "body_quantize.h"
+#include "body_dequantize.h"
+#include "vector_end.h"
+#endif

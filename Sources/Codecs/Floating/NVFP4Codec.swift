@@ -1,0 +1,128 @@
+import OrderedCollections
+import TensorCore
+
+/// NVFP4: E2M1 codes with an E4M3 scale for every 16 columns under one float32 for the matrix.
+///
+/// `value = e2m1 * scale * global`. Planes: `codes` u8 `[rows, columns / 2]`, the even column low; `scales` u8
+/// `[rows, columns / 16]`, E4M3; `global_scale` f32 `[1]`, multiplied: ModelOpt's `weight_scale_2`, the inverse of
+/// compressed-tensors' `weight_global_scale`. The global scale is `absmax / (6 * 448)`, a group's `absmax / 6` of what remains;
+/// `leastSquares` also tries the neighbouring E4M3 codes.
+public struct NVFP4Codec: Codec, Hashable {
+  /// Columns that share a scale.
+  static let groupLength = 16
+
+  /// Creates the codec.
+  public init() {}
+
+  /// The name.
+  public var canonicalName: String { "nvfp4" }
+
+  /// The global scale depends on all rows.
+  public var isRowwise: Bool { false }
+
+  /// The global scale.
+  public var sharedPlanes: Set<String> { ["global_scale"] }
+
+  /// 4.5, and the global scale of a square matrix.
+  public func bitsPerWeight(columns: Int) -> Double {
+    4.5 + 32 / (Double(max(columns, 1)) * Double(max(columns, 1)))
+  }
+
+  /// Rounds a matrix; see ``Codec``. Columns must be whole groups of 16.
+  public func encode(
+    _ matrix: FloatMatrix, importance: [Float]?, search: ScaleSearch
+  ) throws(CodecError) -> EncodedMatrix {
+    let extreme = matrix.values.reduce(Float(0)) { max($0, abs($1)) }
+    return try encode(
+      matrix, globalScale: extreme > 0 ? max(extreme / (6 * 448), Float.leastNormalMagnitude) : 1,
+      importance: importance, search: search)
+  }
+
+  /// As ``encode(_:importance:search:)`` under a given global scale, which matrices that an engine fuses must share.
+  /// - Throws: ``CodecError``.
+  public func encode(
+    _ matrix: FloatMatrix, globalScale: Float, importance: [Float]?, search: ScaleSearch
+  ) throws(CodecError) -> EncodedMatrix {
+    try checkInput(matrix, importance: importance)
+    let length = NVFP4Codec.groupLength
+    guard matrix.columns % length == 0 else {
+      throw .invalidParameters(
+        codec: canonicalName, reason: "rows of \(matrix.columns) columns are not whole groups of \(length)")
+    }
+    guard globalScale.isFinite, globalScale > 0 else {
+      throw .scaleOverflow(row: 0, group: 0, scale: globalScale, type: .f32)
+    }
+    let groups = matrix.columns / length
+    var codes = [UInt8](repeating: 0, count: matrix.values.count)
+    var scales = [UInt8](repeating: 0, count: matrix.rows * groups)
+    var buffer = GroupBuffer(length: length)
+    var workspace = BlockWorkspace()
+    for group in scales.indices {
+      let first = group % groups * length
+      buffer.load(matrix, row: group / groups, first..<first + length, importance)
+      scales[group] = scaleCode(buffer, globalScale, search, &workspace)
+      let scale = SmallFloat.e4m3Values[Int(scales[group])] * globalScale
+      guard scale > 0 else { continue }
+      for index in 0..<length {
+        codes[group * length + index] = SmallFloat.e2m1(buffer.values[index] / scale)
+      }
+    }
+    return try EncodedMatrix(
+      codec: self, rows: matrix.rows, columns: matrix.columns,
+      planes: [
+        "codes": plane(
+          FourBitPlanes.pack(codes, rows: matrix.rows, columns: matrix.columns), .u8,
+          [matrix.rows, matrix.columns / 2]), "scales": plane(scales, .u8, [matrix.rows, groups]),
+        "global_scale": plane(floats: [globalScale], .f32, [1]),
+      ])
+  }
+
+  private func scaleCode(
+    _ buffer: GroupBuffer, _ globalScale: Float, _ search: ScaleSearch, _ workspace: inout BlockWorkspace
+  ) -> UInt8 {
+    let start = SmallFloat.e4m3(buffer.extreme / 6 / globalScale)
+    guard case .leastSquares = search, buffer.extreme > 0 else { return start }
+    let candidates = (max(1, Int(start) - 3)...min(0x7E, Int(start) + 6)).map { UInt8($0) }
+    let fits = MXFP4Codec.table.gains(
+      candidates.map { SmallFloat.e4m3Values[Int($0)] * globalScale }, buffer.values.span,
+      buffer.weights.span, &workspace)
+    var best = 0
+    for index in fits.indices where fits[index].gain > fits[best].gain { best = index }
+    return candidates[best]
+  }
+
+  /// Checks the planes; see ``Codec``.
+  public func validate(_ matrix: EncodedMatrix) throws(CodecError) {
+    try checkSize(matrix)
+    guard matrix.columns % NVFP4Codec.groupLength == 0 else {
+      throw .damagedPlane(
+        codec: canonicalName, plane: "codes", expected: "whole groups of 16 columns",
+        found: "\(matrix.columns) columns")
+    }
+    try checkPlanes(
+      matrix,
+      [
+        PlaneRequirement("codes", .u8, [matrix.rows, matrix.columns / 2]),
+        PlaneRequirement("scales", .u8, [matrix.rows, matrix.columns / NVFP4Codec.groupLength]),
+        PlaneRequirement("global_scale", .f32, [1]),
+      ])
+  }
+
+  /// Writes the values of rows; see ``Codec``.
+  public func decode(
+    _ matrix: EncodedMatrix, rows: Range<Int>, into target: UnsafeMutableBufferPointer<Float>
+  ) {
+    guard let codes = matrix.planes["codes"], let plane = matrix.planes["scales"],
+      let global = try? matrix.planes["global_scale"]?.floats().first
+    else { return }
+    let groups = matrix.columns / NVFP4Codec.groupLength
+    let scales = unsafe plane.withBytes { bytes in
+      unsafe bytes[rows.lowerBound * groups..<rows.upperBound * groups].map {
+        SmallFloat.e4m3Values[Int($0)] * global
+      }
+    }
+    unsafe FourBitPlanes.decode(
+      codes, rows: rows, columns: matrix.columns, groupLength: NVFP4Codec.groupLength,
+      values: SmallFloat.e2m1Values, scales: scales, into: target)
+  }
+}

@@ -1,0 +1,54 @@
+import CKernels
+
+/// The block kernels of one instruction set; every one gives the same bytes and floats.
+@safe
+package struct BlockKernels: Sendable {
+  private let table: ck_block_table
+
+  private init?(_ instructionSet: Int32) {
+    guard let table = unsafe ck_block_table_for(instructionSet)?.pointee else { return nil }
+    self.table = table
+  }
+
+  /// Those of this processor, slowest first; the portable ones are always there.
+  package static let available = [CK_PORTABLE, CK_AVX2, CK_AVX512].compactMap { BlockKernels(Int32($0)) }
+
+  /// The fastest.
+  package static let best = available[available.count - 1]
+
+  func decode(
+    _ format: GGMLCodec.Format, _ blocks: UnsafePointer<UInt8>, count: Int,
+    into target: UnsafeMutablePointer<Float>
+  ) {
+    unsafe withFunctions(table.decode, format.kernel) { (function: ck_decode_blocks_fn?) in
+      unsafe function?(blocks, count, target)
+    }
+  }
+
+  func encode(_ format: GGMLCodec.Format, _ task: ck_block_task) {
+    var task = unsafe task
+    unsafe withFunctions(table.encode, format.kernel) { (function: ck_encode_blocks_fn?) in
+      unsafe function?(&task)
+    }
+  }
+
+  /// Whether all values are finite.
+  func areFinite(_ values: UnsafePointer<Float>, count: Int) -> Bool {
+    unsafe table.finite(values, count) == 0
+  }
+
+  func widen(bf16 source: UnsafePointer<UInt16>, into target: UnsafeMutablePointer<Float>, count: Int) {
+    unsafe table.widen_bf16(source, target, count)
+  }
+
+  func widen(f16 source: UnsafePointer<UInt16>, into target: UnsafeMutablePointer<Float>, count: Int) {
+    unsafe table.widen_f16(source, target, count)
+  }
+
+  /// An element of a C array of functions, which Swift sees as a tuple.
+  private func withFunctions<Tuple, Function>(_ tuple: Tuple, _ index: Int, _ body: (Function) -> Void) {
+    unsafe withUnsafeBytes(of: tuple) { bytes in
+      unsafe body(bytes.assumingMemoryBound(to: Function.self)[index])
+    }
+  }
+}

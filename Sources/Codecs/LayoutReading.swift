@@ -1,0 +1,22 @@
+import OrderedCollections
+import TensorCore
+
+/// What a layout of quantized checkpoints found among the tensors of a model.
+public struct LayoutReading: Sendable {
+  /// The weights and all other parameters, under the names that the model knows.
+  public var weights: OrderedDictionary<String, Weight>
+  /// Tensors that belong to no weight but must not be lost, such as scales of activations and of the KV cache.
+  public var companions: OrderedDictionary<String, Tensor>
+  /// What people should know.
+  public var warnings: [String]
+
+  /// Creates a reading.
+  public init(
+    weights: OrderedDictionary<String, Weight> = [:], companions: OrderedDictionary<String, Tensor> = [:],
+    warnings: [String] = []
+  ) {
+    self.weights = weights
+    self.companions = companions
+    self.warnings = warnings
+  }
+}

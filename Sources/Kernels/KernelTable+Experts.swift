@@ -1,0 +1,84 @@
+import CKernels
+
+extension KernelTable {
+  /// A token's place with an expert: the `place`-th of the token's experts.
+  private struct Assignment {
+    let token: Int
+    let place: Int
+  }
+
+  /// Products with the matrices of the experts that each token goes to, one matrix product for each expert in use.
+  ///
+  /// - Parameters:
+  ///   - x: `[T, columns]`, or `[T, chosen * columns]` with inputs for each place.
+  ///   - routing: `[T, experts]`; a token's experts are those with a weight other than 0, at most `chosen`.
+  ///   - experts: a matrix `[out, columns]` for each expert.
+  ///   - y: `[T, chosen * out]`; places without an expert become 0. Must not overlap `x`.
+  ///   - activations: as in ``linear(_:_:bias:into:activations:workspace:pool:)``, whose bits each row has.
+  public func expertLinear(
+    _ x: Rows, routing: Rows, experts: [PanelMatrix], chosen: Int, into y: Rows,
+    activations: ActivationPrecision = .float32, workspace: Workspace, pool: ThreadPool
+  ) {
+    let (columns, outputs) = (experts[0].columns, experts[0].rows)
+    unsafe precondition(
+      x.rows == y.rows && x.rows == routing.rows && routing.columns == experts.count
+        && y.columns == chosen * outputs && (x.columns == columns || x.columns == chosen * columns),
+      "shapes of experts")
+    let inputStep = unsafe x.columns == columns ? 0 : columns
+    let assignments = unsafe assignments(routing, chosen: chosen, clearing: y)
+    for (expert, places) in assignments.enumerated() where !places.isEmpty {
+      let matrix = experts[expert]
+      if places.count == 1 {
+        let place = places[0]
+        let from = unsafe Rows(x[place.token] + place.place * inputStep, rows: 1, columns: columns)
+        let to = unsafe Rows(y[place.token] + place.place * outputs, rows: 1, columns: outputs)
+        unsafe linear(from, matrix, into: to, activations: activations, workspace: workspace, pool: pool)
+        continue
+      }
+      let (from, to) = unsafe workspace.expertRows(places.count, inputs: columns, outputs: outputs)
+      forEachRow(places.count, columns: columns, pool) { row in
+        let place = places[row]
+        unsafe from[row].update(from: x[place.token] + place.place * inputStep, count: columns)
+      }
+      unsafe linear(from, matrix, into: to, activations: activations, workspace: workspace, pool: pool)
+      forEachRow(places.count, columns: outputs, pool) { row in
+        let place = places[row]
+        unsafe (y[place.token] + place.place * outputs).update(from: to[row], count: outputs)
+      }
+    }
+  }
+
+  /// For each expert the tokens that go to it; clears the places of `y` that no expert fills.
+  private func assignments(_ routing: Rows, chosen: Int, clearing y: Rows) -> [[Assignment]] {
+    var result = unsafe [[Assignment]](repeating: [], count: routing.columns)
+    let outputs = unsafe y.columns / chosen
+    for token in unsafe 0..<routing.rows {
+      var place = 0
+      let weights = unsafe routing[token]
+      for expert in result.indices where unsafe weights[expert] != 0 && place < chosen {
+        result[expert].append(Assignment(token: token, place: place))
+        place += 1
+      }
+      unsafe (y[token] + place * outputs).update(repeating: 0, count: (chosen - place) * outputs)
+    }
+    return result
+  }
+
+  /// The weighted sum of the products of each token's experts, in the order of the experts: float32, product and sum
+  /// rounded. `x` is `[T, chosen * n]`, `y` is `[T, n]` and must not overlap it.
+  public func expertSum(_ x: Rows, routing: Rows, chosen: Int, into y: Rows, pool: ThreadPool) {
+    unsafe precondition(
+      x.rows == y.rows && x.rows == routing.rows && x.columns == chosen * y.columns,
+      "shapes of a sum over experts")
+    guard let function = unsafe functions.add_scaled else { return }
+    unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
+      unsafe y[row].update(repeating: 0, count: y.columns)
+      var place = 0
+      let weights = unsafe routing[row]
+      for expert in unsafe 0..<routing.columns where unsafe weights[expert] != 0 && place < chosen {
+        unsafe function(x[row] + place * y.columns, weights[expert], y[row], y.columns)
+        place += 1
+      }
+    }
+  }
+}

@@ -1,0 +1,67 @@
+import Architectures
+import Codecs
+import GraphIR
+import OrderedCollections
+import SafeIO
+
+/// A model on its way into a container: its weights, and the model that everything else is taken from.
+public struct ModelExport: Sendable {
+  /// Where configuration, tokenizer and companions come from.
+  public let source: LoadedModel
+  /// Weights as they are to be stored, in the source's order, without tables that importers derive.
+  public let weights: OrderedDictionary<String, Weight>
+  /// What was done to the weights, without anything that differs from run to run.
+  public let history: JSONValue
+  /// How weights are stored anew as they are written; nil: as they are.
+  let recodings: WeightRecodings?
+
+  /// A model whose weights were changed.
+  public init(source: LoadedModel, weights: OrderedDictionary<String, Weight>, history: JSONValue) {
+    self.init(source: source, weights: weights, history: history, recodings: nil)
+  }
+
+  /// A model whose weights are stored anew as they are written.
+  init(
+    source: LoadedModel, weights: OrderedDictionary<String, Weight>, history: JSONValue,
+    recodings: WeightRecodings?
+  ) {
+    self.source = source
+    self.recodings = recodings
+    self.weights = weights.filter { !source.derivedNames.contains($0.key) }
+    self.history = history
+  }
+
+  /// A model that was just quantized.
+  public init(_ model: QuantizedModel) {
+    self.init(source: model.source, weights: model.weights, history: model.provenance)
+  }
+
+  /// The model with all weights as they are to be stored, for containers that do not store them one by one.
+  /// - Throws: as ``WeightRecoding/apply(to:named:pool:)``.
+  func resolved() throws -> ModelExport {
+    guard let recodings else { return self }
+    var weights = weights
+    for (name, weight) in weights { weights[name] = try recodings.apply(to: weight, named: name) }
+    return ModelExport(source: source, weights: weights, history: history)
+  }
+
+  /// The weights as the source's kind of checkpoint has them: rows and columns back in their places.
+  func checkpointWeights() throws -> OrderedDictionary<String, Weight> {
+    var result = weights
+    for (name, rearrangement) in source.rearrangements {
+      if let weight = weights[name] { result[name] = try rearrangement.undone(on: weight) }
+    }
+    return result
+  }
+
+  /// Linear modules whose weights are not quantized, by the names that checkpoints have for modules. A head that shares
+  /// the embedding's weight is no module of a checkpoint.
+  var unquantizedModules: [String] {
+    let graph = source.graph
+    let embeddings = Set(graph.nodes.filter { $0.operation == .embedding }.flatMap(\.constantOperands))
+    let names = OrderedSet(graph.linearNodes.flatMap(\.weights)).filter { name in
+      if case .encoded = weights[name] { false } else { !embeddings.contains(name) }
+    }
+    return names.map { $0.hasSuffix(".weight") ? String($0.dropLast(7)) : $0 }
+  }
+}

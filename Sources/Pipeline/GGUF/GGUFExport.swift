@@ -1,0 +1,200 @@
+import Architectures
+import Codecs
+import GGUF
+import GraphIR
+import OrderedCollections
+import SafeIO
+import TensorCore
+
+/// Writes a model as GGUF, in the way that llama.cpp's loader wants it.
+///
+/// Vectors (norms, biases, rotary factors) are F32; matrices keep their type unless another one is asked for; quantized
+/// matrices keep their bits. Rows, names and metadata follow the family's ``GGUFDialect``.
+package struct GGUFExport {
+  /// The model that the weights belong to.
+  let source: LoadedModel
+  /// All weights, quantized and untouched.
+  let weights: OrderedDictionary<String, Weight>
+  /// What was done to the weights; null for nothing.
+  var provenance: JSONValue = .null
+  /// How weights are stored anew as they are written; nil: as they are.
+  var recodings: WeightRecodings?
+  /// Bytes of the largest part; nil: one file, whatever its size.
+  package var maxShardBytes: Int?
+
+  /// Key of what was done to the weights, a text of JSON.
+  static let provenanceKey = "adze.provenance"
+
+  /// A model on its way into a container.
+  package init(_ model: ModelExport) {
+    source = model.source
+    weights = model.weights
+    provenance = model.history
+    recodings = model.recodings
+  }
+
+  /// A checkpoint as it is.
+  /// - Throws: ``PipelineError/unsupportedFormat(path:format:reason:hint:)`` for packed files.
+  package init(_ model: LoadedModel) throws(PipelineError) {
+    source = model
+    weights = try model.requireCheckpoint()
+    provenance = model.configuration[HuggingFaceExport.provenanceKey] ?? .null
+  }
+
+  /// Writes the file, or its parts.
+  /// - Returns: the paths written.
+  /// - Throws: ``PipelineError``, `ArchitectureError`, `GGUFError`, `SafeIOError`.
+  @discardableResult
+  package func write(to path: String) throws -> [String] {
+    let dialect = try GGUFDialect.dialect(configuration: source.configuration)
+    let tensors = try sources(dialect)
+    return try GGUFWriter.writeSplit(
+      metadata: metadata(dialect, tensors), tensors: tensors, to: path, maxShardBytes: maxShardBytes ?? .max)
+  }
+
+  // MARK: Metadata
+
+  private func metadata(
+    _ dialect: GGUFDialect, _ tensors: OrderedDictionary<String, GGUFTensorSource>
+  ) throws -> OrderedDictionary<String, GGUFValue> {
+    if let kept = try keptMetadata(tensors) { return kept }
+    var result: OrderedDictionary<String, GGUFValue> = [
+      "general.architecture": .string(dialect.architecture), "general.type": .string("model"),
+      "general.name": .string(modelName),
+    ]
+    for (key, field) in try dialect.metadata(from: source.configuration, sizes: source.summary.sizes) {
+      result[key] =
+        switch field {
+        case .uint32(let value): .uint32(value)
+        case .float32(let value): .float32(value)
+        case .bool(let value): .bool(value)
+        case .string(let value): .string(value)
+        }
+    }
+    result["general.file_type"] = .uint32(GGUFFileType(tensors).rawValue)
+    if tensors.values.contains(where: { $0.type.blockCount > 1 }) {
+      result["general.quantization_version"] = .uint32(2)
+    }
+    for (key, value) in try GGUFTokenizer.metadata(of: source) { result[key] = value }
+    if !provenance.isNull { result[Self.provenanceKey] = .string(provenance.serialized()) }
+    return result
+  }
+
+  /// The metadata of a GGUF source whose tensors keep their types: every entry in its order, also those that mean
+  /// nothing here, so that reading and writing changes nothing. Nil for other sources.
+  private func keptMetadata(
+    _ tensors: OrderedDictionary<String, GGUFTensorSource>
+  ) throws -> OrderedDictionary<String, GGUFValue>? {
+    guard let part = source.files.first, GGUFFile.isGGUF(path: part) else { return nil }
+    let original = try GGUFCheckpoint(path: part)
+    guard original.tensors.count == tensors.count,
+      original.tensors.values.allSatisfy({ tensors[$0.name]?.type == $0.type })
+    else { return nil }
+    var result = original.metadata
+    if !provenance.isNull { result[Self.provenanceKey] = .string(provenance.serialized()) }
+    return result
+  }
+
+  /// What the source calls the model, else the name of its file or directory.
+  private var modelName: String {
+    let path = source.configuration["_name_or_path"]?.stringValue ?? ""
+    let trimmed = String((path.isEmpty ? source.path : path).reversed().drop { $0 == "/" }.reversed())
+    let name = FileReading.fileName(trimmed)
+    for suffix in [".safetensors", ".gguf", ".bin"] where name.hasSuffix(suffix) && name != suffix {
+      return String(name.dropLast(suffix.count))
+    }
+    return name.isEmpty ? "model" : name
+  }
+
+  // MARK: Tensors
+
+  private func sources(_ dialect: GGUFDialect) throws -> OrderedDictionary<String, GGUFTensorSource> {
+    let names = GGUFNames(dialect, configuration: source.configuration)
+    var result: OrderedDictionary<String, GGUFTensorSource> = [:]
+    var experts: OrderedDictionary<String, [(Int, GGUFPart)]> = [:]
+    func add(_ name: String, _ source: GGUFTensorSource) throws {
+      guard result.updateValue(source, forKey: name) == nil else {
+        throw PipelineError.weight(name, reason: "two weights have this name in GGUF")
+      }
+    }
+    for (name, weight) in weights where isUsed(name) {
+      guard let place = names.storedPlace(ofCheckpoint: name) else {
+        throw PipelineError.weight(name, reason: "has no place in a GGUF file of '\(dialect.architecture)'")
+      }
+      if case .experts = place.transform {
+        experts[place.name, default: []].append((Self.expertNumber(name), GGUFPart(weight, name: name)))
+        continue
+      }
+      for (name, source) in try tensorSources(place, weight, checkpointName: name) { try add(name, source) }
+    }
+    for (name, parts) in experts { try add(name, stacked(parts, name: name)) }
+    if let factors = try dialect.rotaryFactors(
+      from: source.configuration, headDimension: source.summary.sizes.headDimension)
+    {
+      try add(
+        GGUFDialect.rotaryFactorsName, GGUFTensorSource(Tensor(factors, shape: Shape([factors.count]))))
+    }
+    return result
+  }
+
+  /// Tables of the importer are not written, nor tensors that the model does not use, which loading has warned of.
+  private func isUsed(_ name: String) -> Bool {
+    source.graph.constants[name] != nil && !source.derivedNames.contains(name)
+  }
+
+  private func tensorSources(
+    _ place: GGUFPlace, _ weight: Weight, checkpointName: String
+  ) throws -> [(String, GGUFTensorSource)] {
+    let part = try part(weight, place.transform, checkpointName)
+    var result = [(place.name, try GGUFPart.source([part], recodings: recodings, name: checkpointName))]
+    guard case .encoded(let matrix) = part.weight, let scale = matrix.planes["global_scale"],
+      place.name.hasSuffix(".weight")
+    else { return result }
+    let stem = place.name.dropLast(7)
+    // A scale that is not there is 1.
+    if try scale.floats() != [1] {
+      result.append((stem + ".scale", try GGUFTensorSource(scale.reshaped(to: [1]))))
+    }
+    let companion = source.companions[checkpointName.dropLast(7) + ".input_scale"]
+    if let companion, companion.shape.elementCount == 1 {
+      result.append((stem + ".input_scale", try GGUFTensorSource(Tensor(companion.floats(), shape: [1]))))
+    }
+    return result
+  }
+
+  private func part(_ weight: Weight, _ transform: GGUFTransform, _ name: String) throws -> GGUFPart {
+    // Rows of a codec with a scale of the whole matrix cannot be made piece by piece.
+    var weight = weight
+    if case .round(let codec, _) = recodings?.entries[name], !codec.isRowwise, let recodings {
+      weight = try recodings.apply(to: weight, named: name)
+    }
+    switch transform {
+    case .none, .experts: return GGUFPart(weight, name: name)
+    case .shifted(let amount):
+      guard case .dense(let tensor) = weight else {
+        throw PipelineError.weight(name, reason: "quantized values cannot be shifted, which GGUF wants here")
+      }
+      let shifted = try Tensor(tensor.floats().map { $0 + amount }, shape: tensor.shape)
+      return GGUFPart(.dense(shifted), name: name)
+    case .rotaryRows(let heads):
+      let rows = weight.shape.dimensions.first ?? 0
+      guard let order = transform.checkpointRows(count: rows) else {
+        throw PipelineError.weight(name, reason: "\(rows) rows are not \(heads) heads of an even width")
+      }
+      return GGUFPart(weight, name: name, order: order)
+    }
+  }
+
+  private func stacked(_ parts: [(Int, GGUFPart)], name: String) throws -> GGUFTensorSource {
+    let ordered = parts.sorted { $0.0 < $1.0 }
+    guard ordered.map(\.0) == Array(ordered.indices) else {
+      throw PipelineError.weight(name, reason: "experts are missing")
+    }
+    return try GGUFPart.source(ordered.map(\.1), recodings: recodings, name: name)
+  }
+
+  /// The last number in a name that is not its layer's.
+  private static func expertNumber(_ name: String) -> Int {
+    name.split(separator: ".").reversed().compactMap { Int($0) }.first ?? 0
+  }
+}

@@ -1,0 +1,123 @@
+"""Write tiny random checkpoints with the logits that Hugging Face transformers computes for them.
+
+usage: make.py OUT_DIR [NAME ...]          needs torch, transformers, safetensors (PyPI)
+
+Each OUT_DIR/NAME/ holds config.json and model.safetensors as save_pretrained writes them (bfloat16 weights), and
+expected.safetensors: `input_ids` int64 [1, 40] and `logits` float32 [1, 40, vocab], computed in float32 from those
+weights with attention in its plain form. Weights are random, scaled so that every term of the model matters.
+"""
+import json, os, sys, torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+LENGTH = 40
+BASE = dict(vocab_size=213, hidden_size=40, intermediate_size=72, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=1, pad_token_id=None)
+FACTORS = dict(rope_type="longrope", rope_theta=10000.0, original_max_position_embeddings=32,
+               short_factor=[1.0, 1.1, 1.3, 1.7, 2.0], long_factor=[1.0, 1.5, 2.5, 4.0, 6.0])
+NAMES = {
+    # families
+    "gemma": ("gemma", dict(head_dim=12, num_key_value_heads=1)),
+    "phi": ("phi", dict(partial_rotary_factor=0.4)),
+    "phi-norms": ("phi", dict(partial_rotary_factor=0.6, qk_layernorm=True, num_key_value_heads=4)),
+    "olmo": ("olmo", dict(clip_qkv=0.5, pad_token_id=0)),
+    "cohere": ("cohere", dict(pad_token_id=0, logit_scale=0.25)),
+    "cohere-norms": ("cohere", dict(pad_token_id=0, use_qk_norm=True, attention_bias=True, tie_word_embeddings=False)),
+    "glm4": ("glm4", dict(pad_token_id=0, head_dim=12)),
+    "smollm3": ("smollm3", dict(num_hidden_layers=4, pad_token_id=0, no_rope_layer_interval=2)),
+    "smollm3-window": ("smollm3", dict(num_hidden_layers=3, pad_token_id=0, no_rope_layers=[1, 0, 1], use_sliding_window=True,
+                                       sliding_window=9)),
+    "starcoder2": ("starcoder2", dict(sliding_window=11)),
+    "stablelm": ("stablelm", dict(partial_rotary_factor=0.4, use_qkv_bias=True)),
+    "stablelm-parallel": ("stablelm", dict(partial_rotary_factor=0.4, use_parallel_residual=True, qk_layernorm=True)),
+    "falcon": ("falcon", dict(num_key_value_heads=None)),
+    "falcon-new": ("falcon", dict(new_decoder_architecture=True, num_kv_heads=2, bias=True)),
+    "falcon-rw": ("falcon", dict(alibi=True, multi_query=False, parallel_attn=False, bias=True)),
+    "bloom": ("bloom", dict(n_layer=2, n_head=4)),
+    "bloom-six-heads": ("bloom", dict(n_layer=1, n_head=6, hidden_size=48)),
+    "gptj": ("gptj", dict(n_embd=40, n_layer=2, n_head=4, n_positions=64, rotary_dim=4)),
+    "qwen2-moe": ("qwen2_moe", dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=24,
+                                    shared_expert_intermediate_size=40, norm_topk_prob=False)),
+    # variants of families with goldens elsewhere
+    "llama-odd": ("llama", dict(hidden_size=39, intermediate_size=51, head_dim=14, num_attention_heads=3, num_key_value_heads=1,
+                                attention_bias=True, mlp_bias=True, vocab_size=101, tie_word_embeddings=True)),
+    "llama-linear": ("llama", dict(rope_parameters=dict(rope_type="linear", factor=4.0, rope_theta=10000.0))),
+    "llama-dynamic": ("llama", dict(max_position_embeddings=24,
+                                    rope_parameters=dict(rope_type="dynamic", factor=3.0, rope_theta=10000.0))),
+    "llama-yarn": ("llama", dict(rope_parameters=dict(rope_type="yarn", factor=4.0, rope_theta=10000.0,
+                                                      original_max_position_embeddings=16))),
+    "mistral-plain": ("mistral", dict(sliding_window=None, head_dim=14)),
+    "qwen2-window": ("qwen2", dict(num_hidden_layers=3, use_sliding_window=True, sliding_window=7, max_window_layers=1)),
+    "qwen3-bias": ("qwen3", dict(head_dim=6, attention_bias=True, num_key_value_heads=1)),
+    "qwen3-moe-mixed": ("qwen3_moe", dict(num_hidden_layers=3, head_dim=10, num_experts=4, num_experts_per_tok=3,
+                                          moe_intermediate_size=20, mlp_only_layers=[1], norm_topk_prob=False)),
+    "phi3-long": ("phi3", dict(pad_token_id=0, rope_parameters=FACTORS, original_max_position_embeddings=32)),
+    "phi3-short": ("phi3", dict(pad_token_id=0, rope_parameters=dict(FACTORS, original_max_position_embeddings=48),
+                                original_max_position_embeddings=48, sliding_window=13)),
+    "phi3-partial": ("phi3", dict(pad_token_id=0, rope_parameters=dict(rope_type="default", rope_theta=10000.0,
+                                                                       partial_rotary_factor=0.6))),
+    "gemma2-plain": ("gemma2", dict(head_dim=14, query_pre_attn_scalar=10, attn_logit_softcapping=None,
+                                    final_logit_softcapping=None, sliding_window=8)),
+    "gpt-neox-sequential": ("gpt_neox", dict(use_parallel_residual=False, rope_parameters=dict(
+        rope_type="default", rope_theta=5000.0, partial_rotary_factor=1.0))),
+    "opt-after": ("opt", dict(ffn_dim=72, word_embed_proj_dim=40, pad_token_id=1, do_layer_norm_before=False)),
+    "gpt2-inner": ("gpt2", dict(n_embd=40, n_layer=2, n_head=4, n_positions=40, n_inner=50, activation_function="relu")),
+}
+# the older spelling of the configuration: rope_theta, rope_scaling, torch_dtype
+CLASSIC = {"gemma", "cohere", "stablelm", "falcon-new", "llama-yarn", "phi3-long", "llama-dynamic", "starcoder2", "phi"}
+
+
+def build(name: str, out: str) -> None:
+    model_type, overrides = NAMES[name]
+    settings = {k: v for k, v in {**BASE, **overrides}.items() if v is not None or k != "num_key_value_heads"}
+    config = AutoConfig.for_model(model_type, **settings)
+    config._attn_implementation = "eager"
+    torch.manual_seed(sum(map(ord, name)))
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            if p.dim() >= 2 and "norm" not in key:
+                gain = 0.3 if any(e in key for e in ("embed", "wte", "wpe")) else 0.6 / p.shape[-1] ** 0.5
+                if any(a in key for a in ("q_proj", "k_proj", "qkv", "c_attn", "query_key_value")):
+                    gain *= 2.5
+                p.copy_(torch.randn_like(p) * gain)
+            elif "bias" in key:
+                p.copy_(torch.randn_like(p) * 0.1)
+            else:
+                p.copy_(p + torch.randn_like(p) * 0.2)
+    where = f"{out}/{name}"
+    os.makedirs(where, exist_ok=True)
+    model.to(torch.bfloat16).save_pretrained(where)
+    # Falcon's plain form adds the biases by distance twice, once in the mask.
+    form = "sdpa" if overrides.get("alibi") else "eager"
+    model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, attn_implementation=form).eval()
+    ids = torch.randint(2, config.vocab_size, (1, LENGTH), generator=torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits.float()
+    assert torch.isfinite(logits).all() and logits.std() > 0.02, name
+    save_file({"input_ids": ids, "logits": logits.contiguous()}, f"{where}/expected.safetensors")
+    if name in CLASSIC:
+        path = f"{where}/config.json"
+        old = json.load(open(path))
+        rope = old.pop("rope_parameters")
+        old["torch_dtype"] = old.pop("dtype")
+        old["rope_theta"] = rope.pop("rope_theta")
+        if "partial_rotary_factor" in rope:
+            old["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
+        if "rope_type" in rope and rope["rope_type"] in ("dynamic",):
+            rope["type"] = rope.pop("rope_type")
+        old["rope_scaling"] = rope if rope.get("rope_type", rope.get("type")) != "default" else None
+        json.dump(old, open(path, "w"), indent=2)
+    generation = f"{where}/generation_config.json"
+    if os.path.exists(generation):
+        os.remove(generation)
+    size = sum(os.path.getsize(f"{where}/{f}") for f in os.listdir(where))
+    print(f"{name:20} {model_type:12} logit std {logits.std():.3f} bytes {size}", flush=True)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[2:] or NAMES:
+        try:
+            build(name, sys.argv[1])
+        except Exception as error:
+            print(f"{name:20} FAILED {type(error).__name__}: {str(error)[:300]}", flush=True)

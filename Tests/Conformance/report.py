@@ -1,0 +1,99 @@
+"""Rows of the conformance table: printed as they come, written as Markdown at the end."""
+
+import contextlib
+import io
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from tool import ToolError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a row is about; `direction` says who wrote and who read."""
+
+    container: str
+    codec: str
+    direction: str
+    compared: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A measured difference and the largest that is allowed, both in the unit that `compared` names."""
+
+    difference: float
+    limit: float = 0.0
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        # Written so that a NaN never holds.
+        return bool(self.difference <= self.limit)
+
+
+@dataclass(frozen=True)
+class Row:
+    subject: Subject
+    difference: str
+    limit: str
+    verdict: str
+    note: str
+
+
+class Report:
+    def __init__(self, work: Path):
+        self.work = work
+        self.rows: list[Row] = []
+
+    def check(self, subject: Subject, measure: Callable[[], Finding], known: bool = True) -> bool:
+        """Adds a row for what `measure` finds. An error is a failure; it counts as missing if adze does not
+        claim to know the codec or container (`known`)."""
+        started = time.monotonic()
+        try:
+            # Progress bars of the peers.
+            with contextlib.redirect_stderr(io.StringIO()):
+                finding = measure()
+        except Exception as error:  # noqa: BLE001 - whatever a reader throws is its verdict
+            told = " ".join(str(error).replace(f"{self.work}/", "").split()) or type(error).__name__
+            unknown = not known and isinstance(error, ToolError)
+            self._add(Row(subject, "", "", "missing" if unknown else "FAIL", told[:300]))
+            return False
+        verdict = "FAIL" if not finding.holds else "equal" if finding.difference == 0 else "within"
+        self._add(Row(subject, f"{finding.difference:.3g}", f"{finding.limit:.3g}", verdict, finding.note))
+        if time.monotonic() - started > 30:
+            print(f"    (that took {time.monotonic() - started:.0f} s)", flush=True)
+        return finding.holds
+
+    def missing(self, subject: Subject, reason: str):
+        self._add(Row(subject, "", "", "missing", reason))
+
+    def _add(self, row: Row):
+        self.rows.append(row)
+        told = row.subject
+        print(
+            f"{row.verdict:8}{told.container:19} {told.codec:18} {told.direction:27} {told.compared:17}"
+            f"{row.difference:>10}  {row.note}",
+            flush=True,
+        )
+
+    def count(self, verdict: str) -> int:
+        return sum(row.verdict == verdict for row in self.rows)
+
+    def summary(self) -> str:
+        kinds = ("equal", "within", "FAIL", "missing")
+        return f"{len(self.rows)} rows: " + ", ".join(f"{self.count(kind)} {kind}" for kind in kinds)
+
+    def markdown(self) -> str:
+        lines = [
+            "| container | codec | direction | compared | maximum difference | limit | verdict | note |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for row in self.rows:
+            told = row.subject
+            cells = [told.container, told.codec, told.direction, told.compared]
+            cells += [row.difference, row.limit, row.verdict, row.note]
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        return "\n".join(lines)

@@ -1,0 +1,130 @@
+import Codecs
+import Kernels
+import OrderedCollections
+import Pipeline
+import SafeIO
+import TensorCore
+import TestSupport
+import Testing
+
+@Suite(.serialized) struct ConversionTests {
+  let output = TemporaryDirectory()
+
+  private func load(_ name: String) throws -> LoadedModel { try ModelFormats.load(output.file(name)) }
+
+  /// Converts and proves.
+  @discardableResult
+  private func convert(
+    _ model: LoadedModel, to name: String, container: String? = nil, type: ElementType? = nil,
+    codec: String? = nil, dequantizes: Bool = false
+  ) throws -> ConversionProof {
+    let path = output.file(name)
+    let request = ConversionRequest(
+      container: try ModelContainers.converting(model, to: path, named: container), elementType: type,
+      codec: try codec.map { try CodecRegistry.codec(canonicalName: $0) }, search: .extremes,
+      dequantizes: dequantizes)
+    let plan = try ConversionPlan(request, of: model)
+    try ConversionStage(model: model, plan: plan, pool: TestModels.pool).write(to: path)
+    return try ConversionProof(plan: plan, source: model, written: path, pool: TestModels.pool)
+  }
+
+  private func quantized(_ codec: String) throws -> LoadedModel {
+    let recipe = QuantizationRecipe(
+      methodName: "rtn", codec: try CodecRegistry.codec(canonicalName: codec))
+    let acorn = try TestModels.acorn()
+    let result = try QuantizationStage(model: acorn, recipe: recipe, pool: TestModels.pool).run(
+      calibration: .none)
+    let path = output.file("quantized-\(codec)")
+    try ModelContainers.container(named: "compressed-tensors", output: path).write(result, to: path)
+    return try ModelFormats.load(path)
+  }
+
+  @Test func thereAndBackIsTheSame() throws {
+    let acorn = try TestModels.acorn()
+    let there = try convert(acorn, to: "acorn.gguf")
+    #expect(there.worst?.maximumDifference == 0 && there.exactCount == there.rows.count)
+    let back = try convert(load("acorn.gguf"), to: "back", type: .bf16)
+    #expect(back.worst?.maximumDifference == 0)
+    let first = try acorn.requireCheckpoint()
+    let second = try load("back").requireCheckpoint()
+    for (name, weight) in first where !acorn.derivedNames.contains(name) {
+      let other = try #require(second[name], "\(name)")
+      #expect(try weight.decoded() == other.decoded(), "\(name)")
+    }
+  }
+
+  /// Codes wander through four layouts and come back; no value moves.
+  @Test func codesMoveBetweenLayoutsWithoutLoss() throws {
+    var model = try quantized("int4-g32-sym")
+    let original = try model.requireCheckpoint()
+    for (name, container) in [
+      ("gptq", "gptq"), ("q.gguf", "gguf"), ("ct", "compressed-tensors"), ("v2", "gptq-v2"),
+    ] {
+      let proof = try convert(model, to: name, container: container)
+      #expect(proof.worst?.maximumDifference == 0, "\(name)")
+      model = try load(name)
+    }
+    let final = try model.requireCheckpoint()
+    for (name, weight) in original where !model.derivedNames.contains(name) {
+      #expect(try weight.decoded() == final[name]?.decoded(), "\(name)")
+    }
+    #expect(final.values.contains { $0.encodingName == "int4-g32-sym" })
+  }
+
+  @Test func asymmetricCodesFindTheirWay() throws {
+    let model = try quantized("int4-g32-asym")
+    #expect(try convert(model, to: "awq", container: "awq").worst?.maximumDifference == 0)
+    #expect(try load("awq").requireCheckpoint().values.contains { $0.encodingName == "int4-g32-asym" })
+    // Zero points need five bits around a fixed middle, and then stay exact.
+    #expect(try convert(model, to: "asym.gguf").worst?.maximumDifference == 0)
+    #expect(try load("asym.gguf").requireCheckpoint().values.contains { $0.encodingName == "q5_0" })
+  }
+
+  @Test func roundingIsMeasured() throws {
+    let acorn = try TestModels.acorn()
+    let proof = try convert(acorn, to: "q8.gguf", codec: "q8_0")
+    let rounded = proof.rows.filter { $0.verdict == .rounded }
+    #expect(rounded.count == 56)
+    for row in rounded {
+      #expect(row.maximumDifference > 0 && row.maximumDifference < row.maximumMagnitude / 127, "\(row)")
+      #expect(row.relativeError > 1e-4 && row.relativeError < 0.02, "\(row)")
+    }
+    // The file holds what the codec makes of each weight.
+    let written = try load("q8.gguf").requireCheckpoint()
+    let name = rounded[0].name
+    let codec = try CodecRegistry.codec(canonicalName: "q8_0")
+    let direct = try codec.encode(
+      try #require(acorn.requireCheckpoint()[name]).decoded(), importance: nil, search: .extremes)
+    #expect(try written[name]?.decoded() == direct.decoded())
+  }
+
+  @Test func whatCannotBeHeldIsRefusedAndNothingIsWritten() throws {
+    try convert(TestModels.acorn(), to: "k.gguf", codec: "q5_1")
+    let model = try load("k.gguf")
+    let request = ConversionRequest(
+      container: try ModelContainers.container(named: "gptq", output: ""))
+    let plan = try ConversionPlan(request, of: model)
+    #expect(plan.refused.count == 56)
+    let error = #expect(throws: PipelineError.self) { try convert(model, to: "no", container: "gptq") }
+    #expect(error?.diagnostic.code == "convert.refused")
+    #expect(output.entries == ["k.gguf"])
+    let proof = try convert(model, to: "plain", container: "safetensors", type: .f32, dequantizes: true)
+    #expect(proof.worst?.maximumDifference == 0)
+  }
+
+  @Test func aWrittenFileThatDiffersIsFound() throws {
+    let acorn = try TestModels.acorn()
+    let path = output.file("acorn.gguf")
+    let plan = try ConversionPlan(
+      ConversionRequest(container: ModelContainers.converting(acorn, to: path, named: nil)), of: acorn)
+    try ConversionStage(model: acorn, plan: plan, pool: TestModels.pool).write(to: path)
+    var bytes = try FileReading.readAll(path, limit: 1 << 28)
+    bytes[bytes.count - 1000] ^= 0x40
+    output.write(bytes, to: "changed.gguf")
+    let error = #expect(throws: PipelineError.self) {
+      _ = try ConversionProof(
+        plan: plan, source: acorn, written: output.file("changed.gguf"), pool: TestModels.pool)
+    }
+    #expect(error?.diagnostic.code == "convert.proof")
+  }
+}
