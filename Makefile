@@ -8,9 +8,10 @@
 #   make bench    speed of the kernels and of the embedded model; PEER_BENCH=.../llama-bench PEER_MODEL=x.gguf MODEL=y.adze
 #                 runs a peer in turn with it and reports the ratios
 #   make conformance
-#                 try the formats against the tools that own them and write the table in Tests/Conformance/README.md;
+#                 try the formats against the tools that own them and write the table in Tests/Conformance/README.md and its
+#                 summary in README.md;
 #                 installs them from PyPI unless PYTHON=... has them; ADZE=... tries another program
-#   make bless    rewrite the expected output of the graph pass cases
+#   make bless    rewrite the expected output of the graph pass cases, and the tables of Sources/Architectures/FAMILIES.md
 #   make clean    remove build products
 
 SWIFT ?= swift
@@ -40,11 +41,11 @@ bench: build
 	@Tools/bench.sh $(ADZE)
 
 conformance: dependencies
-	@Tools/conformance.sh --table Tests/Conformance/README.md
+	@Tools/conformance.sh --table Tests/Conformance/README.md --digest README.md
 
 bless: dependencies
 	$(BUILD) --build-tests
-	BLESS=1 $(SWIFT) test -c release --skip-build --filter GraphPassesTests
+	BLESS=1 $(SWIFT) test -c release --skip-build --filter "GraphPassesTests|FamilyTests"
 
 clean:
 	rm -rf .build demo-output

@@ -31,6 +31,7 @@ func tests(
 let collections = Target.Dependency.product(name: "OrderedCollections", package: "swift-collections")
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let argumentParser = Target.Dependency.product(
   name: "ArgumentParser", package: "swift-argument-parser")
 
@@ -41,6 +42,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
     // Level -: C shims and kernels.
@@ -53,7 +55,7 @@ let package = Package(
     // Level 0
     room("TensorCore", []),
     // Level 1
-    room("SafeIO", ["TensorCore", "CZstd", collections, crypto]),
+    room("SafeIO", ["TensorCore", "CKernels", "CZstd", collections, crypto]),
     // Level 2
     room("GraphIR", ["TensorCore", collections], exclude: ["TextForm.md"]),
     room("Codecs", ["TensorCore", "CKernels", collections]),
@@ -91,12 +93,19 @@ let package = Package(
       exclude: documents),
     room(
       "Architectures", ["TensorCore", "SafeIO", "GraphIR", "Codecs", collections], exclude: ["FAMILIES.md"]),
+    room("GraphDrawing", ["GraphIR", collections]),
     room("GraphPasses", ["TensorCore", "GraphIR", collections]),
     room("Kernels", ["TensorCore", "Codecs", "CKernels", "COpenBLAS", collections]),
     // Level 4
     room("Execution", ["TensorCore", "GraphIR", "Codecs", "Kernels", collections]),
+    room("Differentiation", ["TensorCore", "GraphIR", "Kernels"]),
     // Level 5
-    room("Quantization", ["TensorCore", "Codecs", "Kernels"]),
+    room(
+      "Quantization", ["TensorCore", "GraphIR", "Codecs", "Kernels", "Differentiation"],
+      exclude: [
+        "LearnedRounding/README.md", "GPTQ/README.md", "AWQ/README.md", "RoundToNearest/README.md",
+        "BitAllocation/README.md",
+      ]),
     room(
       "Calibration",
       ["TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "Kernels", "Execution", collections],
@@ -107,18 +116,18 @@ let package = Package(
       [
         "TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "GGUF", "Llama2C", "Journal",
         "Tokenizers", "PackedModel", "Architectures", "GraphPasses", "Kernels", "Execution",
-        "Quantization", "Calibration", collections,
+        "Quantization", "Calibration", "Differentiation", collections, yams,
         "Imatrix", "CompressedTensors", "GPTQFormat", "AWQFormat", "FP8Format", "ModelOptFormat", "MLXFormat",
         "MXFP4Format",
-      ]),
+      ], exclude: ["Recipes/RECIPES.md"]),
     room("Evaluation", ["TensorCore", "SafeIO", "LogitBase", "Kernels", "Execution", collections]),
     // Level 7
     .executableTarget(
       name: "adze",
       dependencies: [
         "TensorCore", "SafeIO", "GraphIR", "Codecs", "Safetensors", "LogitBase", "Tokenizers", "PackedModel",
-        "Architectures", "GraphPasses", "Execution", "Kernels", "Quantization", "Calibration", "Pipeline",
-        "Evaluation", argumentParser,
+        "Architectures", "GraphDrawing", "GraphPasses", "Execution", "Kernels", "Quantization", "Calibration",
+        "Pipeline", "Evaluation", argumentParser,
       ],
       swiftSettings: strict),
 
@@ -146,6 +155,7 @@ let package = Package(
     tests("PackedModelTests", ["PackedModel", "LogitBase", "SafeIO", "TensorCore", collections]),
     tests("CodecsTests", ["Codecs", "Safetensors", "TensorCore", collections], exclude: ["Goldens"]),
     tests("GraphIRTests", ["GraphIR", "TensorCore", collections]),
+    tests("GraphDrawingTests", ["GraphDrawing", "GraphIR"]),
     tests("GraphPassesTests", ["GraphPasses", "GraphIR", "TensorCore", collections], exclude: ["Cases"]),
     tests("KernelsTests", ["Kernels", "CKernels", "Codecs", "TensorCore", collections]),
     tests(
@@ -157,6 +167,12 @@ let package = Package(
     tests(
       "ExecutionTests",
       ["Execution", "GraphPasses", "GraphIR", "Kernels", "Codecs", "TensorCore", collections]),
+    tests(
+      "DifferentiationTests",
+      [
+        "Differentiation", "Architectures", "GraphIR", "Kernels", "Codecs", "Safetensors", "SafeIO",
+        "TensorCore", collections,
+      ]),
     tests("QuantizationTests", ["Quantization", "Codecs", "Kernels", "TensorCore", collections]),
     tests(
       "CalibrationTests",
@@ -167,9 +183,10 @@ let package = Package(
     tests(
       "PipelineTests",
       [
-        "Pipeline", "Calibration", "Execution", "GraphIR", "Kernels", "Quantization", "Codecs",
+        "Pipeline", "Architectures", "Calibration", "Execution", "GraphIR", "GraphPasses", "Kernels",
+        "Quantization", "Codecs",
         "GGUF", "Journal", "Safetensors", "PackedModel", "Tokenizers", "SafeIO", "TensorCore", collections,
-      ]),
+      ], exclude: ["Goldens"]),
     tests("EvaluationTests", ["Evaluation", "Kernels", "LogitBase", "SafeIO", "TensorCore"]),
     tests("CommandTests", ["adze", "Safetensors", "SafeIO", "TensorCore", collections]),
     tests("PackageTests", []),

@@ -4,6 +4,8 @@
 # usage: Tools/conformance.sh [options of Tests/Conformance/conformance.py]
 #   PYTHON   a Python that has everything already; nothing is installed then
 #   ADZE     the program to try (default: a release build of this repository)
+#   LLAMA_TOOLS  a folder with llama-imatrix, llama-perplexity and llama-quantize, whose files are tried then, too
+#   ADZE_SHARED  a folder of reference data: fixtures/, models/birch, corpora/
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,4 +26,4 @@ if [ -z "${ADZE:-}" ]; then
 fi
 
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec "$PYTHON" $suite/conformance.py --adze "$ADZE" "$@"
+exec "$PYTHON" $suite/conformance.py --adze "$ADZE" ${LLAMA_TOOLS:+--llama-tools "$LLAMA_TOOLS"} "$@"

@@ -8,19 +8,31 @@ package struct InputObserver {
   private var statistics: InputStatistics
   private static let tile = 256
 
-  package init(columns: Int, withSecondMoment: Bool) {
+  package init(columns: Int, withSecondMoment: Bool, withDrift: Bool = false) {
     statistics = InputStatistics(columns: columns, withSecondMoment: withSecondMoment)
+    if withDrift { statistics.driftSum = [Float](repeating: 0, count: columns * columns) }
   }
 
   /// Adds a window: `[rows, columns]` row-major.
+  /// - Parameters:
+  ///   - reference: the inputs as the unquantized model has them, for the drift.
+  ///   - isBorrowed: whether these tokens go to other experts.
   /// - Returns: whether all inputs were finite; nothing is added otherwise.
-  package mutating func observe(_ inputs: UnsafeBufferPointer<Float>, pool: ThreadPool) -> Bool {
+  package mutating func observe(
+    _ inputs: UnsafeBufferPointer<Float>, reference: [Float]? = nil, isBorrowed: Bool = false,
+    pool: ThreadPool
+  ) -> Bool {
     let columns = statistics.columns
     let rows = columns == 0 ? 0 : inputs.count / columns
     guard rows > 0, let start = inputs.baseAddress else { return true }
     guard unsafe addMoments(start, rows: rows) else { return false }
     if statistics.secondMomentSum != nil { unsafe addSecondMoment(start, rows: rows, pool: pool) }
+    if statistics.driftSum != nil, let reference, reference.count == inputs.count {
+      guard reference.allSatisfy(\.isFinite) else { return false }
+      unsafe addDrift(start, reference, rows: rows, pool: pool)
+    }
     statistics.tokenCount += rows
+    if isBorrowed { statistics.borrowedTokenCount += rows }
     return true
   }
 
@@ -56,6 +68,31 @@ package struct InputObserver {
           source.pointer + row, lda: columns, transposingA: true, source.pointer + column, ldb: columns,
           m: min(Self.tile, columns - row), n: min(Self.tile, columns - column), k: rows, beta: 1,
           into: output.pointer + row * columns + column, ldc: columns)
+      }
+    }
+  }
+
+  private mutating func addDrift(
+    _ inputs: UnsafePointer<Float>, _ reference: [Float], rows: Int, pool: ThreadPool
+  ) {
+    let columns = statistics.columns
+    var differences = reference
+    for index in differences.indices { unsafe differences[index] -= inputs[index] }
+    let starts = Array(stride(from: 0, to: columns, by: Self.tile))
+    let tiles = starts.flatMap { row in starts.map { (row, $0) } }
+    unsafe differences.withUnsafeMutableBufferPointer { differences in
+      unsafe statistics.driftSum?.withUnsafeMutableBufferPointer { sums in
+        guard let target = sums.baseAddress, let difference = differences.baseAddress else { return }
+        let output = unsafe SharedPointer(pointer: target)
+        let left = unsafe SharedPointer(pointer: difference)
+        let right = unsafe SharedPointer(pointer: UnsafeMutablePointer(mutating: inputs))
+        pool.run(taskCount: tiles.count) { index in
+          let (row, column) = tiles[index]
+          unsafe BLAS.multiply(
+            left.pointer + row, lda: columns, transposingA: true, right.pointer + column, ldb: columns,
+            m: min(Self.tile, columns - row), n: min(Self.tile, columns - column), k: rows, beta: 1,
+            into: output.pointer + row * columns + column, ldc: columns)
+        }
       }
     }
   }

@@ -4,12 +4,17 @@ import Kernels
 public struct InputStatistics: Sendable, Equatable {
   /// Tokens seen.
   public var tokenCount: Int
+  /// Those among them that do not go to these layers, but to other experts.
+  public var borrowedTokenCount = 0
   /// Sum of squares of each input, over the tokens.
   public var squareSums: [Double]
   /// Largest magnitude of each input.
   public var maxima: [Float]
   /// Sum of `x xᵀ`, `columns * columns`, symmetric; nil when it was not asked for.
   public var secondMomentSum: [Float]?
+  /// Sum of `(x' - x) xᵀ`, `columns * columns`, with `x'` the inputs of the unquantized model; nil when it was not asked for
+  /// or nothing before is quantized. Files of statistics do not hold it.
+  public var driftSum: [Float]?
 
   /// Nothing seen yet.
   public init(columns: Int, withSecondMoment: Bool) {
@@ -31,22 +36,34 @@ public struct InputStatistics: Sendable, Equatable {
     return secondMomentSum.map { $0.map { $0 * inverse } }
   }
 
+  /// Mean of `(x' - x) xᵀ`, when the sum is there.
+  public var drift: [Float]? {
+    let inverse = 1 / Float(max(tokenCount, 1))
+    return driftSum.map { $0.map { $0 * inverse } }
+  }
+
   /// Adds what others saw of the same inputs.
   /// - Throws: ``CalibrationError/statisticsMismatch(reason:)``.
   public mutating func merge(_ other: InputStatistics) throws(CalibrationError) {
-    guard other.columns == columns, (other.secondMomentSum == nil) == (secondMomentSum == nil) else {
+    guard other.columns == columns, (other.secondMomentSum == nil) == (secondMomentSum == nil),
+      (other.driftSum == nil) == (driftSum == nil)
+    else {
       throw .statisticsMismatch(
         reason: "statistics of \(columns) and \(other.columns) inputs cannot be merged")
     }
     let (tokens, overflow) = tokenCount.addingReportingOverflow(other.tokenCount)
     guard !overflow else { throw .statisticsMismatch(reason: "the numbers of tokens overflow when added") }
     tokenCount = tokens
+    borrowedTokenCount += other.borrowedTokenCount
     for index in squareSums.indices {
       squareSums[index] += other.squareSums[index]
       maxima[index] = max(maxima[index], other.maxima[index])
     }
     if let sums = other.secondMomentSum {
       for index in sums.indices { secondMomentSum?[index] += sums[index] }
+    }
+    if let sums = other.driftSum {
+      for index in sums.indices { driftSum?[index] += sums[index] }
     }
   }
 }

@@ -13,6 +13,8 @@ public struct SequentialCalibration {
     case moments
     /// Those, and the second moment.
     case secondMoments
+    /// Those, and how inputs differ from those of the unquantized model, which is run beside; not for experts.
+    case secondMomentsAndDrift
   }
 
   /// How far it is.
@@ -27,6 +29,7 @@ public struct SequentialCalibration {
   let windows: CalibrationWindows
   let groups: [LinearGroup]
   let collection: Collection
+  let minimumExpertTokens: Int
   let pool: ThreadPool
   let kernels: KernelTable
 
@@ -34,14 +37,17 @@ public struct SequentialCalibration {
   /// - Parameters:
   ///   - graph: tokens to logits, as importers emit it.
   ///   - targets: names of the weights whose inputs are observed.
+  ///   - minimumExpertTokens: experts that the router sends fewer tokens borrow those that it would send them next, for
+  ///     their statistics only: what the model computes stays the same.
   public init(
-    graph: Graph, windows: CalibrationWindows, targets: Set<String>, collection: Collection, pool: ThreadPool,
-    kernels: KernelTable = .best
+    graph: Graph, windows: CalibrationWindows, targets: Set<String>, collection: Collection,
+    minimumExpertTokens: Int = 0, pool: ThreadPool, kernels: KernelTable = .best
   ) {
     self.graph = graph
     self.windows = windows
     self.groups = LinearGroup.groups(of: graph, targets: targets)
     self.collection = collection
+    self.minimumExpertTokens = minimumExpertTokens
     self.pool = pool
     self.kernels = kernels
   }
@@ -54,42 +60,55 @@ public struct SequentialCalibration {
   ///   - finished: the weights to go on with of a group that was quantized before; nil when it was not. Such a group is
   ///     computed for the sake of those behind it, and not observed.
   ///   - quantize: gets a group and what was seen of its inputs; returns the weights to go on with, by name.
+  /// - Returns: what the experts of each layer saw, for layers whose experts are among the targets.
   /// - Throws: ``CalibrationError``, or what the closures throw.
+  @discardableResult
   public func run(
     weight: (String) throws -> Weight, progress: (Progress) throws -> Void = { _ in },
     finished: (LinearGroup) throws -> [String: Weight]? = { _ in nil },
     quantize: (LinearGroup, InputStatistics) throws -> [String: Weight]
-  ) throws {
+  ) throws -> [ExpertCoverage] {
     var replaced: [String: Weight] = [:]
     var store = windows.windows.map { _ in [ValueID: StoredActivation]() }
+    // The same of the unquantized model; nil as long as nothing is quantized.
+    var reference: [[ValueID: StoredActivation]]?
     var previous: [ValueID] = []
+    var experts = ExpertObservation(graph: graph, groups: groups, minimum: minimumExpertTokens)
     let lastUses = graph.uses
     for (number, group) in groups.enumerated() {
-      let frontier = crossing(before: group.firstNode, uses: lastUses)
-      let segment = try segment(from: previous, to: frontier) { name in
-        if let weight = replaced[name] { return weight }
-        return try weight(name)
-      }
       let known = try finished(group)
-      var observer = known == nil ? observer(of: group) : nil
-      try advance(segment, to: group, &observer, &store) { window in
-        try progress(
-          Progress(
-            scope: group.scope,
-            fraction: (Double(number) + Double(window) / Double(windows.windows.count)) / Double(groups.count)
-          ))
+      var observer = known == nil ? observer(of: group, withDrift: reference != nil) : nil
+      let current = { name in try replaced[name] ?? weight(name) }
+      for stop in experts.stops(before: group) {
+        let frontier = experts.frontier(crossing(before: stop, uses: lastUses), before: stop)
+        let segment = try segment(from: previous, to: frontier, weight: current)
+        let plain = try reference.map { _ in try self.segment(from: previous, to: frontier, weight: weight) }
+        try advance(
+          segment, reference: plain, to: stop == group.firstNode ? group : nil, &observer, &store, &reference
+        ) { window in
+          try progress(
+            Progress(
+              scope: group.scope,
+              fraction: (Double(number) + Double(window) / Double(windows.windows.count))
+                / Double(groups.count)
+            ))
+        }
+        experts.assign(at: stop, store)
+        previous = frontier
       }
+      try observeExpert(of: group, store, &experts, &observer, weight: current)
       // Of the weights replaced before, those are kept that something still to be run reads.
       replaced = replaced.filter { name, _ in
         graph.nodes[group.firstNode...].contains { $0.constantOperands.contains(name) }
       }
       let weights = if let observer { try quantize(group, observer.finish()) } else { known ?? [:] }
       replaced.merge(weights) { $1 }
-      previous = frontier
+      if collection == .secondMomentsAndDrift, reference == nil, !weights.isEmpty { reference = store }
     }
+    return experts.coverage
   }
 
-  private var options: ExecutionOptions {
+  var options: ExecutionOptions {
     ExecutionOptions(
       activations: .float32, cacheElement: .f32, chunkLength: windows.windows.map(\.count).max() ?? 1,
       kernels: kernels)
@@ -119,68 +138,62 @@ public struct SequentialCalibration {
     return Segment(inputs: previous, made: made, carried: frontier.filter(given.contains), program: program)
   }
 
-  private func observer(of group: LinearGroup) -> InputObserver {
-    InputObserver(columns: group.columns, withSecondMoment: collection == .secondMoments)
+  private func observer(of group: LinearGroup, withDrift: Bool) -> InputObserver {
+    InputObserver(
+      columns: group.columns, withSecondMoment: collection != .moments,
+      withDrift: withDrift && group.expert == nil)
   }
 
-  /// Runs one segment over all windows and observes the group's input, if there is an observer. Values of the frontier
-  /// that the segment does not make, such as the residual stream past an attention, stay in the store as they are.
+  /// Runs one segment over all windows and observes the group's input, if there is an observer and the group is no expert's.
+  /// Values of the frontier that the segment does not make, such as the residual stream past an attention, stay in the store
+  /// as they are.
   private func advance(
-    _ segment: Segment, to group: LinearGroup, _ observer: inout InputObserver?,
-    _ store: inout [[ValueID: StoredActivation]], progress: (Int) throws -> Void
+    _ segment: Segment, reference plain: Segment?, to group: LinearGroup?, _ observer: inout InputObserver?,
+    _ store: inout [[ValueID: StoredActivation]], _ reference: inout [[ValueID: StoredActivation]]?,
+    progress: (Int) throws -> Void
   ) throws {
     let session = segment.program.map { Session(program: $0, pool: pool) }
+    let plainSession = plain?.program.map { Session(program: $0, pool: pool) }
+    let observed = group.flatMap { $0.expert == nil ? $0 : nil }
     for number in windows.windows.indices {
       try progress(number)
-      let before = store[number]
-      store[number] = before.filter { segment.carried.contains($0.key) }
-      if group.expert == nil, segment.carried.contains(group.input),
-        let values = before[group.input]?.floats
-      {
-        try unsafe values.withUnsafeBufferPointer {
-          try unsafe observe($0, of: group, window: number, &observer)
+      var unquantized: [Float]?
+      if let plain, let past = reference?[number] {
+        reference?[number] = past.filter { plain.carried.contains($0.key) }
+        if let observed, plain.carried.contains(observed.input) {
+          unquantized = past[observed.input]?.floats
+        }
+        if let plainSession {
+          try unsafe run(plainSession, plain, on: number, past) { value, output in
+            if value == observed?.input { unquantized = unsafe Array(output) }
+            reference?[number][value] = unsafe StoredActivation(output, compact: feedsOnlyLinears(value))
+          }
         }
       }
-      guard let session else {
-        try observeExpert(of: group, window: number, store[number], &observer)
-        continue
+      let before = store[number]
+      store[number] = before.filter { segment.carried.contains($0.key) }
+      if let observed, segment.carried.contains(observed.input), let values = before[observed.input]?.floats {
+        try unsafe values.withUnsafeBufferPointer {
+          try unsafe observe($0, reference: unquantized, of: observed, window: number, &observer)
+        }
       }
+      guard let session else { continue }
       try unsafe run(session, segment, on: number, before) { value, output in
-        if value == group.input, group.expert == nil {
-          try unsafe observe(output, of: group, window: number, &observer)
+        if let observed, value == observed.input {
+          try unsafe observe(output, reference: unquantized, of: observed, window: number, &observer)
         }
         store[number][value] = unsafe StoredActivation(output, compact: feedsOnlyLinears(value))
       }
-      try observeExpert(of: group, window: number, store[number], &observer)
     }
   }
 
-  /// Observes the inputs of an expert: rows of the tokens that go to it, from the places that they have there.
-  private func observeExpert(
-    of group: LinearGroup, window: Int, _ store: [ValueID: StoredActivation], _ observer: inout InputObserver?
-  ) throws {
-    guard let expert = group.expert, observer != nil, let inputs = store[group.input]?.floats,
-      let routing = store[expert.choice.routing]?.floats,
-      let width = graph.type(of: group.input).columns,
-      let count = graph.type(of: expert.choice.routing).columns
-    else { return }
-    var rows: [Float] = []
-    for token in 0..<inputs.count / max(width, 1) {
-      let weights = routing[token * count..<(token + 1) * count]
-      let chosen = weights.indices.filter { weights[$0] != 0 }.prefix(expert.choice.chosen)
-      guard let place = chosen.firstIndex(of: token * count + expert.number) else { continue }
-      let start = token * width + (width == group.columns ? 0 : place * group.columns)
-      rows += inputs[start..<start + group.columns]
-    }
-    try unsafe rows.withUnsafeBufferPointer {
-      try unsafe observe($0, of: group, window: window, &observer)
-    }
-  }
-
-  private func observe(
-    _ inputs: UnsafeBufferPointer<Float>, of group: LinearGroup, window: Int, _ observer: inout InputObserver?
+  func observe(
+    _ inputs: UnsafeBufferPointer<Float>, reference: [Float]? = nil, of group: LinearGroup, window: Int,
+    isBorrowed: Bool = false, _ observer: inout InputObserver?
   ) throws(CalibrationError) {
-    guard unsafe observer?.observe(inputs, pool: pool) ?? true else {
+    guard
+      unsafe observer?.observe(inputs, reference: reference, isBorrowed: isBorrowed, pool: pool) ?? true
+    else {
       throw .nonFinite(layer: group.weights[0], window: window)
     }
   }
@@ -210,7 +223,7 @@ public struct SequentialCalibration {
     graph.nodes[..<node].flatMap(\.results).filter { (uses.lastUse(of: $0) ?? -1) >= node }
   }
 
-  private func withPointers<Result>(
+  func withPointers<Result>(
     _ arrays: [[Float]], _ body: ([UnsafeBufferPointer<Float>]) throws -> Result
   ) rethrows -> Result {
     func descend(_ index: Int, _ pointers: [UnsafeBufferPointer<Float>]) throws -> Result {

@@ -5,7 +5,7 @@ import TensorCore
 
 extension StatisticsFile {
   private static let formatName = "adze-statistics"
-  private static let parts = ["square_sums", "maxima", "tokens", "second_moment_sum"]
+  private static let parts = ["square_sums", "maxima", "tokens", "borrowed_tokens", "second_moment_sum"]
 
   /// Whether `path` is a statistics file.
   public static func isStatistics(path: String) -> Bool {
@@ -49,15 +49,21 @@ extension StatisticsFile {
     let columns = tensors["square_sums"]?.shape.elementCount ?? -1
     let wanted: [(String, ElementType, [Int])] = [
       ("square_sums", .f64, [columns]), ("maxima", .f32, [columns]), ("tokens", .i64, [1]),
-      ("second_moment_sum", .f32, [columns, columns]),
+      ("borrowed_tokens", .i64, [1]), ("second_moment_sum", .f32, [columns, columns]),
     ]
+    let optional = ["borrowed_tokens", "second_moment_sum"]
     for (part, type, dimensions) in wanted {
       guard let tensor = tensors[part] else {
-        if part == "second_moment_sum" { continue }
+        if optional.contains(part) { continue }
         throw .badStatistics(file: path, reason: "'\(key)' lacks \(part)")
       }
       if part == "tokens", let count = (try? tensor.integers())?.first, count < 0 {
         throw .badStatistics(file: path, reason: "'\(key).tokens' is negative")
+      }
+      if part == "borrowed_tokens", let count = (try? tensor.integers())?.first,
+        let total = (try? tensors["tokens"]?.integers())?.first, !(0...max(total, 0)).contains(count)
+      {
+        throw .badStatistics(file: path, reason: "'\(key).borrowed_tokens' is not between 0 and its tokens")
       }
       guard tensor.elementType == type, tensor.shape.dimensions == dimensions else {
         throw .badStatistics(
@@ -82,10 +88,10 @@ extension StatisticsFile {
         },
         elementType: .f64, shape: Shape([columns]))
       tensors[key + ".maxima"] = try Tensor(statistics.maxima, shape: Shape([columns]))
-      let count = Int64(statistics.tokenCount)
-      tensors[key + ".tokens"] = try Tensor(
-        bytes: (0..<8).map { UInt8(truncatingIfNeeded: count >> (8 * Int64($0))) }, elementType: .i64,
-        shape: [1])
+      tensors[key + ".tokens"] = try Self.count(statistics.tokenCount)
+      if statistics.borrowedTokenCount > 0 {
+        tensors[key + ".borrowed_tokens"] = try Self.count(statistics.borrowedTokenCount)
+      }
       if let sums = statistics.secondMomentSum {
         tensors[key + ".second_moment_sum"] = try Tensor(sums, shape: Shape([columns, columns]))
       }
@@ -99,5 +105,11 @@ extension StatisticsFile {
         "tokens": String(tokenCount), "corpus_sha256": corpusDigests.joined(separator: ","),
         "weights": weights.serialized(),
       ], to: path)
+  }
+
+  private static func count(_ count: Int) throws -> Tensor {
+    try Tensor(
+      bytes: (0..<8).map { UInt8(truncatingIfNeeded: Int64(count) >> (8 * Int64($0))) }, elementType: .i64,
+      shape: [1])
   }
 }

@@ -6,7 +6,8 @@ import TensorCore
 /// Statistics of a model's inputs as an artifact: made once, used by every method, merged across corpora.
 ///
 /// A safetensors file. For each group of layers that read the same values, named after its first weight `W`:
-/// `W.square_sums` F64 `[in]`, `W.maxima` F32 `[in]`, `W.tokens` I64 `[1]`, and when asked for `W.second_moment_sum` F32 `[in, in]`.
+/// `W.square_sums` F64 `[in]`, `W.maxima` F32 `[in]`, `W.tokens` I64 `[1]`, for experts that borrowed some `W.borrowed_tokens` I64 `[1]` (of those tokens), and when asked for
+/// `W.second_moment_sum` F32 `[in, in]`.
 /// The metadata say which weights belong to which group, and what was read.
 public struct StatisticsFile: Sendable {
   /// Statistics by name of the group.
@@ -26,7 +27,7 @@ public struct StatisticsFile: Sendable {
   public enum StoredStatistics: Sendable {
     /// In memory.
     case values(InputStatistics)
-    /// Tensors of a mapped file: `square_sums`, `maxima`, `tokens`, `second_moment_sum`.
+    /// Tensors of a mapped file: `square_sums`, `maxima`, `tokens`, `borrowed_tokens`, `second_moment_sum`.
     case tensors([String: Tensor])
   }
 
@@ -92,6 +93,7 @@ extension StatisticsFile.StoredStatistics {
       let columns = squares.shape.elementCount
       var statistics = InputStatistics(columns: columns, withSecondMoment: false)
       statistics.tokenCount = try tokens.integers().first.map { Int($0) } ?? 0
+      statistics.borrowedTokenCount = try tensors["borrowed_tokens"]?.integers().first.map { Int($0) } ?? 0
       statistics.squareSums = unsafe squares.withBytes { bytes in
         (0..<columns).map { unsafe bytes.loadUnaligned(fromByteOffset: $0 * 8, as: Double.self) }
       }

@@ -1,3 +1,4 @@
+import Codecs
 import SafeIO
 
 /// What the configuration of an AWQ checkpoint declares; the older file `quant_config.json` has other names for it.

@@ -22,9 +22,7 @@ extension AWQLayout {
     of name: String, _ matrix: EncodedMatrix
   ) throws(AWQError) -> OrderedDictionary<String, Tensor> {
     let codec = try representable(name, matrix)
-    guard let codes = matrix.planes["codes"], let scales = matrix.planes["scales"] else {
-      throw .unrepresentable(weight: name, encoding: codec.canonicalName, reason: "planes are missing")
-    }
+    let (codes, scales) = try codesAndScales(of: matrix, named: name)
     let module = split(name).module
     let groups = codec.groupCount(columns: matrix.columns)
     var result: OrderedDictionary<String, Tensor> = [:]

@@ -38,8 +38,8 @@ public enum AWQLayout {
   private static func matrix(
     _ module: String, _ tensors: OrderedDictionary<String, Tensor>, _ configuration: AWQConfiguration
   ) throws(AWQError) -> EncodedMatrix {
-    let words = try tensor(module + ".qweight", tensors, [.i32])
-    let scales = try tensor(module + ".scales", tensors, [.f16, .bf16, .f32])
+    let words = try matrix(module + ".qweight", among: tensors, of: [.i32])
+    let scales = try matrix(module + ".scales", among: tensors, of: [.f16, .bf16, .f32])
     let (columns, rows) = (words.shape.dimensions[0], words.shape.dimensions[1] * 8)
     let groups = scales.shape.dimensions[0]
     let length = configuration.groupSize ?? columns
@@ -50,7 +50,7 @@ public enum AWQLayout {
     }
     var zeros: Tensor?
     if configuration.hasZeroPoints || tensors[module + ".qzeros"] != nil {
-      let tensor = try tensor(module + ".qzeros", tensors, [.i32])
+      let tensor = try matrix(module + ".qzeros", among: tensors, of: [.i32])
       guard tensor.shape.dimensions == [groups, rows / 8] else {
         throw .tensor(
           name: module + ".qzeros", problem: "zero points do not fit the scales",
@@ -70,23 +70,6 @@ public enum AWQLayout {
       } catch { throw CodecError.invalidParameters(codec: "awq", reason: error.diagnostic.message) }
       return try EncodedMatrix(codec: codec, rows: rows, columns: columns, planes: planes)
     } catch { throw .codec(module: module, error) }
-  }
-
-  private static func tensor(
-    _ name: String, _ tensors: OrderedDictionary<String, Tensor>, _ types: [ElementType]
-  ) throws(AWQError) -> Tensor {
-    guard let tensor = tensors[name] else {
-      throw .tensor(name: name, problem: "the tensor is missing", expected: nil, found: nil)
-    }
-    guard tensor.shape.rank == 2, tensor.shape.elementCount > 0, tensor.shape.elementCount < 1 << 48,
-      types.contains(tensor.elementType)
-    else {
-      throw .tensor(
-        name: name, problem: "the tensor is of another kind",
-        expected: "a matrix of " + types.map(\.name).joined(separator: ", "),
-        found: "\(tensor.elementType.name) \(tensor.shape)")
-    }
-    return tensor
   }
 
   /// Whether every zero point is 8, as in a file that is declared to have none.

@@ -1,3 +1,4 @@
+import Codecs
 import TensorCore
 
 /// Words that hold the codes of eight outputs for one input, in the order that GPU kernels want.

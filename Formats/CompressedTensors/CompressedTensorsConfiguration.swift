@@ -1,3 +1,4 @@
+import Codecs
 import SafeIO
 
 /// What `quantization_config` says, as far as tensors do not say it themselves.
@@ -38,7 +39,9 @@ struct CompressedTensorsConfiguration {
     try Self.check(format: format, key: "format")
     try Self.checkAbsence(value)
     try Self.checkPatterns(value["ignore"])
-    guard let groups = value["config_groups"]?.objectValue, !groups.isEmpty else {
+    let groups = value["config_groups"]?.objectValue ?? [:]
+    // A checkpoint may have nothing quantized but its cache.
+    guard !groups.isEmpty || value["kv_cache_scheme"]?.objectValue != nil else {
       throw .configuration(key: "config_groups", problem: "there are no groups", found: nil)
     }
     for (name, group) in groups { try add(name, group) }
@@ -62,20 +65,20 @@ struct CompressedTensorsConfiguration {
       "mixed-precision", "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized":
       return
     case "sparse-bitmask", "sparse-24-bitmask":
-      throw .unsupported(module: key, form: "\(format ?? ""): weights without their zeros")
+      throw .unsupported(form: key, reason: "\(format ?? ""): weights without their zeros")
     case "marlin-24":
-      throw .unsupported(module: key, form: "marlin-24: the order of a GPU kernel")
-    case let format?: throw .unsupported(module: key, form: "the form \(format)")
+      throw .unsupported(form: key, reason: "marlin-24: the order of a GPU kernel")
+    case let format?: throw .unsupported(form: key, reason: "the form \(format)")
     }
   }
 
   /// Refuses what would change what the model computes.
   private static func checkAbsence(_ value: JSONValue) throws(CompressedTensorsError) {
     if let sparse = value["sparsity_config"]?["format"]?.stringValue, sparse != "dense" {
-      throw .unsupported(module: "sparsity_config", form: "\(sparse): weights without their zeros")
+      throw .unsupported(form: "sparsity_config", reason: "\(sparse): weights without their zeros")
     }
     if let transforms = value["transform_config"]?["config_groups"]?.objectValue, !transforms.isEmpty {
-      throw .unsupported(module: "transform_config", form: "rotations that are applied when the model runs")
+      throw .unsupported(form: "transform_config", reason: "rotations that are applied when the model runs")
     }
   }
 

@@ -68,6 +68,20 @@ struct CompressedTensorsForm {
     self.init(.eightBitFloats, "float-quantized", weights, .object(activations))
   }
 
+  /// What engines do to activations when the checkpoint has scales for them; null when this form has no such scales.
+  var staticActivations: JSONValue {
+    switch kind {
+    case .eightBitFloats where weights["strategy"]?.stringValue == "tensor":
+      return .object(Self.arguments(bits: 8, type: "float", strategy: "tensor"))
+    case .nvfp4:
+      var arguments = Self.arguments(bits: 4, type: "float", strategy: "tensor_group", groupSize: 16)
+      // Scales of groups are made at run time under the stored one of the tensor.
+      arguments["dynamic"] = "local"
+      return .object(arguments)
+    default: return .null
+    }
+  }
+
   /// Arguments as writers spell them, without members that older readers do not know.
   static func arguments(
     bits: Int, type: String, strategy: String, groupSize: Int? = nil, isDynamic: Bool = false

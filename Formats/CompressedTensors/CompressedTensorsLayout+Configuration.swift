@@ -58,9 +58,7 @@ extension CompressedTensorsLayout {
     _ form: CompressedTensorsForm, targets: [String], _ style: CompressedTensorsStyle, _ isStatic: Bool
   ) -> JSONValue {
     var activations = style.activations(like: form) ?? form.activations
-    if isStatic, form.kind == .eightBitFloats, style.activations(like: form) == nil {
-      activations = .object(CompressedTensorsForm.arguments(bits: 8, type: "float", strategy: "tensor"))
-    }
+    if isStatic, style.activations(like: form) == nil { activations = form.staticActivations }
     return [
       "targets": .array(targets.map { .string($0) }),
       "weights": .object(form.weights),
@@ -70,14 +68,28 @@ extension CompressedTensorsLayout {
     ]
   }
 
+  /// Whether engines will be asked to scale the inputs of weights of a codec by scales of the checkpoint; nil when that
+  /// depends on whether it has them.
+  public static func hasStaticInputs(_ codec: any Codec, style: CompressedTensorsStyle) -> Bool? {
+    guard let form = CompressedTensorsForm(codec, wholeBytes: style.wholeBytes) else { return false }
+    if let activations = style.activations(like: form) {
+      return !activations.isNull && activations["dynamic"]?.boolValue != true
+    }
+    return form.staticActivations.isNull ? false : nil
+  }
+
   private static func hasStaticInputs(_ modules: [String], _ companions: [String]) -> Bool {
     let names = Set(companions)
-    return !modules.isEmpty && modules.allSatisfy { names.contains($0 + ".input_scale") }
+    return !modules.isEmpty
+      && modules.allSatisfy {
+        names.contains($0 + ".input_scale") || names.contains($0 + ".input_global_scale")
+      }
   }
 
   /// FP8 with a scale a tensor, which is what scales of the cache are for.
   private static func cacheScheme(_ companions: [String]) -> JSONValue {
-    guard companions.contains(where: { $0.hasSuffix(".k_scale") }) else { return .null }
+    let hasScales = companions.contains { $0.hasSuffix(".k_scale") || $0.hasSuffix(".k_proj.output_scale") }
+    guard hasScales else { return .null }
     return .object(CompressedTensorsForm.arguments(bits: 8, type: "float", strategy: "tensor"))
   }
 }

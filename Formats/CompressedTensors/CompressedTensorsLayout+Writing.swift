@@ -24,10 +24,7 @@ extension CompressedTensorsLayout {
   ) throws(CompressedTensorsError) -> OrderedDictionary<String, Tensor> {
     let form = try form(name, matrix, style)
     let module = split(name).module
-    guard let codes = matrix.planes["codes"], let scales = matrix.planes["scales"] else {
-      throw .unrepresentable(
-        weight: name, encoding: matrix.codec.canonicalName, reason: "planes are missing")
-    }
+    let (codes, scales) = try codesAndScales(of: matrix, named: name)
     do throws(TensorCoreError) {
       switch form.kind {
       case .packed: return try packed(module, matrix, codes, scales)
@@ -45,10 +42,11 @@ extension CompressedTensorsLayout {
       case .mxfp4: return [module + ".weight_packed": codes, module + ".weight_scale": scales]
       case .nvfp4:
         let factor = try matrix.planes["global_scale"]?.floats().first ?? 1
+        let inverse = try Tensor([1 / factor], shape: [1])
         return [
           module + ".weight_packed": codes,
           module + ".weight_scale": try scales.reinterpreted(as: .f8e4m3, shape: scales.shape),
-          module + ".weight_global_scale": try Tensor([1 / factor], shape: [1]),
+          module + ".weight_global_scale": matrix.planes["global_divisor"] ?? inverse,
         ]
       }
     } catch {

@@ -17,7 +17,7 @@ extension ModuleParts {
     case .f8e4m3: return try eightBitFloats(codes, .e4m3, configuration)
     case .f8e5m2: return try eightBitFloats(codes, .e5m2, configuration)
     default:
-      throw .unsupported(module: module, form: "quantized weights of type \(codes.elementType.name)")
+      throw .unsupported(form: module, reason: "quantized weights of type \(codes.elementType.name)")
     }
   }
 
@@ -29,7 +29,7 @@ extension ModuleParts {
     let scale = try required("weight_scale")
     let (rows, columns) = (codes.shape.dimensions[0], codes.shape.dimensions[1])
     guard zeroPoint == nil else {
-      throw .unsupported(module: module, form: "floats with a zero point")
+      throw .unsupported(form: module, reason: "floats with a zero point")
     }
     if isExponent(scale) {
       guard format == .e4m3, scale.shape.dimensions == [rows, Checked.ceilingQuotient(columns, 32)] else {
@@ -99,13 +99,12 @@ extension ModuleParts {
     else {
       throw misfit("weight_global_scale", global, expected: "one positive number")
     }
-    let factor: Tensor
-    do throws(TensorCoreError) { factor = try Tensor([1 / divisor], shape: [1]) } catch {
-      throw failure("weight_global_scale", error)
-    }
-    return try matrix(
-      NVFP4Codec(), rows, columns,
-      ["codes": bytes(codes), "scales": bytes(scale), "global_scale": factor])
+    var planes: OrderedDictionary = ["codes": try bytes(codes), "scales": try bytes(scale)]
+    do throws(TensorCoreError) {
+      planes["global_scale"] = try Tensor([1 / divisor], shape: [1])
+      planes["global_divisor"] = try Tensor([divisor], shape: [1])
+    } catch { throw failure("weight_global_scale", error) }
+    return try matrix(NVFP4Codec(), rows, columns, planes)
   }
 
   // MARK: Both

@@ -24,13 +24,13 @@ struct ModuleParts {
     _ words: Tensor, _ configuration: CompressedTensorsConfiguration
   ) throws(CompressedTensorsError) -> EncodedMatrix {
     guard words.shape.rank == 2, words.shape.elementCount > 0, words.shape.elementCount < 1 << 48 else {
-      throw .unsupported(module: module, form: "packed weights of shape \(words.shape)")
+      throw .unsupported(form: module, reason: "packed weights of shape \(words.shape)")
     }
     switch words.elementType {
     case .i32: return try packedIntegers(words, configuration.integerArguments)
     case .u8: return try fourBitFloats(words)
     default:
-      throw .unsupported(module: module, form: "packed weights of type \(words.elementType.name)")
+      throw .unsupported(form: module, reason: "packed weights of type \(words.elementType.name)")
     }
   }
 

@@ -1,3 +1,4 @@
+import Codecs
 import SafeIO
 
 /// How the weights of one group of modules are quantized.

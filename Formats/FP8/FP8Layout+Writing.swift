@@ -19,9 +19,7 @@ extension FP8Layout {
     of name: String, _ matrix: EncodedMatrix
   ) throws(FP8Error) -> OrderedDictionary<String, Tensor> {
     let codec = try representable(name, matrix)
-    guard let codes = matrix.planes["codes"], let scales = matrix.planes["scales"] else {
-      throw .unrepresentable(weight: name, encoding: codec.canonicalName, reason: "planes are missing")
-    }
+    let (codes, scales) = try codesAndScales(of: matrix, named: name)
     let module = ParameterName(name).module
     do throws(TensorCoreError) {
       let weight = try codes.reinterpreted(as: .f8e4m3)

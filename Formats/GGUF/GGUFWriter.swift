@@ -38,16 +38,11 @@ public enum GGUFWriter {
     _ source: GGUFTensorSource, name: String, file: String, to writer: inout FileWriter
   ) throws {
     let expected = try source.type.byteCount(source.shape)
-    let start = writer.position
-    try source.produce { piece in
-      guard piece.byteCount <= expected - (writer.position - start) else {
-        throw GGUFError.source(file: file, name: name, expected: "\(expected) bytes", found: "more")
-      }
-      try writer.write(piece)
+    let found = try writer.writeRange(byteCount: expected) { range in
+      try source.produce(GGUFTensorPlace(file: file, name: name, range: range))
     }
-    guard writer.position - start == expected else {
-      throw GGUFError.source(
-        file: file, name: name, expected: "\(expected) bytes", found: "\(writer.position - start)")
+    guard found == expected else {
+      throw GGUFError.source(file: file, name: name, expected: "\(expected) bytes", found: "\(found)")
     }
   }
 }

@@ -1,3 +1,4 @@
+import Codecs
 import SafeIO
 
 /// How the stored zero points are to be read.

@@ -8,10 +8,13 @@ extension GPTQLayout {
   ///
   /// What most modules have is said once; modules that differ get a line of `dynamic`, as do those that stay as they
   /// are, with patterns that match their whole name.
-  /// - Parameter ignored: linear modules that are not quantized.
+  /// - Parameters:
+  ///   - ignored: linear modules that are not quantized.
+  ///   - meta: what the source says of how its codes were made, when they are written as they were.
   /// - Throws: ``GPTQError/unrepresentable(weight:encoding:reason:)``.
   public static func quantizationConfiguration(
-    for weights: OrderedDictionary<String, Weight>, ignored: [String], version: GPTQVersion
+    for weights: OrderedDictionary<String, Weight>, ignored: [String], version: GPTQVersion,
+    meta: JSONValue? = nil
   ) throws(GPTQError) -> JSONValue {
     var modules: OrderedDictionary<String, IntegerGroupCodec> = [:]
     for (name, weight) in weights {
@@ -38,7 +41,7 @@ extension GPTQLayout {
     result["pack_dtype"] = "int32"
     result["true_sequential"] = true
     if !dynamic.isEmpty { result["dynamic"] = .object(dynamic) }
-    result["meta"] = .object(["quantizer": ["adze"], "static_groups": false])
+    result["meta"] = meta ?? .object(["quantizer": ["adze"], "static_groups": false])
     return .object(result)
   }
 

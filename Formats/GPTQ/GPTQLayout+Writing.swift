@@ -18,14 +18,21 @@ extension GPTQLayout {
     return columns % length == 0 ? nil : "\(columns) inputs are not whole groups of \(length)"
   }
 
-  /// The version to write weights in: the first, which every engine reads, unless a zero point is 0, which the first
-  /// stores as the largest number and not every engine reads back.
-  public static func version(for weights: OrderedDictionary<String, Weight>) -> GPTQVersion {
-    let hasWrap = weights.values.contains { weight in
-      guard case .encoded(let matrix) = weight, let zeros = matrix.planes["zeros"] else { return false }
-      return unsafe zeros.withBytes { bytes in unsafe bytes.contains(0) }
+  /// The version to write weights in: that of a GPTQ checkpoint that they come from; otherwise the first, which every engine
+  /// reads, unless there are zero points of their own, which GPTQModel takes in the first version from its own writer only.
+  /// - Parameter source: the `quantization_config` that the weights come from, of whatever layout.
+  public static func version(
+    for weights: OrderedDictionary<String, Weight>, source: JSONValue? = nil
+  ) -> GPTQVersion {
+    if let source, source["quant_method"]?.stringValue == "gptq",
+      let configuration = try? GPTQConfiguration(source)
+    {
+      return configuration.version
     }
-    return hasWrap ? .v2 : .v1
+    let hasZeros = weights.values.contains { weight in
+      if case .encoded(let matrix) = weight { matrix.planes["zeros"] != nil } else { false }
+    }
+    return hasZeros ? .v2 : .v1
   }
 
   /// The tensors of one quantized weight `<module>.weight`; the bytes are made when they are first needed.
@@ -34,9 +41,7 @@ extension GPTQLayout {
     of name: String, _ matrix: EncodedMatrix, version: GPTQVersion = .v1
   ) throws(GPTQError) -> OrderedDictionary<String, Tensor> {
     let codec = try representable(name, matrix)
-    guard let codes = matrix.planes["codes"], let scales = matrix.planes["scales"] else {
-      throw .unrepresentable(weight: name, encoding: codec.canonicalName, reason: "planes are missing")
-    }
+    let (codes, scales) = try codesAndScales(of: matrix, named: name)
     let module = split(name).module
     let length = codec.groupLength(columns: matrix.columns)
     var result: OrderedDictionary<String, Tensor> = [:]

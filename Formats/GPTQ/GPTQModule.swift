@@ -21,9 +21,9 @@ struct GPTQModule {
     _ name: String, _ tensors: OrderedDictionary<String, Tensor>, _ configuration: GPTQConfiguration
   ) throws(GPTQError) {
     self.name = name
-    codes = try Self.matrix(name + ".qweight", tensors, [.i32])
-    zeros = try Self.matrix(name + ".qzeros", tensors, [.i32])
-    scales = try Self.matrix(name + ".scales", tensors, [.f16, .bf16, .f32])
+    codes = try GPTQLayout.matrix(name + ".qweight", among: tensors, of: [.i32])
+    zeros = try GPTQLayout.matrix(name + ".qzeros", among: tensors, of: [.i32])
+    scales = try GPTQLayout.matrix(name + ".scales", among: tensors, of: [.f16, .bf16, .f32])
     groupIndex = tensors[name + ".g_idx"]
     let rows = codes.shape.dimensions[1]
     guard scales.shape.dimensions[1] == rows, zeros.shape.dimensions[0] == scales.shape.dimensions[0] else {
@@ -51,23 +51,6 @@ struct GPTQModule {
     }
     (self.packing, self.rows, self.columns) = (packing, rows, columns)
     uniformVersion = Self.uniformVersion(zeros, packing)
-  }
-
-  private static func matrix(
-    _ name: String, _ tensors: OrderedDictionary<String, Tensor>, _ types: [ElementType]
-  ) throws(GPTQError) -> Tensor {
-    guard let tensor = tensors[name] else {
-      throw .tensor(name: name, problem: "the tensor is missing", expected: nil, found: nil)
-    }
-    guard tensor.shape.rank == 2, tensor.shape.elementCount > 0, tensor.shape.elementCount < 1 << 48,
-      types.contains(tensor.elementType)
-    else {
-      throw .tensor(
-        name: name, problem: "the tensor is of another kind",
-        expected: "a matrix of " + types.map(\.name).joined(separator: ", "),
-        found: "\(tensor.elementType.name) \(tensor.shape)")
-    }
-    return tensor
   }
 
   /// Compares the words with those of a symmetric module, without unpacking them.

@@ -26,9 +26,7 @@ extension MLXLayout {
   ) throws(MLXError) -> OrderedDictionary<String, Tensor> {
     let arguments = try representable(name, matrix)
     let module = ParameterName(name).module
-    guard let codes = matrix.planes["codes"], let scales = matrix.planes["scales"] else {
-      throw .unrepresentable(weight: name, encoding: matrix.codec.canonicalName, reason: "planes are missing")
-    }
+    let (codes, scales) = try codesAndScales(of: matrix, named: name)
     do throws(TensorCoreError) {
       let words = matrix.columns * arguments.bits / 32
       var result =

@@ -1,48 +1,9 @@
 import Codecs
-import TensorCore
 
 /// What can be wrong with weights in the MXFP4 layout, or keep weights out of it.
-public enum MXFP4Error: DiagnosableError, Equatable {
-  /// The quantization configuration is not one that can be read.
-  case configuration(key: String, problem: String, found: String?)
-  /// A tensor does not fit the others of its module or the configuration.
-  case tensor(name: String, problem: String, expected: String?, found: String?)
-  /// A form of the layout that is not read.
-  case unsupported(form: String, reason: String)
-  /// The layout cannot hold these weights.
-  case unrepresentable(weight: String, encoding: String, reason: String)
-  /// The planes of a module are not right for the codec.
-  case codec(module: String, CodecError)
+public typealias MXFP4Error = LayoutError<MXFP4Layout>
 
-  /// The presentation.
-  public var diagnostic: Diagnostic {
-    switch self {
-    case .configuration(let key, let problem, let found):
-      Diagnostic(
-        code: "mxfp4.configuration", message: problem, file: "quantization_config", subject: key, found: found
-      )
-    case .tensor(let name, let problem, let expected, let found):
-      Diagnostic(code: "mxfp4.tensor", message: problem, subject: name, expected: expected, found: found)
-    case .unsupported(let form, let reason):
-      Diagnostic(
-        code: "mxfp4.unsupported", message: "this form of MXFP4 checkpoints cannot be read: \(reason)",
-        subject: form)
-    case .unrepresentable(let weight, let encoding, let reason):
-      Diagnostic(
-        code: "mxfp4.unrepresentable", status: .usage,
-        message: "the MXFP4 layout cannot hold \(encoding): \(reason)", subject: weight,
-        hint: "choose another codec or another container")
-    case .codec(let module, let error):
-      Diagnostic(
-        code: "mxfp4.planes", message: error.diagnostic.message, subject: module,
-        expected: error.diagnostic.expected, found: error.diagnostic.found)
-    }
-  }
-
-  /// The error for a tensor whose shape or type is wrong in itself.
-  init(_ name: String, _ error: TensorCoreError) {
-    self = .tensor(
-      name: name, problem: error.diagnostic.message, expected: error.diagnostic.expected,
-      found: error.diagnostic.found)
-  }
+extension MXFP4Layout: NamedLayout {
+  /// As errors say it.
+  public static var layoutName: String { "MXFP4" }
 }

@@ -22,9 +22,7 @@ extension ModelOptLayout {
   ) throws(ModelOptError) -> OrderedDictionary<String, Tensor> {
     let algorithm = try algorithm(name, matrix)
     let module = ParameterName(name).module
-    guard let codes = matrix.planes["codes"], let scales = matrix.planes["scales"] else {
-      throw .unrepresentable(weight: name, encoding: matrix.codec.canonicalName, reason: "planes are missing")
-    }
+    let (codes, scales) = try codesAndScales(of: matrix, named: name)
     do throws(TensorCoreError) {
       switch algorithm {
       case "NVFP4":

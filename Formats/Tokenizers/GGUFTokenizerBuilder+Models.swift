@@ -47,7 +47,7 @@ extension GGUFTokenizerBuilder {
       charsmap: charsmap, addsDummyPrefix: hasPrefix || removesExtraSpaces,
       removesExtraSpaces: removesExtraSpaces,
       escapesSpaces: vocabulary.flags["escape_whitespaces"] ?? true,
-      treatsSpaceAsSuffix: vocabulary.flags["treat_whitespace_as_suffix"] ?? false)
+      treatsSpaceAsSuffix: vocabulary.flags["treat_whitespace_as_suffix"] ?? false, prefixesWordsOnly: true)
     return tokenizer(
       normalization: [.sentencePiece(normalizer)], splitting: [], model: .unigram(model),
       decoding: metaspaceDecoding(dropsFirstSpace: hasPrefix),

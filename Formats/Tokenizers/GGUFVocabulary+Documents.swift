@@ -79,6 +79,14 @@ extension GGUFVocabulary {
   }
 }
 
+/// What a unigram vocabulary that removes extra spaces does to them, as regular expressions.
+enum UnigramSpaces {
+  /// Spaces at the ends, which go.
+  static let ends = #"\A +| +\z"#
+  /// Spaces that become one.
+  static let runs = " {2,}"
+}
+
 /// The parts of a `tokenizer.json` that depend on the kind of vocabulary.
 struct TokenizerJSONParts {
   var normalizer = JSONValue.null
@@ -199,15 +207,23 @@ struct TokenizerJSONParts {
       steps.append(["type": "Precompiled", "precompiled_charsmap": .string(PackedIntegers.base64(charsmap))])
     }
     let removesExtraSpaces = vocabulary.flags["remove_extra_whitespaces"] ?? false
-    let isPrefixed = vocabulary.flags["add_space_prefix"] ?? false
-    let scheme: JSONValue = isPrefixed || removesExtraSpaces ? "always" : "never"
-    let metaspace: JSONValue = [
-      "type": "Metaspace", "replacement": .string(Metaspace.text), "prepend_scheme": scheme, "split": true,
+    let isPrefixed = vocabulary.flags["add_space_prefix"] ?? false || removesExtraSpaces
+    if removesExtraSpaces {
+      steps += [UnigramSpaces.ends, UnigramSpaces.runs].map {
+        [
+          "type": "Replace", "pattern": ["Regex": .string($0)],
+          "content": $0 == UnigramSpaces.runs ? " " : "",
+        ]
+      }
+    }
+    // Not Metaspace: it puts no mark before a text that begins with one already, be that a space or the mark itself.
+    if isPrefixed { steps.append(["type": "Prepend", "prepend": .string(Metaspace.text)]) }
+    steps.append(Self.replacement(of: " ", by: Metaspace.text))
+    normalizer = Self.sequence("normalizers", steps)
+    decoder = [
+      "type": "Metaspace", "replacement": .string(Metaspace.text),
+      "prepend_scheme": isPrefixed ? "always" : "never", "split": true,
     ]
-    if !steps.isEmpty { normalizer = Self.sequence("normalizers", steps) }
-    preTokenizer = Self.sequence(
-      "pretokenizers", (removesExtraSpaces ? [["type": "WhitespaceSplit"]] : []) + [metaspace])
-    decoder = metaspace
     var object: JSONObject = ["type": "Unigram"]
     object["unk_id"] = unigram.unknown.map { JSONValue(Int($0)) }
     object["vocab"] = .array(

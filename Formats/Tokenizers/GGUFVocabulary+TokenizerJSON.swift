@@ -238,15 +238,18 @@ struct TokenizerJSONConversion {
     vocabulary.ids["unknown_token_id"] = model.unknown
     if let unknown = model.unknown { types[Int(unknown)] = .unknown }
     var removesExtraSpaces = false
+    var prefix = SplittingStep.MetaspacePrefix.never
     for step in tokenizer.normalization {
       switch step {
       case .charsmap(let map): vocabulary.charsmap = map.bytes
-      case .replaceMatches(let pattern, by: _) where pattern.name == " {2,}": removesExtraSpaces = true
-      case .strip: continue
-      default: throw unsupported("normalizer", "\(step)", "GGUF's t5 model knows Precompiled only")
+      case .replaceMatches(let pattern, by: _)
+      where pattern.name == UnigramSpaces.runs || pattern.name == UnigramSpaces.ends:
+        removesExtraSpaces = true
+      case .strip, .replace([0x20], by: Metaspace.mark): continue
+      case .prepend(Metaspace.mark): prefix = .unconditional
+      default: throw unsupported("normalizer", "\(step)", "GGUF's t5 model knows Precompiled and spaces only")
       }
     }
-    var prefix = SplittingStep.MetaspacePrefix.never
     for step in tokenizer.splitting {
       switch step {
       case .split(let pattern, .removed, isInverted: false) where pattern.name == SplitPattern.spaces.name:

@@ -27,6 +27,13 @@ struct Llama2CTokenizer: Tokenizer {
   /// - Throws: ``TokenizerError`` when a count does not fit, a score is not a number, or byte pieces are not
   ///   where they must be.
   init(parsing bytes: [UInt8], file: String?) throws(TokenizerError) {
+    try self.init(try Self.entries(of: bytes, file: file), file: file)
+  }
+
+  /// The pieces and scores of a file.
+  static func entries(
+    of bytes: [UInt8], file: String?
+  ) throws(TokenizerError) -> [(piece: [UInt8], score: Float)] {
     var entries: [(piece: [UInt8], score: Float)] = []
     do throws(SafeIOError) {
       var reader = ByteReader(bytes, file: file)
@@ -44,7 +51,7 @@ struct Llama2CTokenizer: Tokenizer {
     } catch {
       throw .unreadable(error)
     }
-    try self.init(entries, file: file)
+    return entries
   }
 
   /// Takes the pieces in the order of their ids.

@@ -12,6 +12,8 @@ struct SentencePieceNormalizer: Sendable {
   var escapesSpaces = true
   /// The space of the dummy prefix stands at the end.
   var treatsSpaceAsSuffix = false
+  /// The space of the dummy prefix needs a word to stand before, as in llama.cpp: spaces alone get none.
+  var prefixesWordsOnly = false
   /// Tokens that are left as they are wherever they stand.
   var protected: TokenTrie?
 
@@ -30,15 +32,22 @@ struct SentencePieceNormalizer: Sendable {
     result.reserveCapacity(text.count + text.count / 4 + 3)
     if addsDummyPrefix, !treatsSpaceAsSuffix { result += space }
     var isAfterSpace = removesExtraSpaces
+    var hasWord = false
     while index < span.count {
       let part = next(text, span, index)
       index = part.end
       let bytes = isAfterSpace ? part.bytes.drop { $0 == 0x20 } : part.bytes
       for byte in bytes {
-        if byte == 0x20 { result += space } else { result.append(byte) }
+        if byte == 0x20 {
+          result += space
+        } else {
+          result.append(byte)
+          hasWord = true
+        }
       }
       if let last = bytes.last { isAfterSpace = removesExtraSpaces && last == 0x20 }
     }
+    if prefixesWordsOnly, addsDummyPrefix, !treatsSpaceAsSuffix, !hasWord { result.removeFirst(space.count) }
     while removesExtraSpaces, result.count >= space.count, result.suffix(space.count).elementsEqual(space) {
       result.removeLast(space.count)
     }

@@ -6,13 +6,9 @@ extension ModelFamily {
   static let bloom = decoder(
     name: "bloom",
     summary: "Biases by distance instead of positions, layer normalization of the embedding too.",
-    modelTypes: ["bloom"], architectures: ["BloomForCausalLM"]
+    modelTypes: ["bloom"], architectures: ["BloomForCausalLM"], gguf: .bloom
   ) { (reader) throws(ArchitectureError) in
-    let keys = SizeKeys(
-      hidden: ["hidden_size", "n_embed"], intermediate: nil, layers: ["n_layer", "num_hidden_layers"],
-      heads: ["n_head", "num_attention_heads"], kvHeads: nil, headDimension: nil,
-      context: ["seq_length", "max_position_embeddings"])
-    var decoder = Decoder("bloom", sizes: try ModelConfiguration(&reader, keys: keys))
+    var decoder = Decoder("bloom", sizes: try ModelConfiguration(&reader, keys: .bloom))
     decoder.normalization = .layer(
       epsilon: try reader.number("layer_norm_epsilon", in: 0...1, default: 1e-5), hasBias: true)
     decoder.isTied = try reader.bool("tie_word_embeddings", default: true)
@@ -35,6 +31,13 @@ extension ModelFamily {
     decoder.names.embeddingNorm = "word_embeddings_layernorm"
     return decoder
   }
+}
+
+extension SizeKeys {
+  static let bloom = SizeKeys(
+    hidden: ["hidden_size", "n_embed"], intermediate: nil, layers: ["n_layer", "num_hidden_layers"],
+    heads: ["n_head", "num_attention_heads"], kvHeads: nil, headDimension: nil,
+    context: ["seq_length", "max_position_embeddings"])
 }
 
 extension TensorNames {

@@ -3,7 +3,7 @@ extension ModelFamily {
   static let cohere = decoder(
     name: "cohere",
     summary: "Parallel attention and feed-forward behind one layer norm, neighbouring rotary pairs.",
-    modelTypes: ["cohere"], architectures: ["CohereForCausalLM"]
+    modelTypes: ["cohere"], architectures: ["CohereForCausalLM"], gguf: .cohere
   ) { (reader) throws(ArchitectureError) in
     let keys = SizeKeys(defaultContext: 8192)
     var decoder = Decoder("cohere", sizes: try ModelConfiguration(&reader, keys: keys))

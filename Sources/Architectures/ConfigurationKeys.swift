@@ -10,6 +10,7 @@ enum ConfigurationKeys {
     "attention_dropout", "attn_implementation", "auto_map", "bad_words_ids", "begin_suppress_tokens",
     "bos_token_id",
     "chunk_size_feed_forward", "classifier_dropout", "dropout", "embedding_dropout", "residual_dropout",
+    "aux_loss_alpha", "seq_aux", "ep_size",
     "init_std", "layerdrop", "attn_pdrop", "summary_activation", "summary_first_dropout",
     "summary_proj_to_labels", "summary_type", "summary_use_proj", "reorder_and_upcast_attn",
     "output_router_logits", "router_aux_loss_coef", "router_jitter_noise", "use_flash_attn",

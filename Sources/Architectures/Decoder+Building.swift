@@ -7,7 +7,7 @@ extension Decoder {
   /// - Throws: ``ArchitectureError`` naming a tensor.
   func importModel(_ weights: WeightCatalog) throws(ArchitectureError) -> ImportedModel {
     let names = self.names(in: weights)
-    try weights.checkLayers(prefix: names.root + names.layers, count: sizes.layerCount)
+    try weights.checkLayers(prefix: names.root + names.layers, count: sizes.layerCount, spare: spareLayers)
     var model = try DecoderBuilder(self, names: names, weights: weights)
     var hidden = try model.embeddedTokens()
     for layer in 0..<sizes.layerCount {
@@ -18,12 +18,15 @@ extension Decoder {
     if let norm = names.finalNorm {
       hidden = try model.normalize(hidden, names.root + norm, name: "n")
     }
+    if let width = embeddingWidth {
+      hidden = try model.projected(hidden, names.projectOut, outputs: width, name: "narrow")
+    }
     let logits = try model.logits(hidden)
     return try model.finish(logits: logits)
   }
 
   /// Checkpoints of the bare model lack the root: what tells is the embedding.
-  private func names(in weights: WeightCatalog) -> TensorNames {
+  func names(in weights: WeightCatalog) -> TensorNames {
     let known = self.names
     if weights[known.root + known.embedding + ".weight"] != nil { return known }
     let bare = String(known.root.drop { $0 != "." }.dropFirst())
@@ -40,8 +43,13 @@ extension DecoderBuilder {
   /// The residual stream before the first block.
   mutating func embeddedTokens() throws(ArchitectureError) -> ValueID {
     let (sizes, names) = (decoder.sizes, decoder.names)
-    let table = try weight(embeddingName, [sizes.vocabularySize, sizes.hiddenSize])
-    var hidden = try add(.embedding, [.value(tokens), table], name: "h0")
+    let width = decoder.embeddingWidth ?? sizes.hiddenSize
+    let table = try weight(embeddingName, [sizes.vocabularySize, width])
+    var hidden = try add(
+      .embedding, [.value(tokens), table], name: decoder.embeddingWidth == nil ? "h0" : "h0_narrow")
+    if decoder.embeddingWidth != nil {
+      hidden = try projected(hidden, names.projectIn, outputs: sizes.hiddenSize, name: "h0")
+    }
     if decoder.embeddingScale != 1 {
       hidden = try scaled(hidden, by: decoder.embeddingScale, name: "h0_scaled")
     }
@@ -57,6 +65,13 @@ extension DecoderBuilder {
       hidden = try normalize(hidden, names.root + norm, name: "h0_normalized")
     }
     return hidden
+  }
+
+  /// A projection without bias outside the blocks.
+  mutating func projected(
+    _ x: ValueID, _ name: String, outputs: Int, name result: String
+  ) throws(ArchitectureError) -> ValueID {
+    try linear(x, decoder.names.root + name, outputs: outputs, bias: false, name: result)
   }
 
   private var embeddingName: String { decoder.names.root + decoder.names.embedding + ".weight" }

@@ -12,6 +12,8 @@ struct Decoder {
   var normalization = Normalization.rootMeanSquare(epsilon: 1e-6, offset: 0)
   var residual = Residual.sequential
   var embeddingScale = 1.0
+  /// Columns of the embedding when it is narrower than the stream, with projections into it and out of it; nil for none.
+  var embeddingWidth: Int?
   /// What attention and feed-forward are multiplied with before they are added to the stream.
   var residualScale = 1.0
   var logitScale = 1.0
@@ -26,6 +28,9 @@ struct Decoder {
   var positionOffset = 0
   /// Rows of that table.
   var positionCount: Int?
+  /// Numbered layers behind the blocks that a checkpoint may hold and logits do not need, such as those that predict further
+  /// tokens.
+  var spareLayers = 0
 
   var attention: AttentionSettings
   /// Visible tokens of each layer, 0 for all.
@@ -72,6 +77,8 @@ struct Decoder {
 struct AttentionSettings: Equatable {
   /// What dot products are multiplied by.
   var scale: Double
+  /// What it is divided by besides, by layer; empty for nothing.
+  var layerDivisors: [Double] = []
   /// 0 for none.
   var softcap = 0.0
   var queryBias = false
@@ -86,6 +93,13 @@ struct AttentionSettings: Equatable {
   var isInterleaved = false
   /// Slopes of linear biases by distance, one a head; empty for none.
   var slopes: [Float] = []
+  /// Queries, keys and values by way of narrow projections, instead of one projection each.
+  var latent: LatentAttention?
+
+  /// What dot products of a layer are multiplied by.
+  func scale(layer: Int) -> Double {
+    layerDivisors.isEmpty ? scale : scale / layerDivisors[layer]
+  }
 
   /// Whether all three input projections have biases.
   var inputBias: Bool {
@@ -141,6 +155,7 @@ struct Experts: Equatable {
     var inner: Int
     /// Prefix of its projections; in the block.
     var prefix = "mlp.shared_expert"
+    var hasBias = false
     /// Name of the projection whose sigmoid it is multiplied with; in the block.
     var gate: String?
   }

@@ -2,12 +2,13 @@ import GraphIR
 import OrderedCollections
 
 extension DecoderBuilder {
-  private var heads: Int { decoder.sizes.headCount }
+  var heads: Int { decoder.sizes.headCount }
   private var keyHeads: Int { decoder.sizes.kvHeadCount }
   private var width: Int { decoder.sizes.headDimension }
 
   /// Attention with its projections; `layer` numbers names and the cache.
   mutating func attention(_ x: ValueID, layer: Int) throws(ArchitectureError) -> ValueID {
+    if let latent = decoder.attention.latent { return try latentAttention(x, latent, layer: layer) }
     let settings = decoder.attention
     let names = decoder.names.attention
     var (q, k, v) = try queriesKeysValues(x, layer)
@@ -20,8 +21,8 @@ extension DecoderBuilder {
       q = try normalizedHeads(q, norm, inBlock(layer, names.queryNorm), heads, name: "qn\(layer)")
       k = try normalizedHeads(k, norm, inBlock(layer, names.keyNorm), keyHeads, name: "kn\(layer)")
     }
-    q = try rotated(q, heads, layer, name: "qr\(layer)")
-    k = try rotated(k, keyHeads, layer, name: "kr\(layer)")
+    q = try rotated(q, heads, width, layer, name: "qr\(layer)")
+    k = try rotated(k, keyHeads, width, layer, name: "kr\(layer)")
     var operands = [Operand.value(q), .value(k), .value(v)]
     if !settings.slopes.isEmpty {
       operands.append(try derivedConstant("attention.slopes", settings.slopes))
@@ -30,7 +31,7 @@ extension DecoderBuilder {
       .attention, operands,
       [
         "heads": .int(heads), "kv_heads": .int(keyHeads), "head_dim": .int(width),
-        "scale": .float(settings.scale), "window": .int(decoder.windows[layer]),
+        "scale": .float(settings.scale(layer: layer)), "window": .int(decoder.windows[layer]),
         "softcap": .float(settings.softcap), "cache": .int(layer),
       ], name: "a\(layer)")
     return try linear(
@@ -95,8 +96,9 @@ extension DecoderBuilder {
     }
   }
 
-  private mutating func rotated(
-    _ x: ValueID, _ heads: Int, _ layer: Int, name: String
+  /// Heads of `width` columns after rotation.
+  mutating func rotated(
+    _ x: ValueID, _ heads: Int, _ width: Int, _ layer: Int, name: String
   ) throws(ArchitectureError) -> ValueID {
     guard let rotary = decoder.rotary[layer] else { return x }
     var operands = [Operand.value(x), .value(positions)]

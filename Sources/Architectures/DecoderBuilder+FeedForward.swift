@@ -105,11 +105,12 @@ extension DecoderBuilder {
   ) throws(ArchitectureError) -> ValueID {
     let prefix = inBlock(layer, shared.prefix)
     let gate = try linear(
-      x, prefix + ".gate_proj", outputs: shared.inner, bias: false, name: "g\(layer)")
-    let up = try linear(x, prefix + ".up_proj", outputs: shared.inner, bias: false, name: "u\(layer)")
+      x, prefix + ".gate_proj", outputs: shared.inner, bias: shared.hasBias, name: "g\(layer)")
+    let up = try linear(
+      x, prefix + ".up_proj", outputs: shared.inner, bias: shared.hasBias, name: "u\(layer)")
     let product = try gated(gate, up, "\(layer)")
     let down = try linear(
-      product, prefix + ".down_proj", outputs: columns(of: x), bias: false, name: "d\(layer)")
+      product, prefix + ".down_proj", outputs: columns(of: x), bias: shared.hasBias, name: "d\(layer)")
     guard let name = shared.gate else { return down }
     let logit = try linear(x, inBlock(layer, name), outputs: 1, bias: false, name: "sg\(layer)")
     let factor = try add(.sigmoid, [.value(logit)], name: "sf\(layer)")

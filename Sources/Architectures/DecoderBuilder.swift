@@ -45,7 +45,7 @@ struct DecoderBuilder {
     guard let found = weights[name] else { throw .missingTensor(name) }
     var type = found
     if let rearrangement {
-      type = rearrangement.applied(to: found)
+      if !weights.isArranged { type = rearrangement.applied(to: found) }
       rearranged[name] = rearrangement
     }
     try WeightCatalog.check(type, name: name, shape: shape)
@@ -96,7 +96,8 @@ struct DecoderBuilder {
     do throws(GraphError) {
       return ImportedModel(
         family: decoder.family, graph: try graph.finish(outputs: [logits]), derivedConstants: derived,
-        rearrangements: rearranged, configuration: decoder.sizes, warnings: warnings + unusedTensorWarnings)
+        rearrangements: rearranged, isArranged: weights.isArranged, configuration: decoder.sizes,
+        warnings: warnings + unusedTensorWarnings)
     } catch { throw .graph(error) }
   }
 
@@ -105,9 +106,15 @@ struct DecoderBuilder {
     ".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
   ]
 
+  private func isSpare(_ name: String) -> Bool {
+    let prefix = decoder.names.root + decoder.names.layers
+    guard decoder.spareLayers > 0, name.hasPrefix(prefix) else { return false }
+    return Int(name.dropFirst(prefix.count).prefix { $0 != "." }) ?? 0 >= decoder.sizes.layerCount
+  }
+
   private var unusedTensorWarnings: [String] {
     let unused = weights.entries.keys.filter { name in
-      !used.contains(name) && !Self.buffers.contains(where: name.hasSuffix)
+      !used.contains(name) && !Self.buffers.contains(where: name.hasSuffix) && !isSpare(name)
     }
     if unused.isEmpty { return [] }
     let names = unused.prefix(5).map { "'\($0)'" }.joined(separator: ", ")

@@ -7,15 +7,13 @@ extension ModelFamily {
     summary:
       "Fused projections with few key heads, parallel residual, rotary positions or biases by distance.",
     modelTypes: ["falcon", "RefinedWeb", "RefinedWebModel"],
-    architectures: ["FalconForCausalLM", "RWForCausalLM"]
+    architectures: ["FalconForCausalLM", "RWForCausalLM"], gguf: .falcon
   ) { (reader) throws(ArchitectureError) in
     let isNew = try reader.bool("new_decoder_architecture", default: false)
     let isMultiQuery = try reader.bool("multi_query", default: true)
     reader.ignore(["num_kv_heads", "n_head_kv", "num_key_value_heads", "intermediate_size"])
-    let keys = SizeKeys(
-      hidden: ["hidden_size", "n_embed"], intermediate: nil, layers: ["num_hidden_layers", "n_layer"],
-      heads: ["num_attention_heads", "n_head"], kvHeads: isNew ? ["num_kv_heads", "n_head_kv"] : nil,
-      headDimension: nil)
+    var keys = SizeKeys.falcon
+    if !isNew { keys.kvHeads = nil }
     var decoder = Decoder("falcon", sizes: try ModelConfiguration(&reader, keys: keys))
     if !isNew, isMultiQuery { decoder.sizes.kvHeadCount = 1 }
     let inner = try reader.optionalInteger("ffn_hidden_size", in: 1...1 << 22)
@@ -32,6 +30,12 @@ extension ModelFamily {
     try decoder.readFalconResidual(&reader, isNew: isNew)
     return decoder
   }
+}
+
+extension SizeKeys {
+  static let falcon = SizeKeys(
+    hidden: ["hidden_size", "n_embed"], intermediate: nil, layers: ["num_hidden_layers", "n_layer"],
+    heads: ["num_attention_heads", "n_head"], kvHeads: ["num_kv_heads", "n_head_kv"], headDimension: nil)
 }
 
 extension Decoder {

@@ -4,13 +4,9 @@ extension ModelFamily {
   /// GPT-2 and its kin.
   static let gpt2 = decoder(
     name: "gpt2", summary: "Learned positions, layer normalization, biases; matrices stored [in, out].",
-    modelTypes: ["gpt2"], architectures: ["GPT2LMHeadModel"]
+    modelTypes: ["gpt2"], architectures: ["GPT2LMHeadModel"], gguf: .gpt2
   ) { (reader) throws(ArchitectureError) in
-    let keys = SizeKeys(
-      hidden: ["n_embd", "hidden_size"], intermediate: nil, layers: ["n_layer", "num_hidden_layers"],
-      heads: ["n_head", "num_attention_heads"], kvHeads: nil, headDimension: nil,
-      context: ["n_positions", "max_position_embeddings", "n_ctx"], defaultContext: 1024)
-    var decoder = Decoder("gpt2", sizes: try ModelConfiguration(&reader, keys: keys))
+    var decoder = Decoder("gpt2", sizes: try ModelConfiguration(&reader, keys: .gpt2))
     let inner = try reader.optionalInteger("n_inner", in: 1...1 << 22) ?? 4 * decoder.sizes.hiddenSize
     decoder.sizes.intermediateSize = inner
     decoder.setFeedForwards(.plain(inner: inner))
@@ -23,13 +19,21 @@ extension ModelFamily {
     decoder.feedForwardBias = true
     decoder.storesTransposed = true
     if try !reader.bool("scale_attn_weights", default: true) { decoder.attention.scale = 1 }
-    try reader.require(
-      "scale_attn_by_inverse_layer_idx", among: [false], otherwise: "scales by layer are not computed")
+    if try reader.bool("scale_attn_by_inverse_layer_idx", default: false) {
+      decoder.attention.layerDivisors = (1...decoder.sizes.layerCount).map { Double($0) }
+    }
     // Left over from other families' tools; the computation does not know them.
     reader.ignore(["num_key_value_heads", "intermediate_size"])
     decoder.names = TensorNames(gpt2Root: "transformer.")
     return decoder
   }
+}
+
+extension SizeKeys {
+  static let gpt2 = SizeKeys(
+    hidden: ["n_embd", "hidden_size"], intermediate: nil, layers: ["n_layer", "num_hidden_layers"],
+    heads: ["n_head", "num_attention_heads"], kvHeads: nil, headDimension: nil,
+    context: ["n_positions", "max_position_embeddings", "n_ctx"], defaultContext: 1024)
 }
 
 extension TensorNames {

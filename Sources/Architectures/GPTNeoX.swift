@@ -3,10 +3,9 @@ extension ModelFamily {
   static let gptNeoX = decoder(
     name: "gpt-neox",
     summary: "Parallel attention and feed-forward, layer normalization, partly rotated heads.",
-    modelTypes: ["gpt_neox"], architectures: ["GPTNeoXForCausalLM"]
+    modelTypes: ["gpt_neox"], architectures: ["GPTNeoXForCausalLM"], gguf: .gptNeoX
   ) { (reader) throws(ArchitectureError) in
-    let keys = SizeKeys(kvHeads: nil, headDimension: nil)
-    var decoder = Decoder("gpt-neox", sizes: try ModelConfiguration(&reader, keys: keys))
+    var decoder = Decoder("gpt-neox", sizes: try ModelConfiguration(&reader, keys: .gptNeoX))
     try decoder.readActivation(&reader, ["hidden_act"], default: "gelu")
     decoder.normalization = .layer(
       epsilon: try reader.number("layer_norm_eps", in: 0...1, default: 1e-5), hasBias: true)
@@ -26,6 +25,10 @@ extension ModelFamily {
     decoder.names = .gptNeoX
     return decoder
   }
+}
+
+extension SizeKeys {
+  static let gptNeoX = SizeKeys(kvHeads: nil, headDimension: nil)
 }
 
 extension TensorNames {

@@ -3,7 +3,7 @@ extension ModelFamily {
   static let gemma = decoder(
     name: "gemma",
     summary: "Llama with wide heads, GELU, a scaled embedding, and norms that add one to their weights.",
-    modelTypes: ["gemma"], architectures: ["GemmaForCausalLM"]
+    modelTypes: ["gemma"], architectures: ["GemmaForCausalLM"], gguf: .gemma
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.gemma("gemma", &reader)
     // The first configurations said gelu and meant its approximation.
@@ -16,7 +16,7 @@ extension ModelFamily {
   static let gemma2 = decoder(
     name: "gemma2",
     summary: "Normalizations before and after each part, soft caps, windows on every other layer.",
-    modelTypes: ["gemma2"], architectures: ["Gemma2ForCausalLM"]
+    modelTypes: ["gemma2"], architectures: ["Gemma2ForCausalLM"], gguf: .gemma2
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.gemma("gemma2", &reader)
     try decoder.readGemmaAttention(&reader, logitCap: 30, attentionCap: 50)
@@ -31,7 +31,7 @@ extension ModelFamily {
     name: "gemma3",
     summary:
       "Gemma 2 with normalized heads, no caps, and rotary bases by kind of layer, full on every sixth.",
-    modelTypes: ["gemma3_text"], architectures: ["Gemma3ForCausalLM"]
+    modelTypes: ["gemma3_text"], architectures: ["Gemma3ForCausalLM"], gguf: .gemma3
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.gemma("gemma3", &reader)
     try decoder.readGemmaAttention(&reader, logitCap: 0, attentionCap: 0)

@@ -2,7 +2,7 @@ extension ModelFamily {
   /// Granite 3.
   static let granite = decoder(
     name: "granite", summary: "Llama with multipliers on embedding, attention, residual stream and logits.",
-    modelTypes: ["granite"], architectures: ["GraniteForCausalLM"]
+    modelTypes: ["granite"], architectures: ["GraniteForCausalLM"], gguf: .granite
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.llamaLike("granite", &reader)
     try decoder.readAttentionBias(&reader)

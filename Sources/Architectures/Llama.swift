@@ -15,15 +15,3 @@ extension ModelFamily {
     return decoder
   }
 }
-
-extension GGUFDialect {
-  /// Llama; its files keep query and key rows in the order of rotary pairs.
-  static let llama = GGUFDialect(
-    architecture: "llama",
-    configuration: ["architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu"],
-    keys: decoderKeys, neutral: decoderNeutral, required: [("hidden_act", ["silu", "swish"])],
-    tensors: decoderTensors(rotaryRows: true),
-    biasFlags: [
-      (key: "attention_bias", tensor: "blk.0.attn_q.bias"), (key: "mlp_bias", tensor: "blk.0.ffn_gate.bias"),
-    ])
-}

@@ -2,7 +2,7 @@ extension ModelFamily {
   /// Mistral 7B and its successors of the same build.
   static let mistral = decoder(
     name: "mistral", summary: "Llama with a window on every layer, or on none.",
-    modelTypes: ["mistral"], architectures: ["MistralForCausalLM"]
+    modelTypes: ["mistral"], architectures: ["MistralForCausalLM"], gguf: .mistral
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.llamaLike("mistral", &reader)
     try decoder.readWindow(&reader, fallback: 4096)
@@ -12,7 +12,7 @@ extension ModelFamily {
   /// Mixtral: Mistral with experts.
   static let mixtral = decoder(
     name: "mixtral", summary: "Mistral whose feed-forwards are experts, two of eight for each token.",
-    modelTypes: ["mixtral"], architectures: ["MixtralForCausalLM"]
+    modelTypes: ["mixtral"], architectures: ["MixtralForCausalLM"], gguf: .mixtral
   ) { (reader) throws(ArchitectureError) in
     var rotary = RotarySettings.Defaults()
     rotary.theta = 1_000_000

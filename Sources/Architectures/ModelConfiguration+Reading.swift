@@ -79,15 +79,16 @@ extension ModelConfiguration {
 }
 
 extension WeightCatalog {
-  /// Checks that the tensors of numbered layers are those of layers 0..<count, before anything is built.
+  /// Checks that the tensors of numbered layers are those of layers 0..<count, and at most `spare` more, before anything is
+  /// built.
   /// - Throws: ``ArchitectureError`` naming a tensor of a layer that should not be there, or the last layer if it is
   ///   not there at all.
-  func checkLayers(prefix: String, count: Int) throws(ArchitectureError) {
+  func checkLayers(prefix: String, count: Int, spare: Int) throws(ArchitectureError) {
     var hasLast = false
     for name in entries.keys where name.hasPrefix(prefix) {
       guard let number = Int(name.dropFirst(prefix.count).prefix { $0 != "." }) else { continue }
       if number == count - 1 { hasLast = true }
-      guard number < count else { throw .extraLayer(name, layerCount: count) }
+      guard number < count + spare else { throw .extraLayer(name, layerCount: count) }
     }
     if !hasLast { throw .missingTensor("\(prefix)\(count - 1).*") }
   }

@@ -16,6 +16,8 @@ public struct ModelFamily: Sendable {
   public let architectures: [String]
   /// How GGUF files spell its models; nil when they are neither read nor written as GGUF.
   var gguf: GGUFDialect?
+  /// Reads the configuration; nil for families that are no decoders.
+  let read: (@Sendable (inout ConfigurationReader) throws(ArchitectureError) -> Decoder)?
   /// Reads the configuration and builds the graph.
   let build: @Sendable (inout ConfigurationReader, WeightCatalog) throws(ArchitectureError) -> ImportedModel
 
@@ -26,7 +28,7 @@ public struct ModelFamily: Sendable {
   public static let all: [ModelFamily] = [
     .llama, .mistral, .mixtral, .qwen2, .qwen2MoE, .qwen3, .qwen3MoE, .gemma, .gemma2, .gemma3, .phi, .phi3,
     .olmo, .olmo2, .granite, .cohere, .glm4, .smolLM3, .starCoder2, .stableLM, .falcon, .bloom, .gpt2, .gptJ,
-    .gptNeoX, .opt,
+    .gptNeoX, .opt, .deepSeek2, .deepSeek3, .olmo3, .seedOSS, .ernie, .glm4MoE,
   ]
 
   /// A family of decoders, given by what its configuration says.
@@ -36,7 +38,8 @@ public struct ModelFamily: Sendable {
     _ read: @escaping @Sendable (inout ConfigurationReader) throws(ArchitectureError) -> Decoder
   ) -> ModelFamily {
     ModelFamily(
-      name: name, summary: summary, modelTypes: modelTypes, architectures: architectures, gguf: gguf
+      name: name, summary: summary, modelTypes: modelTypes, architectures: architectures, gguf: gguf,
+      read: read
     ) { (reader, weights) throws(ArchitectureError) in
       let decoder = try read(&reader)
       try ConfigurationKeys.checkCommon(&reader, family: name)
@@ -101,6 +104,8 @@ public struct ImportedModel: Sendable {
   public var derivedConstants: OrderedDictionary<String, Tensor>
   /// Tensors of the checkpoint that lie otherwise than the graph's constants of the same names.
   public var rearrangements: OrderedDictionary<String, Rearrangement>
+  /// Whether the weights lie as the graph wants them already, not as the checkpoint's format does.
+  public var isArranged = false
   /// Sizes and special tokens.
   public var configuration: ModelConfiguration
   /// What a person should know: tensors and keys that were not used, contradictions that were resolved.
@@ -156,7 +161,7 @@ extension ImportedModel {
     from weights: OrderedDictionary<String, Weight>
   ) throws -> OrderedDictionary<String, Weight> {
     var result = weights
-    for (name, rearrangement) in rearrangements {
+    for (name, rearrangement) in rearrangements where !isArranged {
       if let weight = weights[name] { result[name] = try rearrangement.applied(to: weight) }
     }
     for (name, tensor) in derivedConstants { result[name] = .dense(tensor) }

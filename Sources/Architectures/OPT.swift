@@ -8,9 +8,8 @@ extension ModelFamily {
   ) { (reader) throws(ArchitectureError) in
     let keys = SizeKeys(intermediate: ["ffn_dim"], kvHeads: nil, headDimension: nil)
     var decoder = Decoder("opt", sizes: try ModelConfiguration(&reader, keys: keys))
-    try reader.require(
-      "word_embed_proj_dim", among: [JSONValue(decoder.sizes.hiddenSize)],
-      otherwise: "an embedding narrower than the stream is not computed")
+    let width = try reader.optionalInteger("word_embed_proj_dim", in: 1...1 << 20)
+    if let width, width != decoder.sizes.hiddenSize { decoder.embeddingWidth = width }
     try decoder.readActivation(&reader, ["activation_function"], default: "relu")
     try reader.require(
       "layer_norm_elementwise_affine", among: [true], otherwise: "norms without gains are not computed")

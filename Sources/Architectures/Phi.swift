@@ -3,7 +3,7 @@ extension ModelFamily {
   static let phi = decoder(
     name: "phi",
     summary: "Parallel attention and feed-forward behind one layer norm, biases, partly rotated heads.",
-    modelTypes: ["phi"], architectures: ["PhiForCausalLM"]
+    modelTypes: ["phi"], architectures: ["PhiForCausalLM"], gguf: .phi
   ) { (reader) throws(ArchitectureError) in
     var decoder = Decoder("phi", sizes: try ModelConfiguration(&reader))
     try decoder.readActivation(&reader, ["hidden_act"], default: "gelu_new")
@@ -33,7 +33,7 @@ extension ModelFamily {
   /// Phi-3, Phi-3.5 and Phi-4.
   static let phi3 = decoder(
     name: "phi3", summary: "Llama with fused projections and rotary factors for long contexts.",
-    modelTypes: ["phi3"], architectures: ["Phi3ForCausalLM"]
+    modelTypes: ["phi3"], architectures: ["Phi3ForCausalLM"], gguf: .phi3
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.llamaLike(
       "phi3", &reader, epsilon: 1e-5, rotary: .init(originalContext: 4096))

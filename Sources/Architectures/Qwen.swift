@@ -2,7 +2,7 @@ extension ModelFamily {
   /// Qwen2 and Qwen2.5.
   static let qwen2 = decoder(
     name: "qwen2", summary: "Llama with biases on queries, keys and values.",
-    modelTypes: ["qwen2"], architectures: ["Qwen2ForCausalLM"]
+    modelTypes: ["qwen2"], architectures: ["Qwen2ForCausalLM"], gguf: .qwen2
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.llamaLike("qwen2", &reader)
     decoder.attention.inputBias = true
@@ -13,7 +13,7 @@ extension ModelFamily {
   /// Qwen3.
   static let qwen3 = decoder(
     name: "qwen3", summary: "Llama with RMS normalization of each query and key head.",
-    modelTypes: ["qwen3"], architectures: ["Qwen3ForCausalLM"]
+    modelTypes: ["qwen3"], architectures: ["Qwen3ForCausalLM"], gguf: .qwen3
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.llamaLike("qwen3", &reader, keys: .init(defaultHeadDimension: 128))
     decoder.normalizeHeads()
@@ -26,7 +26,7 @@ extension ModelFamily {
   static let qwen2MoE = decoder(
     name: "qwen2-moe",
     summary: "Qwen2 with experts, and one more that every token goes to, weighted by a gate.",
-    modelTypes: ["qwen2_moe"], architectures: ["Qwen2MoeForCausalLM"]
+    modelTypes: ["qwen2_moe"], architectures: ["Qwen2MoeForCausalLM"], gguf: .qwen2MoE
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.llamaLike("qwen2-moe", &reader)
     decoder.attention.inputBias = try reader.bool("qkv_bias", default: true)
@@ -48,7 +48,7 @@ extension ModelFamily {
   /// Qwen3 with experts.
   static let qwen3MoE = decoder(
     name: "qwen3-moe", summary: "Qwen3 whose feed-forwards are many small experts.",
-    modelTypes: ["qwen3_moe"], architectures: ["Qwen3MoeForCausalLM"]
+    modelTypes: ["qwen3_moe"], architectures: ["Qwen3MoeForCausalLM"], gguf: .qwen3MoE
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.llamaLike("qwen3-moe", &reader)
     decoder.normalizeHeads()

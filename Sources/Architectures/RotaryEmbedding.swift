@@ -5,6 +5,9 @@ import GraphIR
 struct RotaryEmbedding: Equatable {
   /// Base of the frequencies.
   let theta: Double
+  /// Columns of a head that are rotated.
+  let dimension: Int
+  let scaling: Scaling
   /// One frequency a pair, float32.
   private(set) var inverseFrequencies: [Float]
   /// What cosine and sine are multiplied by.
@@ -53,6 +56,8 @@ struct RotaryEmbedding: Equatable {
   /// Source: Su et al. 2021 (arXiv 2104.09864), section 3.2.2; Llama 3.1's scaling after its published reference.
   init(theta: Double, dimension: Int, scaling: Scaling) {
     self.theta = theta
+    self.dimension = dimension
+    self.scaling = scaling
     let waves = stride(from: 0, to: dimension - 1, by: 2).map { index in
       Float(pow(Double(Float(theta)), Double(Float(index) / Float(dimension))))
     }

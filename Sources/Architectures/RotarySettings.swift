@@ -23,6 +23,8 @@ struct RotarySettings {
   private(set) var theta: Double
   private(set) var fraction: Double
   private(set) var scaling = RotaryEmbedding.Scaling.none
+  /// What families with latent attention multiply scores with: the square of the magnitude that `mscale_all_dim` stands for.
+  private(set) var scoreFactor = 1.0
 
   private static let thetaRange = 1e-3...1e15
   private static let contextRange = 1...1 << 31
@@ -49,6 +51,11 @@ struct RotarySettings {
         &part, "partial_rotary_factor", outerFraction, outerKey: defaults.fractionKeys[0],
         range: Self.factorRange) ?? fraction
     scaling = try Self.scaling(&part, sizes: sizes, outerContext: context)
+    if scaling != .none, let factor = try part.optionalNumber("factor", in: Self.factorRange),
+      let weight = try part.optionalNumber("mscale_all_dim", in: 0...1e6), weight > 0
+    {
+      scoreFactor = Self.yarnMagnitude(factor, weight) * Self.yarnMagnitude(factor, weight)
+    }
     reader.finish(part)
   }
 

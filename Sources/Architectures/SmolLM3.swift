@@ -2,7 +2,7 @@ extension ModelFamily {
   /// SmolLM3.
   static let smolLM3 = decoder(
     name: "smollm3", summary: "Llama whose every fourth layer has no positions.",
-    modelTypes: ["smollm3"], architectures: ["SmolLM3ForCausalLM"]
+    modelTypes: ["smollm3"], architectures: ["SmolLM3ForCausalLM"], gguf: .smolLM3
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.llamaLike(
       "smollm3", &reader, isTied: true, rotary: .init(theta: 2_000_000), keys: .init(defaultKVHeads: 4))

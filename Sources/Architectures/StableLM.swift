@@ -3,10 +3,9 @@ extension ModelFamily {
   static let stableLM = decoder(
     name: "stablelm", summary: "Layer normalization, partly rotated heads, a gated feed-forward.",
     modelTypes: ["stablelm", "stablelm_epoch"],
-    architectures: ["StableLmForCausalLM", "StableLMEpochForCausalLM"]
+    architectures: ["StableLmForCausalLM", "StableLMEpochForCausalLM"], gguf: .stableLM
   ) { (reader) throws(ArchitectureError) in
-    let keys = SizeKeys(headDimension: nil, defaultContext: 4096, defaultKVHeads: 32)
-    var decoder = Decoder("stablelm", sizes: try ModelConfiguration(&reader, keys: keys))
+    var decoder = Decoder("stablelm", sizes: try ModelConfiguration(&reader, keys: .stableLM))
     try decoder.readActivation(&reader, ["hidden_act"], default: "silu")
     let epsilon = try reader.number(
       reader.key(among: ["layer_norm_eps", "norm_eps"]), in: 0...1, default: 1e-5)
@@ -27,4 +26,8 @@ extension ModelFamily {
     }
     return decoder
   }
+}
+
+extension SizeKeys {
+  static let stableLM = SizeKeys(headDimension: nil, defaultContext: 4096, defaultKVHeads: 32)
 }

@@ -3,7 +3,7 @@ extension ModelFamily {
   static let starCoder2 = decoder(
     name: "starcoder2",
     summary: "Layer normalization, biases and a plain feed-forward, with rotary positions.",
-    modelTypes: ["starcoder2"], architectures: ["Starcoder2ForCausalLM"]
+    modelTypes: ["starcoder2"], architectures: ["Starcoder2ForCausalLM"], gguf: .starCoder2
   ) { (reader) throws(ArchitectureError) in
     let keys = SizeKeys(defaultContext: 4096, defaultKVHeads: 2)
     var decoder = Decoder("starcoder2", sizes: try ModelConfiguration(&reader, keys: keys))

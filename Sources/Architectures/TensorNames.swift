@@ -5,6 +5,8 @@ struct TensorNames {
   var embedding = "embed_tokens"
   /// A table of learned positions.
   var positions: String?
+  /// Projections between a narrow embedding and the stream.
+  var (projectIn, projectOut) = ("project_in", "project_out")
   /// A normalization of the embedding.
   var embeddingNorm: String?
   /// Blocks are numbered behind it: `layers.0.`.

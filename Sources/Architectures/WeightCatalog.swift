@@ -8,6 +8,9 @@ public struct WeightCatalog: Sendable {
   /// How each tensor is stored and what shape it has when decoded; order of the checkpoint.
   public private(set) var entries: OrderedDictionary<String, ConstantType>
 
+  /// Whether fused and transposed tensors lie as graphs want them already.
+  public var isArranged = false
+
   /// A catalog of entries.
   public init(_ entries: OrderedDictionary<String, ConstantType>) { self.entries = entries }
 

@@ -115,12 +115,14 @@ CK_INLINE void attend(const ck_attention *task, const int is_f16) {
   state.results = wide + CK_PANEL * (dimension > CK_KEY_TILE ? dimension : CK_KEY_TILE);
   state.sums = state.results + rows * padded;
   state.maximum = state.sums + rows * CK_PANEL;
+  memset(state.results, 0, (size_t)(rows * (padded + CK_PANEL)) * sizeof(float));
   for (ptrdiff_t r = 0; r < rows; r++) {
     memcpy(queries + r * dimension, task->q + r / task->group * task->q_stride + r % task->group * dimension,
            (size_t)dimension * sizeof(float));
-    state.maximum[r] = -__builtin_inff();
+    // A sink is a key before all others, with weight exp(0) and nothing to add.
+    state.maximum[r] = task->sinks ? task->sinks[r % task->group] : -__builtin_inff();
+    if (task->sinks) state.sums[r * CK_PANEL] = 1;
   }
-  memset(state.results, 0, (size_t)(rows * (padded + CK_PANEL)) * sizeof(float));
   ptrdiff_t last = task->first_position + task->tokens, first = 0;
   if (task->window > 0 && task->first_position - task->window + 1 > 0)
     first = (task->first_position - task->window + 1) / CK_KEY_TILE * CK_KEY_TILE;
@@ -128,13 +130,14 @@ CK_INLINE void attend(const ck_attention *task, const int is_f16) {
     attend_tile(task, is_f16, queries, rows, key, last - key < CK_KEY_TILE ? last - key : CK_KEY_TILE, logits, wide,
                 &state);
   for (ptrdiff_t r = 0; r < rows; r++) {
-    float *to = task->y + r / task->group * task->y_stride + r % task->group * dimension;
+    ptrdiff_t wanted = task->value_dimension;
+    float *to = task->y + r / task->group * task->y_stride + r % task->group * wanted;
     const float *from = state.results + r * padded;
     v16 total = v_set(v_sum(v_load(state.sums + r * CK_PANEL)));
-    for (ptrdiff_t d = 0; d < dimension; d += CK_PANEL) {
+    for (ptrdiff_t d = 0; d < wanted; d += CK_PANEL) {
       float buffer[16];
       v_store(buffer, v_div(v_load(from + d), total));
-      memcpy(to + d, buffer, (size_t)(dimension - d < CK_PANEL ? dimension - d : CK_PANEL) * sizeof(float));
+      memcpy(to + d, buffer, (size_t)(wanted - d < CK_PANEL ? wanted - d : CK_PANEL) * sizeof(float));
     }
   }
 }
@@ -160,19 +163,24 @@ CK_INLINE void store_token(const ck_store *s, const int is_f16, const float *k, 
   if (inside % CK_PANEL == 0) clear_panels(s, is_f16 ? 2 : 4, page, key_at, value_at);
   for (ptrdiff_t d = 0; d < s->head_dimension; d += CK_PANEL) {
     ptrdiff_t count = s->head_dimension - d < CK_PANEL ? s->head_dimension - d : CK_PANEL;
-    float keys[16] = {0}, values[16] = {0};
+    float keys[16] = {0};
     memcpy(keys, k + d, (size_t)count * sizeof(float));
-    memcpy(values, v + d, (size_t)count * sizeof(float));
     if (is_f16) {
       uint16_t halves[16], *to = (uint16_t *)s->key_pages[page] + key_at + d * CK_PANEL;
       v_store_f16(halves, v_load(keys));
       for (ptrdiff_t i = 0; i < count; i++) to[i * CK_PANEL] = halves[i];
-      v_store_f16((uint16_t *)s->value_pages[page] + value_at + d * s->page_tokens, v_load(values));
     } else {
       float *to = (float *)s->key_pages[page] + key_at + d * CK_PANEL;
       for (ptrdiff_t i = 0; i < count; i++) to[i * CK_PANEL] = keys[i];
-      v_store((float *)s->value_pages[page] + value_at + d * s->page_tokens, v_load(values));
     }
+  }
+  for (ptrdiff_t d = 0; d < s->value_dimension; d += CK_PANEL) {
+    ptrdiff_t count = s->value_dimension - d < CK_PANEL ? s->value_dimension - d : CK_PANEL;
+    float values[16] = {0};
+    memcpy(values, v + d, (size_t)count * sizeof(float));
+    ptrdiff_t at = value_at + d * s->page_tokens;
+    if (is_f16) v_store_f16((uint16_t *)s->value_pages[page] + at, v_load(values));
+    else v_store((float *)s->value_pages[page] + at, v_load(values));
   }
 }
 
@@ -180,7 +188,7 @@ CK_INLINE void store_token(const ck_store *s, const int is_f16, const float *k, 
   void ISA(NAME)(const ck_store *s, ptrdiff_t head) {                                                                \
     for (ptrdiff_t t = 0; t < s->tokens; t++)                                                                        \
       store_token(s, IS_F16, s->k + t * s->k_stride + head * s->head_dimension,                                      \
-                  s->v + t * s->v_stride + head * s->head_dimension, head, s->first_position + t);                   \
+                  s->v + t * s->v_stride + head * s->value_dimension, head, s->first_position + t);                  \
   }
 
 CK_DEFINE_STORE(ck_store_kv_f32_f32, 0)

@@ -259,6 +259,37 @@ float ISA(ck_finite)(const float *x, ptrdiff_t count) {
   return result;
 }
 
+/// Largest |a - b|, largest |a|, sum of (a - b)^2, sum of a^2. What is equal, or NaN with the same bits, differs by 0.
+void ISA(ck_difference)(const float *a, const float *b, ptrdiff_t count, float result[4]) {
+  v16 largest = v_zero(), magnitude = v_zero(), squares = v_zero(), energy = v_zero(), bad = v_zero();
+  ptrdiff_t whole = count / 16 * 16;
+  for (ptrdiff_t i = 0; i < whole; i += 16) {
+    v16 x = v_load(a + i), d = v_sub(x, v_load(b + i));
+    largest = v_max(v_abs(d), largest);
+    magnitude = v_max(v_abs(x), magnitude);
+    squares = v_fma(d, d, squares);
+    energy = v_fma(x, x, energy);
+    bad = v_fma(d, v_zero(), bad);
+  }
+  result[0] = v_maximum(largest);
+  result[1] = v_maximum(magnitude);
+  result[2] = v_sum(squares);
+  result[3] = v_sum(energy);
+  ptrdiff_t rest = whole;
+  if (v_sum(bad) != 0) {
+    // Something is infinite or NaN: one after another.
+    rest = 0;
+    result[0] = result[1] = result[2] = result[3] = 0;
+  }
+  for (ptrdiff_t i = rest; i < count; i++) {
+    float d = a[i] == b[i] || memcmp(a + i, b + i, 4) == 0 ? 0 : __builtin_fabsf(a[i] - b[i]), m = __builtin_fabsf(a[i]);
+    if (d > result[0] || d != d) result[0] = d;
+    if (m > result[1]) result[1] = m;
+    result[2] += d * d;
+    result[3] += a[i] * a[i];
+  }
+}
+
 void ISA(ck_widen_bf16)(const uint16_t *x, float *y, ptrdiff_t count) {
   ptrdiff_t i = 0;
   for (; i + 16 <= count; i += 16) v_store(y + i, v_load_bf16(x + i));

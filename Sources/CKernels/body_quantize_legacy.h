@@ -17,15 +17,21 @@ typedef struct legacy_grid {
   uint16_t d, m;
 } legacy_grid;
 
-/// The first weight of largest magnitude.
+/// The first weight of largest magnitude. Which sign wins is as good as random, so no branch depends on it.
 CK_INLINE float signed_extreme(const float *x) {
   v16 a = v_load(x), b = v_load(x + 16);
-  float high = v_maximum(v_max(a, b)), low = -v_maximum(v_max(v_sub(v_zero(), a), v_sub(v_zero(), b)));
-  if (high > -low) return high > 0 ? high : 0;
-  if (high < -low) return low;
-  for (int i = 0; i < 32; i++)
-    if (__builtin_fabsf(x[i]) == high) return high > 0 ? x[i] : 0;
-  return 0;
+  float high = v_maximum(v_max(a, b)), low = v_maximum(v_max(v_sub(v_zero(), a), v_sub(v_zero(), b)));
+  if (__builtin_expect(high == low, 0)) {
+    for (int i = 0; i < 32; i++)
+      if (__builtin_fabsf(x[i]) == high) return high > 0 ? x[i] : 0;
+    return 0;
+  }
+  float magnitude = high > low ? high : low;
+  uint32_t bits, sign = (uint32_t)(low > high) << 31;
+  memcpy(&bits, &magnitude, 4);
+  bits |= sign;
+  memcpy(&magnitude, &bits, 4);
+  return magnitude;
 }
 
 /// The reciprocal that codes are made with; none for scales so small that it overflows.
@@ -41,9 +47,9 @@ CK_INLINE legacy_grid extremes_scaled(const float *x, legacy_kind kind, int8_t *
   v16 inverse = v_set(code_factor(d)), bias = v_set(0.5f - kind.low), highest = v_set(kind.high - kind.low);
   for (int i = 0; i < 32; i += 16) {
     v16 t = v_add(v_mul(v_load(x + i), inverse), bias);
-    v_store_i8(codes + i, v_floor_positive(v_clamp(t, v_zero(), highest)));
+    v_truncate_i8(codes + i, v_clamp(t, v_zero(), highest));
   }
-  legacy_grid grid = {ck_float_to_half(d), 0};
+  legacy_grid grid = {v_half(d), 0};
   return grid;
 }
 
@@ -61,22 +67,22 @@ CK_INLINE legacy_grid extremes_offset(const float *x, legacy_kind kind, int8_t *
   v16 inverse = v_set(code_factor(d)), minimum = v_set(low), highest = v_set(kind.high);
   for (int i = 0; i < 32; i += 16) {
     v16 t = v_add(v_mul(v_sub(v_load(x + i), minimum), inverse), v_set(0.5f));
-    v_store_i8(codes + i, v_floor_positive(v_clamp(t, v_zero(), highest)));
+    v_truncate_i8(codes + i, v_clamp(t, v_zero(), highest));
   }
-  legacy_grid grid = {ck_float_to_half(d), ck_float_to_half(low)};
+  legacy_grid grid = {v_half(d), v_half(low)};
   return grid;
 }
 
 /// Q8_0: d = absmax / 127, codes to nearest, halves away from zero.
 CK_INLINE legacy_grid extremes_bytes(const float *x, int8_t *codes) {
   float d = largest_magnitude(x, 32) / 127.0f;
-  v16 inverse = v_set(code_factor(d)), half = v_set(0.5f), most = v_set(127);
+  // The number before 0.5: adding it and cutting off the fraction rounds halves away from zero, and nothing below them.
+  v16 inverse = v_set(code_factor(d)), half = v_set(0x1.fffffep-2f);
   for (int i = 0; i < 32; i += 16) {
-    v16 t = v_mul(v_load(x + i), inverse), magnitude = v_min(v_abs(t), most), down = v_floor_positive(magnitude);
-    v16 nearest = v_select_lt(v_sub(magnitude, down), half, down, v_add(down, v_set(1)));
-    v_store_i8(codes + i, v_copysign(v_min(nearest, most), t));
+    v16 t = v_mul(v_load(x + i), inverse);
+    v_truncate_i8(codes + i, v_add(t, v_copysign(half, t)));
   }
-  legacy_grid grid = {ck_float_to_half(d), 0};
+  legacy_grid grid = {v_half(d), 0};
   return grid;
 }
 

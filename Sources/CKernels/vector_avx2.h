@@ -90,6 +90,12 @@ CK_INLINE uint32_t v_magnitude_bits(v16 v) {
   __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4E));
   return (uint32_t)_mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
 }
+CK_INLINE void v_truncate_i8(int8_t *p, v16 v) {
+  __m256i words = _mm256_packs_epi32(_mm256_cvttps_epi32(v.a), _mm256_cvttps_epi32(v.b));
+  words = _mm256_permute4x64_epi64(words, 0xD8);
+  _mm_storeu_si128((__m128i *)p, _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+CK_INLINE uint16_t v_half(float a) { return _cvtss_sh(a, _MM_FROUND_TO_NEAREST_INT); }
 CK_INLINE int32_t v_store_i8(int8_t *p, v16 v) {
   __m256i a = _mm256_cvtps_epi32(v.a), b = _mm256_cvtps_epi32(v.b);
   __m128i words_a = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));

@@ -68,6 +68,10 @@ CK_INLINE float v_maximum(v16 v) {
 CK_INLINE uint32_t v_magnitude_bits(v16 v) {
   return (uint32_t)_mm512_reduce_max_epi32(_mm512_castps_si512(_mm512_abs_ps(v)));
 }
+CK_INLINE void v_truncate_i8(int8_t *p, v16 v) {
+  _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v)));
+}
+CK_INLINE uint16_t v_half(float a) { return _cvtss_sh(a, _MM_FROUND_TO_NEAREST_INT); }
 CK_INLINE int32_t v_store_i8(int8_t *p, v16 v) {
   __m512i words = _mm512_cvtps_epi32(v);
   _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(words));

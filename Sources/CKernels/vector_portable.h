@@ -82,6 +82,10 @@ CK_INLINE uint32_t v_magnitude_bits(v16 a) {
   }
   return bits;
 }
+/// Stores the whole parts of a, |a| < 128, as int8.
+CK_INLINE void v_truncate_i8(int8_t *p, v16 a) { CK_EACH p[i] = (int8_t)a.lane[i]; }
+/// The nearest f16, ties to even; not for NaN.
+CK_INLINE uint16_t v_half(float a) { return ck_float_to_half(a); }
 /// Stores the integers nearest to a (ties to even, |a| <= 127) as int8 and returns their sum.
 CK_INLINE int32_t v_store_i8(int8_t *p, v16 a) {
   int32_t sum = 0;

@@ -1,3 +1,4 @@
+import OrderedCollections
 import TensorCore
 
 /// How values become bits: one axis of three, beside the method that chooses the values and the container that stores the bits.
@@ -80,65 +81,37 @@ public protocol BlockCodec: Codec {
   var blockLength: Int { get }
   /// Bytes of a block.
   var blockByteCount: Int { get }
+
+  /// Rounds rows of a stored tensor as ``Codec/encode(rows:of:importance:search:)`` does, and writes their blocks to
+  /// `target`, which must hold just them.
+  /// - Throws: ``CodecError``; rows are counted from the first of `rows`.
+  func encode(
+    rows: Range<Int>, of tensor: Tensor, importance: [Float]?, search: ScaleSearch,
+    into target: UnsafeMutableRawBufferPointer
+  ) throws(CodecError)
+}
+
+extension BlockCodec {
+  /// Bytes of a row of whole blocks.
+  public func rowByteCount(columns: Int) -> Int { columns / blockLength * blockByteCount }
+
+  /// Encodes and copies.
+  public func encode(
+    rows: Range<Int>, of tensor: Tensor, importance: [Float]?, search: ScaleSearch,
+    into target: UnsafeMutableRawBufferPointer
+  ) throws(CodecError) {
+    let matrix = try encode(rows: rows, of: tensor, importance: importance, search: search)
+    guard let plane = matrix.planes["blocks"], plane.byteCount == target.count else {
+      preconditionFailure("the target must hold the blocks")
+    }
+    unsafe plane.withBytes { unsafe target.copyMemory(from: $0) }
+  }
 }
 
 /// A codec some or all of whose matrices are integer groups under another layout.
 public protocol IntegerGroupConvertible: Codec {
   /// The same values as integers with scales, exactly; nil when there is no such form.
   func integerGroups(of matrix: EncodedMatrix) -> EncodedMatrix?
-}
-
-/// A codec whose values lie on a grid given by a few numbers per group of columns, so that a method that rounds
-/// one column after another (GPTQ) can use it: fit a group's parameters, round single values, assemble the codes.
-public protocol GridCodec: Codec {
-  /// Columns that share parameters, for a matrix with `columns` columns; the last group may be shorter.
-  func groupLength(columns: Int) -> Int
-
-  /// Chooses the grid of one group.
-  /// - Parameters:
-  ///   - values: the group's weights.
-  ///   - importance: weight of each squared error, as many as values; nil for equal weights.
-  ///   - search: how the scale is chosen.
-  /// - Returns: parameters as they will be stored (already rounded to the storage type).
-  func fitGrid(_ values: Span<Float>, importance: Span<Float>?, search: ScaleSearch) -> Grid
-
-  /// Puts codes and parameters into planes.
-  /// - Parameters:
-  ///   - codes: `rows * columns` codes, row-major.
-  ///   - grids: `rows * groups` parameters, row-major.
-  /// - Throws: ``CodecError/scaleOverflow(row:group:scale:type:)``.
-  func assemble(rows: Int, columns: Int, codes: [UInt8], grids: [Grid]) throws(CodecError) -> EncodedMatrix
-}
-
-/// A uniform grid: code `c` in `0...maximumCode` stands for `scale * (c - zero)`.
-public struct Grid: Sendable, Equatable {
-  /// Step of the grid, positive and finite.
-  public var scale: Float
-  /// The code that stands for zero.
-  public var zero: Float
-  /// Largest code.
-  public var maximumCode: Float
-
-  /// Creates a grid.
-  public init(scale: Float, zero: Float, maximumCode: Float) {
-    self.scale = scale
-    self.zero = zero
-    self.maximumCode = maximumCode
-  }
-
-  /// The code nearest to `value`; ties go to the even code, NaN to code 0.
-  @inlinable
-  public func code(_ value: Float) -> Float {
-    min(maximumCode, max(0, roundToEven(value / scale) + zero))
-  }
-
-  /// The value of a code.
-  @inlinable
-  public func value(_ code: Float) -> Float { scale * (code - zero) }
-
-  /// The value that `value` is rounded to.
-  @inlinable
-  public func rounded(_ value: Float) -> Float { self.value(code(value)) }
 }
 
 /// Rounds to the nearest integer, ties to even, without a library call.

@@ -13,6 +13,17 @@ public enum CodecError: DiagnosableError, Equatable {
   /// A scale does not fit its type.
   case scaleOverflow(row: Int, group: Int, scale: Float, type: ElementType)
 
+  /// The error of a matrix that has `rows` more rows above those that were encoded.
+  package func movedDown(byRows rows: Int) -> CodecError {
+    switch self {
+    case .nonFinite(let row, let column, let value):
+      .nonFinite(row: row + rows, column: column, value: value)
+    case .scaleOverflow(let row, let group, let scale, let type):
+      .scaleOverflow(row: row + rows, group: group, scale: scale, type: type)
+    case .unknownCodec, .invalidParameters, .damagedPlane: self
+    }
+  }
+
   /// The presentation.
   public var diagnostic: Diagnostic {
     switch self {

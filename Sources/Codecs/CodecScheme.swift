@@ -4,20 +4,29 @@ public struct CodecScheme: Sendable {
   public let name: String
   /// One line for people.
   public let summary: String
-  /// The codec.
-  let bits: Int
-  let groupSize: Int?
-  let isSymmetric: Bool
+  /// Canonical name of the codec.
+  public let codecName: String
 
   /// Every scheme; adding one is adding a row.
   public static let all = [
-    CodecScheme(
-      name: "W4A16", summary: "int4, group 128, symmetric", bits: 4, groupSize: 128, isSymmetric: true),
-    CodecScheme(
-      name: "W4A16_ASYM", summary: "int4, group 128, asymmetric", bits: 4, groupSize: 128, isSymmetric: false),
-    CodecScheme(
-      name: "W8A16", summary: "int8, one scale a row, symmetric", bits: 8, groupSize: nil, isSymmetric: true),
+    CodecScheme(name: "W4A16", summary: "int4, group 128, symmetric", codecName: "int4-g128-sym"),
+    CodecScheme(name: "W4A16_ASYM", summary: "int4, group 128, asymmetric", codecName: "int4-g128-asym"),
+    CodecScheme(name: "W8A16", summary: "int8, one scale a row, symmetric", codecName: "int8-gall-sym"),
+    CodecScheme(name: "W3A16", summary: "int3, group 128, symmetric", codecName: "int3-g128-sym"),
+    CodecScheme(name: "W2A16", summary: "int2, group 64, asymmetric", codecName: "int2-g64-asym"),
+    CodecScheme(name: "NVFP4A16", summary: "NVIDIA FP4 weights", codecName: "nvfp4"),
+    CodecScheme(name: "MXFP4", summary: "microscaling FP4 weights", codecName: "mxfp4"),
+    CodecScheme(name: "MXFP4A16", summary: "the same", codecName: "mxfp4"),
+    CodecScheme(name: "FP8A16", summary: "FP8 weights, one scale a row", codecName: "fp8_e4m3-channel"),
+    CodecScheme(name: "FP8A16_TENSOR", summary: "FP8 weights, one scale", codecName: "fp8_e4m3-tensor"),
+    CodecScheme(name: "FP8A16_BLOCK", summary: "FP8 weights, scales of 128x128", codecName: "fp8_e4m3-b128"),
+    CodecScheme(name: "NF4", summary: "bitsandbytes' NF4, group 64", codecName: "nf4-g64"),
+    CodecScheme(name: "FP4", summary: "bitsandbytes' FP4, group 64", codecName: "fp4-g64"),
   ]
+
+  /// The codec.
+  /// - Throws: ``CodecError``.
+  public func codec() throws(CodecError) -> any Codec { try CodecRegistry.codec(canonicalName: codecName) }
 
   /// The codec of the scheme called `name`, whatever its case.
   /// - Throws: ``CodecError/unknownCodec(_:known:)``.
@@ -25,7 +34,6 @@ public struct CodecScheme: Sendable {
     guard let scheme = all.first(where: { $0.name == name.uppercased() }) else {
       throw .unknownCodec(name, known: all.map(\.name))
     }
-    return try IntegerGroupCodec(
-      bits: scheme.bits, groupSize: scheme.groupSize, isSymmetric: scheme.isSymmetric)
+    return try scheme.codec()
   }
 }

@@ -27,7 +27,7 @@ public struct EncodedMatrix: Sendable {
   /// Bytes of all planes.
   public var byteCount: Int { planes.values.reduce(0) { $0 + $1.byteCount } }
 
-  /// Puts matrices of one codec, which encodes rows independently, one below the other.
+  /// Puts matrices of one codec, whose rows are independent but for equal shared planes, one below the other.
   /// - Throws: ``CodecError/invalidParameters(codec:reason:)`` when they do not go together.
   public static func joined(rows parts: [EncodedMatrix]) throws(CodecError) -> EncodedMatrix {
     guard let first = parts.first else {
@@ -35,7 +35,7 @@ public struct EncodedMatrix: Sendable {
     }
     guard parts.count > 1 else { return first }
     let name = first.codec.canonicalName
-    guard first.codec.isRowwise else {
+    guard first.codec.isRowwise || !first.codec.sharedPlanes.isEmpty else {
       throw .invalidParameters(codec: name, reason: "rows of this codec depend on each other")
     }
     let fits = parts.allSatisfy {

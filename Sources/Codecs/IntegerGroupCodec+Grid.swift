@@ -1,7 +1,7 @@
 import TensorCore
 
 extension IntegerGroupCodec {
-  /// Chooses scale and zero of one group; see ``GridCodec``. A shrunken asymmetric range keeps its zero point, so
+  /// Chooses scale and zero of one group, as they will be stored. A shrunken asymmetric range keeps its zero point, so
   /// that it is clipped at both ends in proportion.
   ///
   /// An all-zero group gets the smallest scale; non-finite weights must have been refused before.

@@ -30,7 +30,8 @@ extension IntegerGroupCodec {
     return try assemble(rows: matrix.rows, columns: matrix.columns, codes: codes, grids: grids)
   }
 
-  /// Puts codes and grids into planes; see ``GridCodec``.
+  /// Puts codes and grids, row-major, into planes.
+  /// - Throws: ``CodecError/scaleOverflow(row:group:scale:type:)``.
   public func assemble(
     rows: Int, columns: Int, codes: [UInt8], grids: [Grid]
   ) throws(CodecError) -> EncodedMatrix {

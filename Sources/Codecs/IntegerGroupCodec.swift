@@ -9,7 +9,7 @@ import TensorCore
 /// asymmetric: `zeros` u8 `[rows, groups]`; with a group index: `group_index` i32 `[columns]`, the group of each
 /// column, as checkpoints have it whose columns were quantized in order of importance. Without one, column `c` is of
 /// group `c / groupSize`.
-public struct IntegerGroupCodec: GridCodec, IntegerGroupConvertible, Hashable {
+public struct IntegerGroupCodec: IntegerGroupConvertible, Hashable {
   /// Bits per code, 2...8.
   public let bits: Int
   /// Columns that share a scale; nil: the whole row.

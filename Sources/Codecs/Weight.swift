@@ -41,7 +41,11 @@ public enum Weight: Sendable {
     switch self {
     case .dense(let tensor):
       let columns = tensor.shape.columns
-      try unsafe tensor.decode(elements: rows.lowerBound * columns..<rows.upperBound * columns, into: target)
+      let elements = rows.lowerBound * columns..<rows.upperBound * columns
+      guard [.bf16, .f16].contains(tensor.elementType) else {
+        return try unsafe tensor.decode(elements: elements, into: target)
+      }
+      unsafe BlockKernels.best.widen(tensor, elements, into: target)
     case .encoded(let matrix):
       unsafe matrix.codec.decode(matrix, rows: rows, into: target)
     }

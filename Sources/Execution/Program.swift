@@ -16,6 +16,7 @@ public final class Program: Sendable {
   struct CacheShape {
     let heads: Int
     let headDimension: Int
+    let valueDimension: Int
     let window: Int
   }
 
@@ -63,7 +64,7 @@ public final class Program: Sendable {
         }
         caches[parameters.cache] = CacheShape(
           heads: parameters.keyValueHeads, headDimension: parameters.headDimension,
-          window: parameters.window)
+          valueDimension: parameters.valueDimension, window: parameters.window)
         lastAttention = steps.count
       }
       steps.append(step)

@@ -31,8 +31,8 @@ public final class Session {
     rotaryTables = program.rotaryTables.map { _ in RotaryTable() }
     for (number, shape) in program.caches {
       caches[number] = KVPages(
-        heads: shape.heads, headDimension: shape.headDimension, element: program.options.cacheElement,
-        window: shape.window)
+        heads: shape.heads, headDimension: shape.headDimension, valueDimension: shape.valueDimension,
+        element: program.options.cacheElement, window: shape.window)
     }
   }
 

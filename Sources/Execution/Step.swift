@@ -23,6 +23,7 @@ struct Step {
     case softcap(Float)
     case swiglu
     case scaleRows
+    case joinHeads(heads: Int, isShared: Bool)
     case route(RoutingOptions)
     case expertLinear([PanelMatrix], chosen: Int)
     case expertSum(chosen: Int)
@@ -67,11 +68,13 @@ struct Step {
     let heads: Int
     let keyValueHeads: Int
     let headDimension: Int
+    let valueDimension: Int
     let scale: Float
     let window: Int
     let softcap: Float
     let cache: Int
     let slopes: [Float]?
+    let sinks: [Float]?
   }
 
   let kind: Kind
@@ -132,6 +135,8 @@ struct StepBuilder {
     case .sigmoid: return .sigmoid
     case .clamp: return .clamp(Float(try node.float("minimum")), Float(try node.float("maximum")))
     case .scaleRows: return .scaleRows
+    case .joinHeads:
+      return .joinHeads(heads: try node.integer("heads"), isShared: try node.bool("shared"))
     case .route: return .route(try routing(node))
     case .expertLinear: return .expertLinear(try experts(node), chosen: try node.integer("chosen"))
     case .expertSum: return .expertSum(chosen: try node.integer("chosen"))
@@ -161,11 +166,16 @@ struct StepBuilder {
     guard try node.bool("causal") else {
       throw ExecutionError.unsupported(operation: "attention", scope: node.scope, reason: "it is not causal")
     }
+    let width = try node.integer("head_dim")
+    let valueWidth = try node.integer("value_dim")
+    let slopes = node.operands.count > 3 ? try vector(node, 3) : nil
     return Step.AttentionParameters(
       heads: try node.integer("heads"), keyValueHeads: try node.integer("kv_heads"),
-      headDimension: try node.integer("head_dim"), scale: Float(try node.float("scale")),
+      headDimension: width, valueDimension: valueWidth == 0 ? width : valueWidth,
+      scale: Float(try node.float("scale")),
       window: try node.integer("window"), softcap: Float(try node.float("softcap")),
-      cache: try node.integer("cache"), slopes: node.operands.count > 3 ? try vector(node, 3) : nil)
+      cache: try node.integer("cache"), slopes: slopes?.allSatisfy { $0 == 0 } ?? true ? nil : slopes,
+      sinks: node.operands.count > 4 ? try vector(node, 4) : nil)
   }
 
   private func routing(_ node: Node) throws -> RoutingOptions {

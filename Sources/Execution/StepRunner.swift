@@ -81,6 +81,8 @@ struct StepRunner {
     case .clamp(let low, let high): unsafe kernels.clamp(x, low, high, into: y, pool: pool)
     case .softcap(let cap): unsafe kernels.softcap(x, cap: cap, into: y, pool: pool)
     case .copy: unsafe copy(x, y)
+    case .joinHeads(let heads, let isShared):
+      unsafe joinHeads(x, place(step.inputs[1]), heads: heads, isShared: isShared, into: y)
     default: preconditionFailure("every operation has a step")
     }
   }
@@ -120,10 +122,24 @@ struct StepRunner {
     }
     unsafe kernels.appendKV(k: place(step.inputs[1]), v: place(step.inputs[2]), to: cache, pool: pool)
     unsafe withOptionalPointer(parameters.slopes) { slopes in
-      unsafe kernels.attention(
-        place(step.inputs[0]), cache: cache, heads: parameters.heads, scale: parameters.scale,
-        window: parameters.window, softcap: parameters.softcap, slopes: slopes, into: place(step.outputs[0]),
-        workspace: session.workspace, pool: pool)
+      unsafe withOptionalPointer(parameters.sinks) { sinks in
+        unsafe kernels.attention(
+          place(step.inputs[0]), cache: cache, heads: parameters.heads, scale: parameters.scale,
+          window: parameters.window, softcap: parameters.softcap, slopes: slopes, sinks: sinks,
+          into: place(step.outputs[0]), workspace: session.workspace, pool: pool)
+      }
+    }
+  }
+
+  private func joinHeads(_ x: Rows, _ y: Rows, heads: Int, isShared: Bool, into z: Rows) {
+    let first = unsafe isShared ? x.columns : x.columns / heads
+    let second = unsafe y.columns / heads
+    for row in unsafe 0..<z.rows {
+      for head in 0..<heads {
+        let target = unsafe z[row] + head * (first + second)
+        unsafe target.update(from: x[row] + (isShared ? 0 : head * first), count: first)
+        unsafe (target + first).update(from: y[row] + head * second, count: second)
+      }
     }
   }
 

@@ -19,6 +19,8 @@ public struct Operation: Hashable, Sendable, RawRepresentable, CustomStringConve
   public static let rope = Operation(rawValue: "rope")
   /// Softmax attention over the cache and the tokens of the run.
   public static let attention = Operation(rawValue: "attention")
+  /// Heads made of two parts.
+  public static let joinHeads = Operation(rawValue: "join_heads")
   /// Elementwise sum.
   public static let add = Operation(rawValue: "add")
   /// Elementwise product.

@@ -8,21 +8,46 @@ import COpenBLAS
 public enum BLAS {
   private static let onCallingThread: Void = openblas_set_num_threads(1)
 
-  /// Row-major `c = alpha * op(a) * b + beta * c` with `op(a)` `[m, k]`, `b` `[k, n]`, `c` `[m, n]`.
+  /// Row-major `c = alpha * op(a) * op(b) + beta * c` with `op(a)` `[m, k]`, `op(b)` `[k, n]`, `c` `[m, n]`.
   ///
   /// - Parameters:
   ///   - transposingA: whether `a` is stored as `[k, m]`.
+  ///   - transposingB: whether `b` is stored as `[n, k]`.
   ///   - lda: elements between stored rows of `a`; likewise `ldb` and `ldc`.
   @unsafe
   public static func multiply(
     _ a: UnsafePointer<Float>, lda: Int, transposingA: Bool = false, _ b: UnsafePointer<Float>, ldb: Int,
-    m: Int, n: Int, k: Int, alpha: Float = 1, beta: Float = 0, into c: UnsafeMutablePointer<Float>, ldc: Int
+    transposingB: Bool = false, m: Int, n: Int, k: Int, alpha: Float = 1, beta: Float = 0,
+    into c: UnsafeMutablePointer<Float>, ldc: Int
   ) {
     onCallingThread
     unsafe cblas_sgemm(
-      CblasRowMajor, transposingA ? CblasTrans : CblasNoTrans, CblasNoTrans, Int32(m), Int32(n), Int32(k),
-      alpha, a,
-      Int32(lda), b, Int32(ldb), beta, c, Int32(ldc))
+      CblasRowMajor, transposingA ? CblasTrans : CblasNoTrans, transposingB ? CblasTrans : CblasNoTrans,
+      Int32(m), Int32(n), Int32(k), alpha, a, Int32(lda), b, Int32(ldb), beta, c, Int32(ldc))
+  }
+
+  /// Replaces the lower triangle of a symmetric positive definite matrix, column-major, by its Cholesky factor.
+  /// - Returns: false when the matrix is not positive definite; its contents are then of no use.
+  public static func factorCholesky(_ matrix: inout [Double], size: Int) -> Bool {
+    onCallingThread
+    var dimension = Int32(size)
+    var leading = dimension
+    var information: Int32 = 0
+    unsafe dpotrf_("L", &dimension, &matrix, &leading, &information)
+    return information == 0
+  }
+
+  /// Replaces `count` right sides, `[size, count]` column-major, by the solutions for a matrix whose lower Cholesky factor is given.
+  @unsafe
+  public static func solve(
+    factor: UnsafePointer<Double>, size: Int, sides: UnsafeMutablePointer<Double>, count: Int
+  ) {
+    onCallingThread
+    var dimension = Int32(size)
+    var leading = dimension
+    var columns = Int32(count)
+    var information: Int32 = 0
+    unsafe dpotrs_("L", &dimension, &columns, factor, &leading, sides, &leading, &information)
   }
 
   /// Replaces a symmetric positive definite matrix, column-major, by the inverse of its lower Cholesky factor.

@@ -11,7 +11,7 @@ public enum KVElement: String, Sendable, CaseIterable {
 /// Keys and values of one layer, in pages of 256 tokens.
 ///
 /// A page of keys holds, for each key/value head, 16 panels of 16 keys: for each element of a head, 16 consecutive
-/// keys. A page of values holds, for each head, panels of 16 elements (the head padded with zeros to a multiple of 16):
+/// keys. A page of values holds, for each head, panels of 16 elements (the value padded with zeros to a multiple of 16):
 /// for each token, 16 consecutive elements.
 ///
 /// A cache with a window keeps the pages that the next token can still see, and uses the others again.
@@ -21,8 +21,10 @@ public final class KVPages: @unchecked Sendable {
   public static let pageTokens = 256
   /// Key/value heads.
   public let heads: Int
-  /// Elements of a head.
+  /// Elements of a key.
   public let headDimension: Int
+  /// Elements of a value.
+  public let valueDimension: Int
   /// How elements are stored.
   public let element: KVElement
   /// Tokens that a token sees, itself included; 0 for all.
@@ -37,13 +39,17 @@ public final class KVPages: @unchecked Sendable {
   private var freePages: [(keys: UnsafeMutableRawPointer, values: UnsafeMutableRawPointer)] = unsafe []
 
   /// Creates an empty cache.
-  public init(heads: Int, headDimension: Int, element: KVElement, window: Int = 0) {
+  /// - Parameter valueDimension: elements of a value; nil for as many as a key has.
+  public init(
+    heads: Int, headDimension: Int, valueDimension: Int? = nil, element: KVElement, window: Int = 0
+  ) {
     precondition(heads > 0 && headDimension > 0, "a cache needs heads")
     self.heads = heads
     self.headDimension = headDimension
+    self.valueDimension = valueDimension ?? headDimension
     self.element = element
     self.window = window
-    paddedDimension = (headDimension + 15) / 16 * 16
+    paddedDimension = (self.valueDimension + 15) / 16 * 16
   }
 
   deinit {

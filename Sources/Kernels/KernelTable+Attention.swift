@@ -5,11 +5,13 @@ extension KernelTable {
   ///
   /// - Parameters:
   ///   - k: `[T, heads * headDimension]`, rotated already.
-  ///   - v: the same shape.
+  ///   - v: `[T, heads * valueDimension]`.
   ///   - cache: f16 pages take the nearest half, ties to even.
   public func appendKV(k: Rows, v: Rows, to cache: KVPages, pool: ThreadPool) {
-    unsafe precondition(k.rows == v.rows && k.columns == v.columns, "keys and values of different shapes")
-    unsafe precondition(k.columns == cache.heads * cache.headDimension, "keys do not fit the cache")
+    unsafe precondition(k.rows == v.rows, "different numbers of keys and values")
+    unsafe precondition(
+      k.columns == cache.heads * cache.headDimension && v.columns == cache.heads * cache.valueDimension,
+      "keys or values do not fit the cache")
     let tokens = unsafe k.rows
     guard tokens > 0 else { return }
     cache.reserve(cache.count + tokens)
@@ -22,7 +24,7 @@ extension KernelTable {
         let task = unsafe ck_store(
           k: k.pointer, k_stride: k.stride, v: v.pointer, v_stride: v.stride, tokens: tokens,
           first_position: cache.count, head_dimension: cache.headDimension,
-          padded_dimension: cache.paddedDimension,
+          value_dimension: cache.valueDimension, padded_dimension: cache.paddedDimension,
           page_tokens: KVPages.pageTokens, key_pages: keys.baseAddress, value_pages: values.baseAddress)
         forEachRow(cache.heads, columns: tokens * cache.headDimension, pool) { head in
           var copy = unsafe task
@@ -44,17 +46,19 @@ extension KernelTable {
   ///   - window: keys that a token sees, itself included; 0 for all.
   ///   - softcap: logits become `cap * tanh(logit / cap)` after scaling; 0 for none.
   ///   - slopes: one number a head; logits change by it for each key that lies further on. Nil for nothing.
-  ///   - y: `[T, heads * headDimension]`.
+  ///   - sinks: one logit a head that takes its share of the softmax and has no value. Nil for none.
+  ///   - y: `[T, heads * valueDimension]`.
   ///
   /// Float32, online softmax over tiles of 64 keys that begin at multiples of 64.
   /// Source: Milakov and Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135.
   public func attention(
     _ q: Rows, cache: KVPages, heads: Int, scale: Float, window: Int = 0, softcap: Float = 0,
-    slopes: UnsafePointer<Float>? = nil, into y: Rows, workspace: Workspace, pool: ThreadPool
+    slopes: UnsafePointer<Float>? = nil, sinks: UnsafePointer<Float>? = nil, into y: Rows,
+    workspace: Workspace, pool: ThreadPool
   ) {
-    unsafe requireSame(q, y)
     unsafe precondition(
-      q.columns == heads * cache.headDimension && heads % cache.heads == 0, "shapes of attention")
+      q.columns == heads * cache.headDimension && y.columns == heads * cache.valueDimension
+        && q.rows == y.rows && heads % cache.heads == 0, "shapes of attention")
     unsafe precondition(q.rows <= cache.count, "the cache holds fewer tokens than ask")
     let tokens = unsafe q.rows
     guard tokens > 0 else { return }
@@ -76,15 +80,17 @@ extension KernelTable {
           let head = task % cache.heads
           let first = block * blockTokens
           let column = head * group * cache.headDimension
+          let target = head * group * cache.valueDimension
           var work = unsafe ck_attention(
-            q: q[first] + column, q_stride: q.stride, y: y[first] + column, y_stride: y.stride,
+            q: q[first] + column, q_stride: q.stride, y: y[first] + target, y_stride: y.stride,
             tokens: min(blockTokens, tokens - first), group: group, head_dimension: cache.headDimension,
             first_position: cache.count - tokens + first, window: window, scale: scale, softcap: softcap,
             slopes: slopes.map { unsafe $0 + head * group }, key_pages: keys.baseAddress,
             value_pages: values.baseAddress,
             key_offset: head * KVPages.pageTokens * cache.headDimension,
             value_offset: head * KVPages.pageTokens * cache.paddedDimension, page_tokens: KVPages.pageTokens,
-            padded_dimension: cache.paddedDimension, scratch: workspace.scratch(worker))
+            value_dimension: cache.valueDimension, padded_dimension: cache.paddedDimension,
+            sinks: sinks.map { unsafe $0 + head * group }, scratch: workspace.scratch(worker))
           unsafe function(&work)
         }
       }

@@ -39,6 +39,16 @@ public final class ThreadPool: @unchecked Sendable {
     run(taskCount: taskCount) { task, _ in body(task) }
   }
 
+  /// Runs independent tasks and returns their results in order; of several errors the first in order is thrown.
+  public func map<Success>(_ count: Int, _ body: (_ task: Int) throws -> Success) throws -> [Success] {
+    var results = [Result<Success, any Error>?](repeating: nil, count: count)
+    unsafe results.withUnsafeMutableBufferPointer { results in
+      let start = results.baseAddress
+      run(taskCount: count) { task in unsafe start?[task] = Result { try body(task) } }
+    }
+    return try results.compactMap { try $0?.get() }
+  }
+
   /// Runs `body` for every task; `worker` in `0..<threadCount` is the same for no two tasks that run at once.
   public func run(taskCount: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
     guard taskCount > 0 else { return }

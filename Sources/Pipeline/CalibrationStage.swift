@@ -19,9 +19,10 @@ public struct CalibrationStage {
   }
 
   /// Runs the stage over every linear layer inside the blocks.
+  /// - Parameter minimumExpertTokens: tokens that every expert should see; those that the router sends fewer borrow some.
   /// - Throws: ``PipelineError``, `CalibrationError` and what lies below.
   public func run(
-    windows: CalibrationWindows, withSecondMoments: Bool,
+    windows: CalibrationWindows, withSecondMoments: Bool, minimumExpertTokens: Int = 0,
     progress: @escaping (QuantizationStage.Progress) throws -> Void = { _ in }
   ) throws -> StatisticsFile {
     let weights = try model.requireCheckpoint()
@@ -34,7 +35,8 @@ public struct CalibrationStage {
       corpusDigests: [windows.digest])
     let sequential = SequentialCalibration(
       graph: model.graph, windows: windows, targets: Set(inBlocks),
-      collection: withSecondMoments ? .secondMoments : .moments, pool: pool, kernels: kernels)
+      collection: withSecondMoments ? .secondMoments : .moments, minimumExpertTokens: minimumExpertTokens,
+      pool: pool, kernels: kernels)
     try sequential.run(
       weight: { name in
         guard let weight = weights[name] else {

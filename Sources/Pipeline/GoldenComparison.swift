@@ -48,10 +48,10 @@ public struct GoldenComparison {
   private let pool: ThreadPool
 
   /// The largest error that a right computation can have in a mode. Where a router chooses experts, a rounded input can tip
-  /// the choice, and a token then takes another way.
+  /// the choice, and a token then takes another way: 0.04 to 0.70 was measured with eight such models, 0.03 to 0.25 with others.
   public func bound(_ mode: Mode) -> Double {
     let routes = model.graph.nodes.contains { $0.operation == .route }
-    return routes && (mode == .int8 || mode == .int8Weights) ? 2 : mode.bound
+    return routes && (mode == .int8 || mode == .int8Weights) ? 1 : mode.bound
   }
 
   /// Reads `DIRECTORY/expected.safetensors` (`input_ids` [B, T] and `logits` float32 [B, T, vocabulary]) and the model beside it.
@@ -118,16 +118,5 @@ public struct GoldenComparison {
       largest = max(largest, difference)
     }
     return largest / (squares / Double(reference.count)).squareRoot()
-  }
-}
-
-extension LoadedModel {
-  /// The same model with other weights under the same names.
-  func replacing(weights: OrderedDictionary<String, Weight>) -> LoadedModel {
-    var model = LoadedModel(
-      path: path, format: format, files: files, configuration: configuration, summary: summary, graph: graph,
-      content: .checkpoint(weights), derivedNames: derivedNames, tokenizer: tokenizer, warnings: warnings)
-    model.rearrangements = rearrangements
-    return model
   }
 }

@@ -1,3 +1,4 @@
+import Codecs
 import TensorCore
 
 /// What can go wrong between the stages.
@@ -16,8 +17,12 @@ public enum PipelineError: DiagnosableError {
   case patternMatchesNothing(String, option: String)
   /// No weight is left to quantize.
   case nothingToQuantize
+  /// Learned rounding was asked for without windows to run through the model.
+  case learningNeedsWindows
   /// A weight cannot be quantized as asked.
   case weight(String, reason: String)
+  /// A codec cannot hold the values of a weight.
+  case encoding(weight: String, CodecError)
   /// Too many layers fell back.
   case tooManyFallbacks(count: Int, total: Int, allowedShare: Double, layers: [String])
   /// The output would overwrite the input.
@@ -34,6 +39,8 @@ public enum PipelineError: DiagnosableError {
   case refusedConversion(container: String, weight: String, reason: String, count: Int, total: Int)
   /// A written model is not what it was to be.
   case proof(path: String, weight: String, expected: String, found: String)
+  /// A recipe that cannot be understood.
+  case recipe(path: String, key: String, problem: String, hint: String?)
   /// An option that makes no sense here.
   case usage(String, hint: String?)
 
@@ -63,10 +70,15 @@ public enum PipelineError: DiagnosableError {
       Diagnostic(
         code: "pattern.no-match", status: .usage, message: "\(option) matches no weight", subject: pattern,
         hint: "adze inspect MODEL --tensors lists the names")
+    case .learningNeedsWindows:
+      Diagnostic(
+        code: "pipeline.learning-needs-windows", status: .usage,
+        message: "learned-rounding runs windows of text through the model", hint: "give --corpus FILE")
     case .nothingToQuantize:
       Diagnostic(code: "quantize.nothing", status: .usage, message: "no weight is left to quantize")
     case .weight(let name, let reason):
       Diagnostic(code: "quantize.weight", message: reason, subject: name)
+    case .encoding(let weight, let error): Self.naming(weight, error)
     case .tooManyFallbacks(let count, let total, let share, let layers):
       Diagnostic(
         code: "quantize.fallbacks",
@@ -100,8 +112,18 @@ public enum PipelineError: DiagnosableError {
         code: "convert.proof", status: .bug, message: "the written weight is not that of the source",
         file: path,
         subject: weight, expected: expected, found: found)
+    case .recipe(let path, let key, let problem, let hint):
+      Diagnostic(
+        code: "recipe", status: .usage, message: problem, file: path, subject: key.isEmpty ? nil : key,
+        hint: hint)
     case .usage(let message, let hint):
       Diagnostic(code: "usage", status: .usage, message: message, hint: hint)
     }
+  }
+
+  private static func naming(_ weight: String, _ error: CodecError) -> Diagnostic {
+    var diagnostic = error.diagnostic
+    diagnostic.subject = weight
+    return diagnostic
   }
 }

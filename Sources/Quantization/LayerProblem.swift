@@ -22,6 +22,13 @@ public struct Hessian: Sendable {
     self.tokenCount = tokenCount
   }
 
+  /// Adopts values that are known to be `size * size`.
+  init(size: Int, adopting values: [Float], tokenCount: Int) {
+    self.size = size
+    self.values = values
+    self.tokenCount = tokenCount
+  }
+
   /// Mean square of each input.
   public var diagonal: [Float] { (0..<size).map { values[$0 * size + $0] } }
 }
@@ -36,13 +43,19 @@ public struct LayerProblem: Sendable {
   public let hessian: Hessian?
   /// Mean square of each input, for the weighted choice of scales; taken from the Hessian when that is given.
   public let importance: [Float]?
+  /// What quantized layers before did to the inputs; nil when nothing before is quantized or it is not known.
+  public let drift: InputDrift?
 
   /// Creates a problem.
-  public init(name: String, weights: FloatMatrix, hessian: Hessian? = nil, importance: [Float]? = nil) {
+  public init(
+    name: String, weights: FloatMatrix, hessian: Hessian? = nil, importance: [Float]? = nil,
+    drift: InputDrift? = nil
+  ) {
     self.name = name
     self.weights = weights
     self.hessian = hessian
     self.importance = hessian?.diagonal ?? importance
+    self.drift = drift
   }
 }
 
@@ -84,6 +97,8 @@ public struct LayerReport: Sendable, Equatable {
   public var dampingRetryCount: Int
   /// Why the whole layer fell back to rounding; nil when it did not.
   public var fallback: String?
+  /// The method's relative error before its codes and scales were refined; nil when they were not.
+  public var unrefinedRelativeError: Double?
   /// Storage in bits per weight.
   public var bitsPerWeight: Double
 
@@ -91,7 +106,8 @@ public struct LayerReport: Sendable, Equatable {
   public init(
     layer: String, method: String, codec: String, relativeError: Double, roundingRelativeError: Double,
     tokenCount: Int = 0, deadColumnCount: Int = 0, roundedRowCount: Int = 0, damping: Double = 0,
-    dampingRetryCount: Int = 0, fallback: String? = nil, bitsPerWeight: Double = 0
+    dampingRetryCount: Int = 0, fallback: String? = nil, unrefinedRelativeError: Double? = nil,
+    bitsPerWeight: Double = 0
   ) {
     self.layer = layer
     self.method = method
@@ -104,6 +120,7 @@ public struct LayerReport: Sendable, Equatable {
     self.damping = damping
     self.dampingRetryCount = dampingRetryCount
     self.fallback = fallback
+    self.unrefinedRelativeError = unrefinedRelativeError
     self.bitsPerWeight = bitsPerWeight
   }
 }

@@ -10,6 +10,8 @@ public enum StatisticsNeed: Sendable, Comparable {
   case moments
   /// The full second moment.
   case hessian
+  /// The second moment, and how the inputs differ from those of the unquantized model.
+  case drift
 }
 
 /// Chooses the values of one weight: one axis of three, beside codec and container. A pure function of its inputs:
@@ -105,6 +107,28 @@ struct OptionReader {
     case "false", "no", "0": return false
     case let text?:
       throw .invalidOption(method: method, option: key, reason: "'\(text)' is neither true nor false")
+    }
+  }
+
+  /// One of the cases of an enumeration, by its raw value.
+  func choice<Choice: RawRepresentable & CaseIterable>(
+    _ key: String, default value: Choice
+  ) throws(QuantizationError) -> Choice where Choice.RawValue == String {
+    guard let text = values[key] else { return value }
+    guard let choice = Choice(rawValue: text) else {
+      throw .invalidOption(
+        method: method, option: key,
+        reason: "'\(text)' is none of \(Choice.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
+    return choice
+  }
+
+  /// What `act-order` says; nil for `auto`.
+  func sequence() throws(QuantizationError) -> ColumnSequence? {
+    switch values["act-order"] {
+    case nil, "auto": return nil
+    case "blocks": return .blocks
+    default: return try flag("act-order", default: true) ? .importance : .natural
     }
   }
 

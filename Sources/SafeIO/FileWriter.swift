@@ -5,12 +5,12 @@ import TensorCore
 package enum WriteStep: Sendable { case create, allocate, write, synchronize, rename }
 
 /// Failures that tests inject.
-package struct WriteFaults {
+package struct WriteFaults: Sendable {
   /// Asked before each step; an errno value makes the step fail.
-  package var code: (WriteStep) -> Int32?
+  package var code: @Sendable (WriteStep) -> Int32?
 
-  /// Asks `code` before each step.
-  package init(_ code: @escaping (WriteStep) -> Int32?) { self.code = code }
+  /// Asks `code` before each step, on the thread that takes it.
+  package init(_ code: @escaping @Sendable (WriteStep) -> Int32?) { self.code = code }
 
   /// Nothing is injected.
   package static var none: WriteFaults { WriteFaults { _ in nil } }
@@ -23,6 +23,7 @@ public struct FileWriter: ~Copyable {
   private let faults: WriteFaults
   private var buffer: [UInt8] = []
   private let capacity = 1 << 18
+  private let writeback: Writeback
   /// Bytes written so far.
   public private(set) var position = 0
 
@@ -30,6 +31,7 @@ public struct FileWriter: ~Copyable {
     self.descriptor = descriptor
     self.faults = faults
     self.path = path
+    writeback = Writeback(descriptor: descriptor)
   }
 
   /// Writes bytes.
@@ -99,6 +101,25 @@ public struct FileWriter: ~Copyable {
     }
   }
 
+  /// Sets the next `byteCount` bytes aside and lets `body` write them, in any order and from any thread.
+  /// - Returns: bytes that were written; where nothing was, the file has what it had.
+  /// - Throws: ``SafeIOError/writeFailed(file:operation:code:)``, and what `body` throws.
+  public mutating func writeRange(byteCount: Int, _ body: (RangeWriter) throws -> Void) throws -> Int {
+    precondition(byteCount >= 0, "a range has no negative length")
+    try flush()
+    let start = lseek(descriptor, 0, SEEK_CUR)
+    guard start >= 0 else { throw SafeIOError.writeFailed(file: path, operation: "seek", code: errno) }
+    let range = RangeWriter(
+      descriptor: descriptor, path: path, start: Int(start), byteCount: byteCount, faults: faults,
+      writeback: writeback)
+    try body(range)
+    guard lseek(descriptor, start + off_t(byteCount), SEEK_SET) >= 0 else {
+      throw SafeIOError.writeFailed(file: path, operation: "seek", code: errno)
+    }
+    position += byteCount
+    return range.writtenByteCount
+  }
+
   mutating func flush() throws(SafeIOError) {
     guard !buffer.isEmpty else { return }
     let pending = buffer
@@ -110,18 +131,9 @@ public struct FileWriter: ~Copyable {
   }
 
   private func writeNow(_ bytes: UnsafeRawBufferPointer) throws(SafeIOError) {
-    var done = 0
-    while done < bytes.count {
-      if let code = faults.code(.write) {
-        throw .writeFailed(file: path, operation: "write", code: code)
-      }
-      let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[done...].prefix(1 << 30))
-      let count = unsafe Glibc.write(descriptor, rest.baseAddress, rest.count)
-      if count > 0 {
-        done += count
-      } else if count == 0 || errno != EINTR {
-        throw .writeFailed(file: path, operation: "write", code: count == 0 ? ENOSPC : errno)
-      }
+    try unsafe writeAll(bytes, path: path, faults: faults) { (rest, _) in
+      unsafe Glibc.write(descriptor, rest.baseAddress, rest.count)
     }
+    writeback.note(bytes.count)
   }
 }

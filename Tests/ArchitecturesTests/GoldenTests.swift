@@ -51,11 +51,15 @@ struct Checkpoint {
     "qwen3-moe": ["qwen3-moe", "qwen3-moe-mixed"], "gemma": ["gemma"], "gemma2": ["gemma2", "gemma2-plain"],
     "gemma3": ["gemma3"], "phi": ["phi", "phi-norms"],
     "phi3": ["phi3", "phi3-long", "phi3-short", "phi3-partial"], "olmo": ["olmo"], "olmo2": ["olmo2"],
-    "granite": ["granite"], "cohere": ["cohere", "cohere-norms"], "glm4": ["glm4"],
+    "granite": ["granite"], "cohere": ["cohere", "cohere-norms", "cohere-one-key"], "glm4": ["glm4"],
     "smollm3": ["smollm3", "smollm3-window"], "starcoder2": ["starcoder2"],
     "stablelm": ["stablelm", "stablelm-parallel"], "falcon": ["falcon", "falcon-new", "falcon-rw"],
-    "bloom": ["bloom", "bloom-six-heads"], "gpt2": ["gpt2", "gpt2-inner"], "gptj": ["gptj"],
-    "gpt-neox": ["gpt-neox", "gpt-neox-sequential"], "opt": ["opt", "opt-after"],
+    "bloom": ["bloom", "bloom-six-heads"], "gpt2": ["gpt2", "gpt2-inner", "gpt2-by-layer"], "gptj": ["gptj"],
+    "gpt-neox": ["gpt-neox", "gpt-neox-sequential"],
+    "opt": ["opt", "opt-after", "opt-narrow"],
+    "olmo3": ["olmo3"], "seed-oss": ["seed-oss"], "ernie4-5": ["ernie4-5", "ernie4-5-bias"],
+    "glm4-moe": ["glm4-moe", "glm4-moe-norms"], "deepseek2": ["deepseek2", "deepseek2-groups"],
+    "deepseek3": ["deepseek3", "deepseek3-plain"],
   ]
 
   /// Goldens longer than the context that their frequencies were made for: these change with the length of the sequence, so

@@ -52,8 +52,13 @@ struct SampleModel {
 
   /// The interpreter's inputs of a group over all windows.
   func reference(_ group: LinearGroup, _ windows: CalibrationWindows) throws -> ReferenceStatistics {
+    ReferenceStatistics(try inputs(group, windows), columns: group.columns)
+  }
+
+  /// The interpreter's inputs of a group, window by window.
+  func inputs(_ group: LinearGroup, _ windows: CalibrationWindows) throws -> [[Float]] {
     let part = try graph.subgraph(inputs: [], outputs: [group.input])
-    let inputs = try windows.windows.map { window in
+    return try windows.windows.map { window in
       let shape = try Shape([window.count])
       let values = [
         "tokens": try Tensor(window, shape: shape),
@@ -61,7 +66,6 @@ struct SampleModel {
       ]
       return try Interpreter.run(part, inputs: values, constants: tensor)[0].floats()
     }
-    return ReferenceStatistics(inputs, columns: group.columns)
   }
 
   private static let text = """

@@ -126,6 +126,50 @@ import Testing
     }
   }
 
+  /// The drift is the mean of (x' - x) xᵀ, with x' what the interpreter finds with the weights as they were.
+  @Test(arguments: [1, 2])
+  func driftIsWhatQuantizationDidToTheInputs(threads: Int) throws {
+    let model = try SampleModel(seed: Self.seed)
+    let windows = model.windows(seed: 5)
+    let codec = try IntegerGroupCodec(bits: 2, groupSize: 16)
+    var quantized = model
+    let seen = try run(
+      model, windows: windows, threads: threads, collection: .secondMomentsAndDrift,
+      replace: { group in
+        var result: [String: Weight] = [:]
+        for name in group.weights {
+          let matrix = try codec.encode(try #require(model.weights[name]), importance: nil, search: .standard)
+          quantized.weights[name] = matrix.decoded()
+          result[name] = .encoded(matrix)
+        }
+        return result
+      })
+    #expect(seen[0].statistics.driftSum == nil)
+    for item in seen.dropFirst() {
+      let columns = item.group.columns
+      let before = try model.inputs(item.group, windows)
+      let after = try quantized.inputs(item.group, windows)
+      var expected = [Double](repeating: 0, count: columns * columns)
+      for (old, new) in zip(before, after) {
+        for token in 0..<old.count / columns {
+          for row in 0..<columns {
+            let difference = Double(old[token * columns + row]) - Double(new[token * columns + row])
+            for column in 0..<columns {
+              expected[row * columns + column] += difference * Double(new[token * columns + column])
+            }
+          }
+        }
+      }
+      let found = try #require(item.statistics.driftSum)
+      let size = expected.reduce(0) { $0 + $1 * $1 }.squareRoot()
+      let distance = zip(found, expected).reduce(0) { $0 + (Double($1.0) - $1.1) * (Double($1.0) - $1.1) }
+        .squareRoot()
+      #expect(size > 0 && distance < 0.05 * size, "\(item.group.inputName): \(distance) of \(size)")
+    }
+    let plain = try run(model, windows: windows, collection: .secondMomentsAndDrift)
+    #expect(plain.allSatisfy { $0.statistics.driftSum == nil }, "nothing was replaced")
+  }
+
   @Test func someTargetsGiveSomeGroups() throws {
     let model = try SampleModel(seed: Self.seed)
     let windows = model.windows(seed: 6)

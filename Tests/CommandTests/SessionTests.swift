@@ -18,6 +18,17 @@ import Testing
     return path
   }
 
+  @Test func blocksAreDrawn() throws {
+    let path = file("acorn.svg")
+    let drawing = CommandRun("inspect", Fixture.acorn, "--draw", path, "--block", "1")
+    #expect(drawing.status == 0, "\(drawing.errors)")
+    let picture = String(decoding: try FileReading.readAll(path, limit: 1 << 20), as: UTF8.self)
+    #expect(picture.hasPrefix("<svg ") && picture.contains("model.layers.1.self_attn.q_proj.weight"))
+    #expect(CommandRun("inspect", Fixture.acorn, "--draw", file("no.svg"), "--block", "999").status == 64)
+    #expect(CommandRun("inspect", Fixture.acorn, "--block", "1").status == 64)
+    #expect(!FileReading.exists(file("no.svg")))
+  }
+
   @Test func quantizePackVerifyRun() throws {
     let quantize = CommandRun(
       "quantize", Fixture.acorn, "-o", file("int4"), "--method", "gptq", "--codec", "int4", "--group-size",

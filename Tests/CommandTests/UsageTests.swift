@@ -5,7 +5,7 @@ import Testing
 @Suite struct UsageTests {
   /// Every command with the options that its help must show.
   static let commands: [(name: String, options: [String])] = [
-    ("inspect", ["--tensors", "--json"]),
+    ("inspect", ["--tensors", "--json", "--draw", "--block"]),
     ("tokenize", ["--file", "--no-special", "--json"]),
     (
       "calibrate",

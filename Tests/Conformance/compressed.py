@@ -24,6 +24,9 @@ from transformers import AutoModelForCausalLM
 
 from models import Model
 
+# Parts of modules that scale activations and not the weight.
+ACTIVATION_PARTS = ("input_scale", "input_zero_point", "input_global_scale", "k_scale", "v_scale", "q_scale")
+
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
     """Every weight of a compressed checkpoint in float32: the package's formulas, with scales widened first so
@@ -41,15 +44,20 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
         parts = {n.removeprefix(f"{module}."): t for n, t in tensors.items() if n.startswith(f"{module}.")}
         found[f"{module}.weight"] = _decompressed(parts, _scheme(module, config), config.format)
     rest = {n: t.to(torch.float32) for n, t in tensors.items() if n.rpartition(".")[0] not in modules}
-    return found | rest
+    return found | {n: t for n, t in rest.items() if n.rpartition(".")[2] not in ACTIVATION_PARTS}
 
 
-def write(model: Model, path: Path, scheme: QuantizationScheme):
-    """Rounds a model's linear layers to nearest and saves it the way that the package's users do."""
+def write(model: Model, path: Path, scheme: QuantizationScheme, cache: QuantizationArgs | None = None):
+    """Rounds a model's linear layers to nearest and saves it the way that the package's users do. Scales of inputs
+    and of the cache are no measured ones, only numbers that are easy to tell apart."""
     loaded = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.bfloat16)
-    apply_quantization_config(loaded, QuantizationConfig(config_groups={"group_0": scheme}, ignore=["lm_head"]))
+    config = QuantizationConfig(config_groups={"group_0": scheme}, ignore=["lm_head"], kv_cache_scheme=cache)
+    apply_quantization_config(loaded, config)
+    for index, (name, parameter) in enumerate(loaded.named_parameters()):
+        if name.rpartition(".")[2] in ACTIVATION_PARTS and parameter.dtype.is_floating_point:
+            parameter.data.fill_(0.01 + index / 64)
     for module in loaded.modules():
-        if is_module_quantized(module):
+        if is_module_quantized(module) and hasattr(module, "weight"):
             _set_parameters(module, module.quantization_scheme.weights)
     compressor = ModelCompressor.from_pretrained_model(loaded)
     compressor.compress_model(loaded)
@@ -61,6 +69,11 @@ def write(model: Model, path: Path, scheme: QuantizationScheme):
 
 def preset(name: str) -> QuantizationScheme:
     return preset_name_to_scheme(name, ["Linear"])
+
+
+def cache() -> QuantizationArgs:
+    """An FP8 cache with a scale for the keys and one for the values of each layer."""
+    return QuantizationArgs(num_bits=8, type="float", strategy="tensor", symmetric=True, dynamic=False)
 
 
 def integers(bits: int, symmetric: bool, group: int | None) -> QuantizationScheme:

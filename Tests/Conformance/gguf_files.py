@@ -51,10 +51,13 @@ def matrix_types(path: Path, config: dict) -> dict[str, str]:
     return {names[t.name]: t.tensor_type.name.lower() for t in matrices}
 
 
-def write(model: Model, path: Path, kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32):
-    """Writes a checkpoint with a byte-level tokenizer with gguf-py; matrices in `kind`, by its quantizers."""
+def write(
+    model: Model, path: Path, kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32, tensors_in_part: int = 0
+):
+    """Writes a checkpoint with a byte-level tokenizer with gguf-py; matrices in `kind`, by its quantizers. Several parts
+    `path-00001-of-...` when the tensors of one are limited."""
     config = model.config
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_in_part)
     writer.add_name(model.name)
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])

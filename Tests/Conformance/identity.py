@@ -6,6 +6,7 @@ import gguf
 import llama_cpp
 from safetensors import safe_open
 
+import compressed
 import gguf_files
 from models import Model
 from report import Finding, Report, Subject
@@ -35,6 +36,17 @@ def check(report: Report, adze: Adze, model: Model):
             report.check(subject, lambda: differing_metadata(peer, kept[0]))
             subject = Subject("gguf", codec, "llama.cpp -> adze -> gguf", "files that differ")
             report.check(subject, lambda: Finding(float(peer.read_bytes() != kept[0].read_bytes())))
+
+    for name in ("W4A16", "W4A16_ASYM", "INT8", "FP8", "FP8_DYNAMIC", "FP8_BLOCK", "NVFP4", "NVFP4A16", "MXFP4", "MXFP8A16"):
+
+        def again():
+            folder = adze.fresh("peer")
+            compressed.write(model, folder, compressed.preset(name))
+            kept = adze.convert(folder, "again", "--container", "compressed-tensors")
+            return differing_plain(folder / "model.safetensors", kept / "model.safetensors")
+
+        direction = "compressed-tensors -> adze -> compressed-tensors"
+        report.check(Subject("compressed-tensors", name, direction, "tensors that differ"), again)
 
     def plain():
         written = adze.convert(model.path, "again", "--container", "safetensors")

@@ -15,7 +15,7 @@ AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]
 
 
 def plain(path: Path) -> Tensors:
-    return {name: tensor.to(torch.float32) for name, tensor in _stored(path).items()}
+    return {name: tensor.to(torch.float32) for name, tensor in stored(path).items()}
 
 
 def gptq(path: Path) -> Tensors:
@@ -117,7 +117,8 @@ def mlx_library(path: Path) -> Tensors:
     return _assembled(path, "scales", weight, named=True)
 
 
-def _stored(path: Path) -> Tensors:
+def stored(path: Path) -> Tensors:
+    """Every tensor of a folder, as it is."""
     tensors: Tensors = {}
     for shard in sorted(path.glob("*.safetensors")):
         tensors |= load_file(shard)
@@ -125,12 +126,12 @@ def _stored(path: Path) -> Tensors:
 
 
 def _holds(path: Path, part: str) -> bool:
-    return any(name.endswith(f".{part}") for name in _stored(path))
+    return any(name.endswith(f".{part}") for name in stored(path))
 
 
 def _assembled(path: Path, mark: str, weight: Callable, named: bool = False) -> Tensors:
     """Modules that have a part named `mark` through `weight`, everything else as it is."""
-    tensors = _stored(path)
+    tensors = stored(path)
     modules = [name.removesuffix(f".{mark}") for name in tensors if name.endswith(f".{mark}")]
     if not modules:
         raise ValueError(f"no module has a {mark}")

@@ -55,6 +55,7 @@ COMPRESSED += [
 def check(report: Report, adze: Adze, tiny: Model):
     check_safetensors(report, adze, tiny)
     check_gguf_writer(report, adze, tiny)
+    check_split(report, adze, tiny)
     check_llama_quantize(report, adze, tiny)
     check_compressed(report, adze, tiny)
     if importlib.util.find_spec("mlx"):
@@ -88,6 +89,34 @@ def check_gguf_writer(report: Report, adze: Adze, model: Model):
 
         subject = Subject("gguf", kind.lower(), "gguf-py -> adze", f"weights of {model.name}")
         report.check(subject, measure, known=is_known(adze, [kind.lower()]))
+
+
+def check_split(report: Report, adze: Adze, model: Model):
+    """Parts that gguf-py wrote are one model to Adze and to llama.cpp."""
+    folder = adze.fresh("split")
+    folder.mkdir()
+    ids = model.sample_ids(rows=1)
+
+    def first() -> Path:
+        parts = sorted(folder.glob("parts-*.gguf"))
+        if len(parts) < 3:
+            raise ValueError(f"{len(parts)} parts")
+        return parts[0]
+
+    def weights():
+        gguf_files.write(model, folder / "parts.gguf", tensors_in_part=6)
+        gguf_files.write(model, folder / "whole.gguf")
+        return compare_weights(
+            adze.dequantized(first()), gguf_files.weights(folder / "whole.gguf", model.config), rounding=0
+        )
+
+    def logits():
+        import logits as peers
+
+        return compare_logits(adze.logits(first(), ids), peers.llama_logits(first(), ids), limit=1e-4)
+
+    report.check(Subject("gguf", "f32, in parts", "gguf-py -> adze", f"weights of {model.name}"), weights)
+    report.check(Subject("gguf", "f32, in parts", "gguf-py -> adze = llama.cpp", f"logits of {model.name}"), logits)
 
 
 def check_llama_quantize(report: Report, adze: Adze, model: Model):

@@ -2,8 +2,9 @@
 
 import contextlib
 import io
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable
 
@@ -43,10 +44,30 @@ class Row:
     note: str
 
 
+VERDICTS = ("equal", "within", "FAIL", "missing", "not run")
+
+
 class Report:
     def __init__(self, work: Path):
         self.work = work
-        self.rows: list[Row] = []
+        self.sections: dict[str, list[Row]] = {}
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for rows in self.sections.values() for row in rows]
+
+    def begin(self, section: str):
+        """Rows that follow are of this part."""
+        self.sections[section] = self.current = []
+
+    def merge(self, path: Path, order: list[str]):
+        """Takes the rows of other parts from a file and keeps all in it."""
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        for section, rows in kept.items():
+            if section not in self.sections:
+                self.sections[section] = [Row(**row | {"subject": Subject(**row["subject"])}) for row in rows]
+        self.sections = {name: self.sections[name] for name in order if name in self.sections}
+        path.write_text(json.dumps({name: [asdict(row) for row in rows] for name, rows in self.sections.items()}))
 
     def check(self, subject: Subject, measure: Callable[[], Finding], known: bool = True) -> bool:
         """Adds a row for what `measure` finds. An error is a failure; it counts as missing if adze does not
@@ -70,8 +91,12 @@ class Report:
     def missing(self, subject: Subject, reason: str):
         self._add(Row(subject, "", "", "missing", reason))
 
+    def not_run(self, subject: Subject, reason: str):
+        """A comparison that cannot be made here; it is no success."""
+        self._add(Row(subject, "", "", "not run", reason))
+
     def _add(self, row: Row):
-        self.rows.append(row)
+        self.current.append(row)
         told = row.subject
         print(
             f"{row.verdict:8}{told.container:19} {told.codec:18} {told.direction:27} {told.compared:17}"
@@ -83,8 +108,7 @@ class Report:
         return sum(row.verdict == verdict for row in self.rows)
 
     def summary(self) -> str:
-        kinds = ("equal", "within", "FAIL", "missing")
-        return f"{len(self.rows)} rows: " + ", ".join(f"{self.count(kind)} {kind}" for kind in kinds)
+        return f"{len(self.rows)} rows: " + ", ".join(f"{self.count(kind)} {kind}" for kind in VERDICTS)
 
     def markdown(self) -> str:
         lines = [
@@ -97,3 +121,23 @@ class Report:
             cells += [row.difference, row.limit, row.verdict, row.note]
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         return "\n".join(lines)
+
+    def digest(self) -> str:
+        """One line for each container and direction: how many rows of what, with which verdicts."""
+        groups: dict[tuple[str, str], list[Row]] = {}
+        for row in self.rows:
+            told = row.subject
+            groups.setdefault((told.container.split()[0], told.direction), []).append(row)
+        lines = ["| container | direction | codecs | compared | result |", "|---|---|---|---|---|"]
+        for (container, direction), rows in groups.items():
+            codecs = list(dict.fromkeys(row.subject.codec for row in rows if row.subject.codec))
+            compared = list(dict.fromkeys(_without_model(row.subject.compared) for row in rows))
+            listed = ", ".join(codecs) if len(codecs) <= 9 else f"{', '.join(codecs[:7])} and {len(codecs) - 7} more"
+            counts = [(kind, sum(row.verdict == kind for row in rows)) for kind in VERDICTS]
+            result = ", ".join(f"{count} {kind}" for kind, count in counts if count)
+            lines.append(f"| {container} | {direction} | {listed} | {', '.join(compared)} | {result} |")
+        return "\n".join(lines)
+
+
+def _without_model(compared: str) -> str:
+    return compared.partition(" of ")[0] if compared.startswith(("weights", "logits")) else compared

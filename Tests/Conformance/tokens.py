@@ -73,6 +73,11 @@ def check_sentence_piece(report: Report, adze: Adze, model: Model):
     ours = lambda: adze.convert(model.path, "tokens.gguf")  # noqa: E731
     theirs = from_llama(adze.work / "tokens.gguf", special=False)
     row(report, f"gguf SentencePiece {name}", "llama.cpp", theirs, ours, adze, special=False)
+    if name == "bpe":
+        # llama.cpp has no byte fallback for unigram, and no space before a text of spaces alone; GGUF is read as it reads it.
+        row(report, f"gguf SentencePiece {name}", "sentencepiece", plain, ours, adze, special=False)
+    back = lambda: adze.convert(adze.work / "tokens.gguf", "tokens", "--container", "safetensors")  # noqa: E731
+    row(report, f"gguf SentencePiece {name} -> tokenizer.json", "tokenizers", from_folder(adze), back, adze)
 
 
 def check_file(report: Report, adze: Adze, model: Model):
@@ -112,7 +117,6 @@ def row(
     special: bool = True,
 ):
     """The number of texts that come out differently; the first of them in the note."""
-
     def measure():
         path = model()
         differing = []

@@ -93,7 +93,7 @@ struct RandomGraph {
     let width = builder.type(of: x).columns ?? 0
     let same = pick(columns: width) ?? x
     let norm = OrderedDictionary<String, Attribute>(uniqueKeysWithValues: [("eps", .float(1e-5))])
-    switch Int.random(in: 0..<23, using: &generator) {
+    switch Int.random(in: 0..<24, using: &generator) {
     case 0, 1:
       let rows = [16, 32, 48].randomElement(using: &generator) ?? 16
       let bias = Bool.random(using: &generator) ? [try constant([rows])] : []
@@ -123,6 +123,7 @@ struct RandomGraph {
     case 17: try scaleRows(x, width)
     case 18, 19: try mix(x, width)
     case 20: try place(width)
+    case 21: try join(x, same)
     default: try attend(x, width)
     }
   }
@@ -202,21 +203,37 @@ struct RandomGraph {
       try builder.add(.slice, [.value(x)], attributes: ["start": .int(start), "length": 16], name: "v"))
   }
 
+  /// Heads of two parts, cut back to a usual width.
+  private mutating func join(_ x: ValueID, _ y: ValueID) throws {
+    let isShared = Bool.random(using: &generator)
+    let joined = try builder.add(
+      .joinHeads, [.value(x), .value(y)], attributes: ["heads": 2, "shared": .bool(isShared)], name: "h")
+    pool.append(
+      try builder.add(.slice, [.value(joined)], attributes: ["start": 8, "length": 16], name: "v"))
+  }
+
   private mutating func attend(_ x: ValueID, _ width: Int) throws {
-    guard width % 8 == 0, let key = pick(columns: 16), let value = pick(columns: 16) else { return }
+    let valueWidth = [16, 16, 32].randomElement(using: &generator) ?? 16
+    guard width % 8 == 0, let key = pick(columns: 16), let value = pick(columns: valueWidth) else { return }
     let heads = width / 8
     guard heads % 2 == 0 else { return }
     let turned = try rotated(x, heads), turnedKey = try rotated(key, 2)
-    let slopes = Bool.random(using: &generator) ? [try constant([heads])] : []
+    let extras = Int.random(in: 0...2, using: &generator)
+    let slopes = try (0..<extras).map { _ in try constant([heads]) }
     pool.append(
       try builder.add(
         .attention, [.value(turned), .value(turnedKey), .value(value)] + slopes,
         attributes: [
           "heads": .int(heads), "kv_heads": 2, "head_dim": 8, "scale": 0.35,
+          "value_dim": .int(valueWidth / 2),
           "window": .int([0, 0, 3].randomElement(using: &generator) ?? 0),
           "softcap": [0.0, 0.0, 5.0].randomElement(using: &generator).map { .float($0) } ?? .float(0),
           "cache": .int(cacheCount),
         ], name: "o"))
+    if valueWidth == 32, let last = pool.popLast() {
+      pool.append(
+        try builder.add(.slice, [.value(last)], attributes: ["start": 8, "length": 16], name: "v"))
+    }
     cacheCount += 1
   }
 

@@ -9,12 +9,15 @@ struct AttentionTests {
     var heads = 4
     var kvHeads = 2
     var dimension = 16
+    var values: Int?
+    var hasSinks = false
     var keys = 40
     var queries = 40
     var window = 0
     var softcap: Float = 0
+    var valueDimension: Int { values ?? dimension }
     var testDescription: String {
-      "\(heads)/\(kvHeads) heads of \(dimension), \(queries) of \(keys), window \(window), cap \(softcap)"
+      "values \(valueDimension), sinks \(hasSinks), \(heads)/\(kvHeads) heads of \(dimension), \(queries) of \(keys), window \(window), cap \(softcap)"
     }
   }
 
@@ -25,6 +28,9 @@ struct AttentionTests {
     Case(heads: 6, kvHeads: 2, dimension: 48, keys: 130, queries: 130),
     Case(heads: 3, kvHeads: 3, dimension: 20, keys: 70, queries: 70, window: 16),
     Case(heads: 8, kvHeads: 1, dimension: 32, keys: 290, queries: 35, window: 100),
+    Case(values: 24), Case(heads: 4, kvHeads: 4, dimension: 40, values: 7, keys: 300, queries: 60),
+    Case(heads: 8, kvHeads: 2, hasSinks: true, keys: 150),
+    Case(dimension: 24, values: 16, hasSinks: true, window: 9),
     Case(keys: 200, queries: 5, window: 1), Case(keys: 90, queries: 30, softcap: 5),
   ]
 
@@ -32,12 +38,14 @@ struct AttentionTests {
     let q: [Float]
     let k: [Float]
     let v: [Float]
+    let sinks: [Float]
 
     init(_ test: Case) {
       var generator = SeededGenerator(seed: 30)
       q = generator.normals(test.keys * test.heads * test.dimension).map { $0 * 3 }
       k = generator.normals(test.keys * test.kvHeads * test.dimension)
-      v = generator.normals(test.keys * test.kvHeads * test.dimension)
+      v = generator.normals(test.keys * test.kvHeads * test.valueDimension)
+      sinks = generator.normals(test.heads).map { $0 * 2 }
     }
   }
 
@@ -48,15 +56,17 @@ struct AttentionTests {
     -> [Float]
   {
     let pool = ThreadPool(threadCount: threads, isPinned: false)
-    let cache = KVPages(heads: test.kvHeads, headDimension: test.dimension, element: element)
+    let cache = KVPages(
+      heads: test.kvHeads, headDimension: test.dimension, valueDimension: test.values, element: element)
     let width = test.kvHeads * test.dimension
+    let values = test.kvHeads * test.valueDimension
     var start = 0
     for part in [5, 1, 50, Int.max] {
       let end = min(test.keys, part == Int.max ? test.keys : start + part)
       guard end > start else { continue }
       let k = RowBuffer(Array(data.k[start * width..<end * width]), rows: end - start, columns: width)
       let v = RowBuffer(
-        Array(data.v[start * width..<end * width]), rows: end - start, columns: width, padding: 1)
+        Array(data.v[start * values..<end * values]), rows: end - start, columns: values, padding: 1)
       unsafe table.appendKV(k: k.view, v: v.view, to: cache, pool: pool)
       start = end
     }
@@ -64,11 +74,12 @@ struct AttentionTests {
     let q = RowBuffer(
       Array(data.q[(test.keys - test.queries) * columns..<test.keys * columns]), rows: test.queries,
       columns: columns)
-    let y = RowBuffer(rows: test.queries, columns: columns, padding: 3)
-    unsafe table.attention(
-      q.view, cache: cache, heads: test.heads, scale: scale, window: test.window, softcap: test.softcap,
-      into: y.view,
-      workspace: Workspace(), pool: pool)
+    let y = RowBuffer(rows: test.queries, columns: test.heads * test.valueDimension, padding: 3)
+    unsafe data.sinks.withUnsafeBufferPointer { sinks in
+      unsafe table.attention(
+        q.view, cache: cache, heads: test.heads, scale: scale, window: test.window, softcap: test.softcap,
+        sinks: test.hasSinks ? sinks.baseAddress : nil, into: y.view, workspace: Workspace(), pool: pool)
+    }
     #expect(y.isGuarded)
     return y.values
   }
@@ -92,11 +103,12 @@ struct AttentionTests {
         }
         let largest = logits.max() ?? 0
         let weights = logits.map { exp($0 - largest) }
-        let total = weights.reduce(0, +)
-        for d in 0..<test.dimension {
+        let total = weights.reduce(0, +) + (test.hasSinks ? exp(Double(data.sinks[head]) - largest) : 0)
+        for d in 0..<test.valueDimension {
           var sum = 0.0
           for (index, weight) in weights.enumerated() {
-            sum += weight * stored(data.v[((first + index) * test.kvHeads + kvHead) * test.dimension + d])
+            sum +=
+              weight * stored(data.v[((first + index) * test.kvHeads + kvHead) * test.valueDimension + d])
           }
           y.append(sum / total)
         }

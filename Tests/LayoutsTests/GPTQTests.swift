@@ -147,14 +147,25 @@ import Testing
     }
   }
 
-  @Test("a zero point of zero makes the second version") func wrap() throws {
+  @Test("zero points make the second version, but for sources of the first") func wrap() throws {
     let codec = try IntegerGroupCodec(bits: 4, groupSize: 32, isSymmetric: false)
     let values = (0..<32 * 32).map { Float($0 % 7) }
     let positive = try codec.encode(
       FloatMatrix(rows: 32, columns: 32, values: values), importance: nil, search: .extremes)
     #expect(GPTQLayout.version(for: ["m.weight": .encoded(positive)]) == .v2)
     let mixed = try Samples.matrix(codec, rows: 32, columns: 32, seed: 1)
-    #expect(GPTQLayout.version(for: ["m.weight": .encoded(mixed)]) == .v1)
+    #expect(GPTQLayout.version(for: ["m.weight": .encoded(mixed)]) == .v2)
+    let symmetric = try Samples.matrix(
+      IntegerGroupCodec(bits: 4, groupSize: 32, isSymmetric: true), rows: 32, columns: 32, seed: 1)
+    #expect(GPTQLayout.version(for: ["m.weight": .encoded(symmetric)]) == .v1)
+    for (form, version) in [("gptq", GPTQVersion.v1), ("gptq_v2", .v2)] {
+      let source: JSONValue = [
+        "quant_method": "gptq", "bits": 4, "group_size": 32, "checkpoint_format": .string(form),
+      ]
+      #expect(GPTQLayout.version(for: ["m.weight": .encoded(mixed)], source: source) == version)
+    }
+    let other: JSONValue = ["quant_method": "awq", "bits": 4, "group_size": 32]
+    #expect(GPTQLayout.version(for: ["m.weight": .encoded(mixed)], source: other) == .v2)
     let tensors = try GPTQLayout.tensors(of: "m.weight", positive, version: .v1)
     #expect(Samples.words(tensors["m.qzeros"]).allSatisfy { $0 == 0xFFFF_FFFF })
     let reading = try GPTQLayout.reading(

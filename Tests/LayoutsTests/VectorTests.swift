@@ -51,11 +51,14 @@ import Testing
         Issue.record("\(name) is not quantized")
         continue
       }
-      // A global scale is a divisor in some files and a factor here; the tool that made the
-      // vector of nvfp4 decompresses to bfloat16.
-      let tolerance: Float = vector.hasSuffix("nvfp4") ? 0x1p-8 : 4e-7
       let pairs = zip(try weight.decoded().values, try values.floats())
-      #expect(pairs.allSatisfy { abs($0 - $1) <= abs($1) * tolerance }, "\(vector) \(name)")
+      if vector.hasSuffix("nvfp4") {
+        // The tool that made this vector decompresses to bfloat16.
+        #expect(pairs.allSatisfy { SmallFloat.bfloat16($0) == SmallFloat.bfloat16($1) }, "\(name)")
+        #expect(try values.floats().contains { $0 != 0 })
+      } else {
+        #expect(pairs.allSatisfy { abs($0 - $1) <= abs($1) * 4e-7 }, "\(vector) \(name)")
+      }
     }
   }
 
@@ -67,6 +70,46 @@ import Testing
     } catch {
       #expect((error as? any DiagnosableError)?.diagnostic.status == .badInput, "\(error)")
     }
+  }
+
+  /// Every tensor in turn is missing, of another type or of another shape, and every byte of the configuration is another
+  /// one: an error that says so, or weights that can be decoded; never a trap.
+  @Test("never trap when damaged", arguments: vectors("")) func damage(vector: String) throws {
+    let (tensors, configuration, reading) = try open(vector)
+    var refusals = 0
+    func attempt(_ tensors: OrderedDictionary<String, Tensor>, _ configuration: JSONValue) {
+      do {
+        for case .encoded(let matrix) in try reading(tensors, configuration).weights.values {
+          _ = matrix.decoded()
+        }
+      } catch {
+        refusals += 1
+        #expect((error as? any DiagnosableError)?.diagnostic.status == .badInput, "\(error)")
+      }
+    }
+    for (name, tensor) in tensors where !name.hasPrefix("expected.") {
+      var damaged = tensors
+      damaged[name] = nil
+      attempt(damaged, configuration)
+      for type in ElementType.allCases where tensor.byteCount * 8 % type.bitWidth == 0 {
+        let count = tensor.byteCount * 8 / type.bitWidth
+        for shape in [tensor.shape, try Shape([count]), try Shape([1, count]), try Shape([count, 1])]
+        where shape.elementCount == count {
+          damaged[name] = try Tensor(
+            elementType: type, shape: shape, region: tensor.region, byteOffset: tensor.byteOffset)
+          attempt(damaged, configuration)
+        }
+      }
+    }
+    let text = Array(configuration.serialized().utf8)
+    for index in text.indices {
+      for bit in [UInt8(1), 8] {
+        var damaged = text
+        damaged[index] ^= bit
+        if let value = try? JSONValue.parse(damaged) { attempt(tensors, value) }
+      }
+    }
+    #expect(refusals > tensors.count, "\(vector)")
   }
 
   @Test("are there for every layout") func presence() {

@@ -13,8 +13,8 @@ import Testing
       [
         "Imatrix", "CompressedTensors", "GPTQFormat", "AWQFormat", "FP8Format", "ModelOptFormat", "MLXFormat",
         "MXFP4Format",
-        "Architectures", "GraphPasses", "Kernels",
-      ], ["Execution"],
+        "Architectures", "GraphDrawing", "GraphPasses", "Kernels",
+      ], ["Execution", "Differentiation"],
       ["Quantization", "Calibration"], ["Pipeline", "Evaluation"], ["adze"],
     ]
     var levels = ["CKernels": -1, "COpenBLAS": -1, "CPCRE2": -1, "CZstd": -1]

@@ -140,10 +140,10 @@ import Testing
     let recipe = try TestModels.recipe("rtn", "int4", group: 40)
     let plan = try QuantizationPlan(recipe: recipe, graph: tiny.graph, weights: tiny.requireWeights)
     let failure = TestModels.failure {
-      try ModelContainers.container(named: "compressed-tensors", output: "").check(plan, codec: recipe.codec)
+      try ModelContainers.container(named: "compressed-tensors", output: "").check(plan)
     }
     #expect(failure?.message.contains("whole groups") == true)
-    try ModelContainers.container(named: "adze", output: "").check(plan, codec: recipe.codec)
+    try ModelContainers.container(named: "adze", output: "").check(plan)
     #expect(
       TestModels.failure { _ = try ModelContainers.container(named: "tar", output: "") }?.status == .usage)
     #expect(Set(ModelContainers.entries.map(\.name)).count == ModelContainers.entries.count)

@@ -6,6 +6,7 @@ import SafeIO
 import TensorCore
 import TestSupport
 import Testing
+import Tokenizers
 
 @Suite(.serialized) struct ConversionTests {
   let output = TemporaryDirectory()
@@ -110,6 +111,65 @@ import Testing
     #expect(output.entries == ["k.gguf"])
     let proof = try convert(model, to: "plain", container: "safetensors", type: .f32, dequantizes: true)
     #expect(proof.worst?.maximumDifference == 0)
+  }
+
+  /// Rows are stored anew and written by many threads in any order; the file is the same whatever their number.
+  @Test(arguments: ["q4_0", "q6_k", "iq4_xs", "mxfp4"])
+  func filesAreTheSameForAnyNumberOfThreads(name: String) throws {
+    let acorn = try TestModels.acorn()
+    var files: [[UInt8]] = []
+    for threads in [1, 3] {
+      let path = output.file("\(name)-\(threads).gguf")
+      let codec = try CodecRegistry.codec(canonicalName: name)
+      let plan = try ConversionPlan(
+        ConversionRequest(
+          container: ModelContainers.converting(acorn, to: path, named: nil), codec: codec, search: .extremes),
+        of: acorn)
+      try ConversionStage(model: acorn, plan: plan, pool: ThreadPool(threadCount: threads, isPinned: false))
+        .write(to: path)
+      files.append(try FileReading.readAll(path, limit: 1 << 28))
+    }
+    #expect(files[0] == files[1] && !files[0].isEmpty)
+  }
+
+  /// A value that the codec cannot hold is named by weight and row, wherever in the tensor it lies.
+  @Test func whatCannotBeRoundedIsNamed() throws {
+    let acorn = try TestModels.acorn()
+    let weights = try acorn.requireCheckpoint()
+    let name = try #require(weights.keys.first { $0.hasSuffix("down_proj.weight") })
+    let weight = try #require(weights[name])
+    var values = try weight.decoded().values
+    let row = weight.shape.rows - 2
+    values[row * weight.shape.columns + 5] = .infinity
+    let codec = try CodecRegistry.codec(canonicalName: "q8_0")
+    let bad = Weight.dense(try Tensor(values, shape: weight.shape))
+    let error = #expect(throws: PipelineError.self) {
+      _ = try WeightRecoding.round(codec, search: .extremes).apply(
+        to: bad, named: name, firstRow: 7, pool: TestModels.pool)
+    }
+    #expect(error?.diagnostic.code == "codec.non-finite" && error?.diagnostic.subject == name)
+    #expect(error?.diagnostic.message.contains("row \(row + 7), column 5") == true)
+  }
+
+  /// The rows of llama2.c's queries and keys lie as in GGUF files, and are moved for a Hugging Face directory.
+  @Test(.enabled(if: SharedData.isAvailable, "no ../shared")) func llama2CKeepsItsMeaningEverywhere() throws {
+    let source = try ModelFormats.load(SharedData.path("models/stories260K/stories260K.bin"))
+    let text = Array("Once upon a time".utf8)
+    let ids = try source.requireTokenizer().encode(text, addSpecialTokens: true, parseSpecialTokens: false)
+    let expected = try TestModels.logits(source, ids)
+    for (name, container) in [("s.gguf", "gguf"), ("s", "safetensors")] {
+      let proof = try convert(source, to: name, container: container)
+      #expect(proof.worst?.maximumDifference == 0, "\(name)")
+      let model = try load(name)
+      #expect(
+        try model.requireTokenizer().encode(text, addSpecialTokens: true, parseSpecialTokens: false) == ids)
+      let found = try TestModels.logits(model, ids)
+      #expect(zip(found, expected).allSatisfy { abs($0 - $1) < 1e-4 }, "\(name)")
+      #expect(model.configuration["rope_interleaved"]?.boolValue != true)
+    }
+    let key = "model.layers.0.self_attn.q_proj.weight"
+    let moved = try load("s").requireCheckpoint()[key]?.decoded()
+    #expect(try moved != source.requireCheckpoint()[key]?.decoded())
   }
 
   @Test func aWrittenFileThatDiffersIsFound() throws {

@@ -1,3 +1,4 @@
+import Architectures
 import Calibration
 import Codecs
 import OrderedCollections
@@ -22,13 +23,63 @@ import Testing
     }
   }
 
-  @Test(arguments: directories) func everyModeIsWithinItsBound(directory: String) throws {
-    let golden = try GoldenComparison(directory: directory, pool: TestModels.pool)
-    let dependsOnLength = Self.dependOnLength.contains { directory.hasSuffix("/" + $0) }
-    for mode in GoldenComparison.Mode.allCases where !(dependsOnLength && [.chunks, .tokens].contains(mode)) {
-      let error = try golden.error(mode)
-      #expect(error <= golden.bound(mode), "\(directory) \(mode.rawValue): \(error)")
+  private func name(_ directory: String) -> String { String(directory.split(separator: "/").last ?? "") }
+
+  /// Errors by mode; nil where pieces cannot equal the whole.
+  private func errors(_ golden: GoldenComparison, _ directory: String) throws -> [Double?] {
+    try GoldenComparison.Mode.allCases.map { mode in
+      let isLeftOut = Self.dependOnLength.contains(name(directory)) && [.chunks, .tokens].contains(mode)
+      return isLeftOut ? nil : try golden.error(mode)
     }
+  }
+
+  /// Every mode is within its bound, and as good as FAMILIES.md says: not worse than three times the error there, and not so
+  /// much better that the table is out of date.
+  @Test(arguments: directories) func everyModeIsAsGoodAsTheDocumentSays(directory: String) throws {
+    let golden = try GoldenComparison(directory: directory, pool: TestModels.pool)
+    let row = try FamilyDocument().rows("goldens").first { $0[0] == name(directory) }
+    let stated = try #require(row, "FAMILIES.md lacks the golden; BLESS=1 writes it")
+    #expect(stated[1] == golden.family)
+    let found = try errors(golden, directory)
+    for (index, mode) in GoldenComparison.Mode.allCases.enumerated() {
+      guard let error = found[index] else {
+        #expect(stated[2 + index] == FamilyDocument.none)
+        continue
+      }
+      #expect(error <= golden.bound(mode), "\(directory) \(mode.rawValue): \(error)")
+      let known = try #require(Double(stated[2 + index]))
+      let least = mode == .int8 || mode == .int8Weights ? 0.001 : 2e-6
+      #expect(error <= max(3 * known, least), "\(mode.rawValue): \(error), but the document says \(known)")
+      #expect(known <= max(3 * error, least), "\(mode.rawValue): \(error), but the document says \(known)")
+    }
+  }
+
+  @Test func theDocumentCountsLinesAndKnowsEveryFamily() throws {
+    let document = try FamilyDocument()
+    #expect(document.rows("files") == (try FamilyDocument.files()), "BLESS=1 writes the table anew")
+    let families = document.rows("files").flatMap { $0[2].split(separator: ", ").map(String.init) }
+    #expect(Set(families) == Set(ModelFamily.all.map(\.name)))
+    guard SharedData.isAvailable else { return }
+    #expect(Set(document.rows("goldens").map { $0[0] }) == Set(Self.directories.map(name)))
+  }
+
+  /// Writes the tables of FAMILIES.md.
+  @Test(
+    .enabled(
+      if: FamilyDocument.isBlessing && SharedData.isAvailable, "only with BLESS=1 and the reference data"))
+  func writeTheDocument() throws {
+    var document = try FamilyDocument()
+    document.replace(
+      "files", head: ["file", "lines", "families", "GGUF, read and written as"],
+      rows: try FamilyDocument.files().map { ["`\($0[0])`"] + $0.dropFirst() })
+    let rows = try Self.directories.sorted { name($0) < name($1) }.map { directory in
+      let golden = try GoldenComparison(directory: directory, pool: TestModels.pool)
+      let cells = try errors(golden, directory).map { $0.map(FamilyDocument.text) ?? FamilyDocument.none }
+      return [name(directory), golden.family] + cells
+    }
+    document.replace(
+      "goldens", head: ["golden", "family"] + GoldenComparison.Mode.allCases.map(\.rawValue), rows: rows)
+    try document.write()
   }
 
   private func windows() -> CalibrationSource {

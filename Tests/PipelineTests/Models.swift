@@ -56,6 +56,45 @@ enum TestModels {
     directory.write(Array(tinyConfiguration.utf8), to: "config.json")
   }
 
+  /// A Mixtral of one layer and three experts whose columns are whole blocks of 256; or a Qwen2, with one more expert for all
+  /// tokens.
+  static func writeExperts(to directory: TemporaryDirectory, isShared: Bool = false) throws {
+    var generator = SeededGenerator(seed: 12)
+    var tensors: OrderedDictionary<String, Tensor> = [:]
+    func add(_ name: String, _ dimensions: [Int], _ suffix: String = ".weight") throws {
+      let shape = try Shape(dimensions)
+      tensors[name + suffix] = try Tensor(
+        generator.normals(shape.elementCount).map { dimensions.count == 1 ? 1 : $0 / 16 }, shape: shape)
+    }
+    try add("model.embed_tokens", [48, 256])
+    let layer = "model.layers.0."
+    for name in ["input_layernorm", "post_attention_layernorm"] { try add(layer + name, [256]) }
+    for (name, rows) in [("q", 256), ("k", 128), ("v", 128), ("o", 256)] {
+      try add(layer + "self_attn.\(name)_proj", [rows, 256])
+      if isShared, name != "o" { try add(layer + "self_attn.\(name)_proj", [rows], ".bias") }
+    }
+    let part = layer + (isShared ? "mlp" : "block_sparse_moe")
+    let names = isShared ? ["gate_proj", "up_proj", "down_proj"] : ["w1", "w3", "w2"]
+    try add(part + ".gate", [3, 256])
+    for prefix in (0..<3).map({ "experts.\($0)" }) + (isShared ? ["shared_expert"] : []) {
+      for (name, shape) in zip(names, [[512, 256], [512, 256], [256, 512]]) {
+        try add("\(part).\(prefix).\(name)", shape)
+      }
+    }
+    if isShared { try add(part + ".shared_expert_gate", [1, 256]) }
+    try add("model.norm", [256])
+    try add("lm_head", [48, 256])
+    try SafetensorsWriter.write(tensors, to: directory.file("model.safetensors"))
+    let kind = isShared ? ("Qwen2MoeForCausalLM", "qwen2_moe") : ("MixtralForCausalLM", "mixtral")
+    let configuration = """
+      {"architectures": ["\(kind.0)"], "model_type": "\(kind.1)", "hidden_size": 256, "intermediate_size": 512,
+       "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 48,
+       "num_local_experts": 3, "num_experts_per_tok": 2, "rms_norm_eps": 1e-05, "max_position_embeddings": 128,
+       "tie_word_embeddings": false\(isShared ? ", \"moe_intermediate_size\": 512, \"shared_expert_intermediate_size\": 512" : "")}
+      """
+    directory.write(Array(configuration.utf8), to: "config.json")
+  }
+
   private static let tinyConfiguration = """
     {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 96,
      "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 48,

@@ -8,8 +8,9 @@ import Testing
 @Suite struct GPTQLawTests {
   let pool = ThreadPool(threadCount: 2, isPinned: false)
   static let variants = [
-    GPTQ(), GPTQ(actOrder: false), GPTQ(actOrder: false, staticGroups: true),
-    GPTQ(blockSize: 8, scaleSearch: .extremes),
+    GPTQ(), GPTQ(sequence: .natural, refinementSweeps: 0),
+    GPTQ(sequence: .natural, staticGroups: true, refinementSweeps: 0),
+    GPTQ(blockSize: 8, sequence: .importance, scaleSearch: .extremes),
   ]
 
   @Test(arguments: variants.indices)

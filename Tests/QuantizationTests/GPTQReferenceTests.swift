@@ -29,7 +29,9 @@ import Testing
         let seed = UInt64(item.columns * 100 + item.blockSize + number)
         let codec = try IntegerGroupCodec(
           bits: isSymmetric ? 4 : 3, groupSize: item.groupSize, isSymmetric: isSymmetric)
-        let method = GPTQ(blockSize: item.blockSize, actOrder: options.0, staticGroups: options.1)
+        let method = GPTQ(
+          blockSize: item.blockSize, sequence: options.0 ? .importance : .natural, staticGroups: options.1,
+          refinementSweeps: 0)
         try compare(method, codec, rows: 12, item: item, seed: seed)
       }
     }
@@ -61,8 +63,10 @@ import Testing
   @Test func longGroupsAreCutIntoBlocks() throws {
     let codec = try IntegerGroupCodec(bits: 4, groupSize: 1040)
     let problem = try RandomProblem.correlated(rows: 3, columns: 1100, seed: 4, tokens: 60)
-    let reference = try GPTQ(blockSize: 65_536, actOrder: false).solve(problem, codec: codec, pool: pool)
-    let blocks = try GPTQ(blockSize: 100, actOrder: false).solve(problem, codec: codec, pool: pool)
+    let reference = try GPTQ(blockSize: 65_536, sequence: .natural, refinementSweeps: 0).solve(
+      problem, codec: codec, pool: pool)
+    let blocks = try GPTQ(blockSize: 100, sequence: .natural, refinementSweeps: 0).solve(
+      problem, codec: codec, pool: pool)
     let scales = (
       codec.unpacked(reference.matrix, rows: 0..<3).scales, codec.unpacked(blocks.matrix, rows: 0..<3).scales
     )
@@ -75,7 +79,8 @@ import Testing
     let item = Case(columns: 40, groupSize: 16, blockSize: 16)
     for actOrder in [true, false] {
       try compare(
-        GPTQ(blockSize: 16, actOrder: actOrder), try IntegerGroupCodec(bits: 4, groupSize: 16), rows: 12,
+        GPTQ(blockSize: 16, sequence: actOrder ? .importance : .natural, refinementSweeps: 0),
+        try IntegerGroupCodec(bits: 4, groupSize: 16), rows: 12,
         item: item,
         seed: 71, dead: [0, 16, 17, 39])
     }

@@ -136,7 +136,7 @@ import Testing
       var weights = small.weights
       weights[4, 20] = 1e7
       let error = try #require(throws: QuantizationError.self) {
-        try GPTQ(actOrder: actOrder).solve(
+        try GPTQ(sequence: actOrder ? .importance : .natural).solve(
           LayerProblem(name: "the.layer", weights: weights, hessian: small.hessian), codec: codec, pool: pool)
       }
       #expect(error.diagnostic.code == "codec.scale-overflow")
@@ -151,7 +151,7 @@ import Testing
     for bits in [2, 4] {
       let weights = try FloatMatrix(
         rows: 30, columns: 64, values: small.weights.values.map { $0 * (bits == 4 ? scale : scale / 5) })
-      let solution = try GPTQ(actOrder: false).solve(
+      let solution = try GPTQ(sequence: .natural).solve(
         LayerProblem(name: "l", weights: weights, hessian: small.hessian),
         codec: IntegerGroupCodec(bits: bits, groupSize: 4), pool: pool)
       #expect(solution.matrix.decoded().values.allSatisfy { $0.isFinite })

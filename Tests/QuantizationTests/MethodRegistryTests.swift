@@ -69,9 +69,9 @@ import Testing
         "scale-search": "extremes",
       ])
     let gptq = try #require(method as? GPTQ)
-    #expect(gptq.damping == 0.5 && gptq.blockSize == 64 && !gptq.actOrder && gptq.staticGroups)
+    #expect(gptq.damping == 0.5 && gptq.blockSize == 64 && gptq.sequence == .natural && gptq.staticGroups)
     #expect(gptq.scaleSearch == .extremes)
-    #expect(gptq.need == .hessian)
+    #expect(gptq.need == .drift)
     let rounding = try MethodRegistry.method(named: "rtn", options: ["scale-search": "least-squares"])
     #expect((rounding as? RoundToNearest)?.scaleSearch == .standard)
     #expect(rounding.need == .moments)

@@ -24,7 +24,8 @@ struct TextbookGPTQ {
 
   func run() -> Result {
     let diagonal = hessian.diagonal
-    let order = method.actOrder ? (0..<size).sorted { diagonal[$0] > diagonal[$1] } : Array(0..<size)
+    let order =
+      method.sequence == .importance ? (0..<size).sorted { diagonal[$0] > diagonal[$1] } : Array(0..<size)
     var result = Result(codes: [], errors: [], values: [])
     for row in 0..<weights.rows {
       let plain = rounded(row)
@@ -51,7 +52,9 @@ struct TextbookGPTQ {
     return codec.fitGrid(floats.span, importance: importance.span, search: method.scaleSearch)
   }
 
-  private func original(_ row: Int) -> [Double] { (0..<size).map { Double(weights[row, $0]) } }
+  private func original(_ row: Int) -> [Double] {
+    (0..<size).map { isDead($0) ? 0 : Double(weights[row, $0]) }
+  }
 
   private func isDead(_ column: Int) -> Bool { hessian.values[column * size + column] == 0 }
 
@@ -78,7 +81,7 @@ struct TextbookGPTQ {
     var inverse = DenseAlgebra.inverse(DenseAlgebra.damped(hessian, share: method.damping))
     var values = original(row)
     for column in 0..<size where isDead(column) { values[column] = 0 }
-    let isStatic = method.actOrder || method.staticGroups
+    let isStatic = method.sequence == .importance || method.staticGroups
     var grids: [Int: Grid] = [:]
     var codes: [Int: Float] = [:]
     for (step, column) in order.enumerated() {

@@ -1,5 +1,6 @@
 import Glibc
 import SafeIO
+import Synchronization
 import TensorCore
 import TestSupport
 import Testing
@@ -8,11 +9,14 @@ import Testing
   private struct Refusal: Error {}
 
   /// Counts the steps of writing.
-  private final class Counter {
-    private(set) var value = 0
+  private final class Counter: Sendable {
+    private let count = Mutex(0)
+    var value: Int { count.withLock { $0 } }
     func next() -> Int {
-      defer { value += 1 }
-      return value
+      count.withLock { count in
+        defer { count += 1 }
+        return count
+      }
     }
   }
 
@@ -35,6 +39,47 @@ import Testing
     #expect(Array(bytes.prefix(9)) == [0x61, 0x42, 0x63, 0, 0, 0, 0, 0, 7])
     #expect(Array(bytes.suffix(16)) == [4, 3, 2, 1] + [UInt8](repeating: 1, count: 12))
     #expect(directory.entries == ["out"])
+  }
+
+  @Test("parts of a range come in any order")
+  func ranges() throws {
+    let directory = TemporaryDirectory()
+    let path = directory.file("out")
+    // Long enough that writing back begins on the way.
+    let part = 1 << 20
+    let byteCount = 40 * part
+    try AtomicFile.write(to: path, byteCount: byteCount + 8) { writer in
+      try writer.write("head")
+      let written = try writer.writeRange(byteCount: byteCount) { range in
+        #expect(range.byteCount == byteCount)
+        // Backwards, and the odd ones first.
+        for place in (0..<40).reversed().filter({ $0 % 2 == 1 }) + (0..<20).map({ $0 * 2 }) {
+          try unsafe [UInt8](repeating: UInt8(place), count: part).withUnsafeBytes {
+            try unsafe range.write($0, at: place * part)
+          }
+        }
+      }
+      #expect(written == byteCount && writer.position == byteCount + 4)
+      try writer.write("tail")
+    }
+    let bytes = try FileReading.readAll(path, limit: 1 << 28)
+    #expect(bytes.prefix(4) == Array("head".utf8)[...] && bytes.suffix(4) == Array("tail".utf8)[...])
+    for index in 0..<40 {
+      let start = 4 + index * part
+      #expect(bytes[start..<start + part].allSatisfy { $0 == UInt8(index) })
+    }
+  }
+
+  @Test("a range that is not filled says so")
+  func holes() throws {
+    let directory = TemporaryDirectory()
+    try AtomicFile.write(to: directory.file("out"), byteCount: nil) { writer in
+      let written = try writer.writeRange(byteCount: 10) { range in
+        try unsafe [1 as UInt8, 2].withUnsafeBytes { try unsafe range.write($0, at: 8) }
+      }
+      #expect(written == 2)
+    }
+    #expect(try FileReading.readAll(directory.file("out")) == [0, 0, 0, 0, 0, 0, 0, 0, 1, 2])
   }
 
   @Test("leaves the old file when the writer gives up")

@@ -108,8 +108,11 @@ typedef struct ck_attention {
   ptrdiff_t key_offset;
   ptrdiff_t value_offset;
   ptrdiff_t page_tokens;
-  /// Stored elements of a value: head_dimension rounded up to 16.
+  /// Elements of a value, and those that are stored: rounded up to 16.
+  ptrdiff_t value_dimension;
   ptrdiff_t padded_dimension;
+  /// For each head of the group a logit that takes its share of the softmax and has no value; null for none.
+  const float *sinks;
   float *scratch;
 } ck_attention;
 
@@ -127,6 +130,7 @@ typedef struct ck_store {
   ptrdiff_t tokens;
   ptrdiff_t first_position;
   ptrdiff_t head_dimension;
+  ptrdiff_t value_dimension;
   ptrdiff_t padded_dimension;
   ptrdiff_t page_tokens;
   void *const *key_pages;
@@ -205,6 +209,8 @@ void ck_pin_thread(int32_t index);
 int32_t ck_processor_count(void);
 /// Asks for large pages; harmless where there are none.
 void ck_advise_large_pages(void *start, ptrdiff_t bytes);
+/// Asks the system to begin writing what a file has in memory to the disk.
+void ck_start_writeback(int32_t descriptor);
 
 /// Runs `repetitions` times 96 fused multiply-adds of 16 lanes; for measuring the peak. Zero where there is none.
 ptrdiff_t ck_fma_burn(int32_t instruction_set, ptrdiff_t repetitions, float *sink);

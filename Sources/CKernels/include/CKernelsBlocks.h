@@ -39,6 +39,7 @@ typedef void (*ck_encode_blocks_fn)(const ck_block_task *task);
 /// Writes the values of `count` blocks.
 typedef void (*ck_decode_blocks_fn)(const uint8_t *blocks, ptrdiff_t count, float *y);
 typedef float (*ck_finite_fn)(const float *x, ptrdiff_t count);
+typedef void (*ck_difference_fn)(const float *a, const float *b, ptrdiff_t count, float result[4]);
 typedef void (*ck_widen_fn)(const uint16_t *x, float *y, ptrdiff_t count);
 
 /// The kernels of one instruction set.
@@ -47,6 +48,8 @@ typedef struct ck_block_table {
   ck_decode_blocks_fn decode[CK_BLOCK_COUNT];
   /// 0 when all values are finite, NaN otherwise.
   ck_finite_fn finite;
+  /// Largest |a - b|, largest |a|, sum of (a - b)^2, sum of a^2; equal infinities, and NaN with the same bits, differ by 0.
+  ck_difference_fn difference;
   ck_widen_fn widen_bf16;
   ck_widen_fn widen_f16;
 } ck_block_table;

@@ -39,7 +39,7 @@ public struct FourBitFloatCodec: Codec, Hashable {
   public let groupSize: Int?
   /// Storage type of scales: f32, f16 or bf16.
   public let scaleType: ElementType
-  private let table: LevelTable
+  let levelTable: LevelTable
 
   /// Creates the codec.
   /// - Throws: ``CodecError/invalidParameters(codec:reason:)``.
@@ -56,7 +56,7 @@ public struct FourBitFloatCodec: Codec, Hashable {
     self.kind = kind
     self.groupSize = groupSize
     self.scaleType = scaleType
-    table = LevelTable(values: kind.values)
+    levelTable = LevelTable(values: kind.values)
   }
 
   /// Codecs with the same parameters are the same.
@@ -99,15 +99,15 @@ public struct FourBitFloatCodec: Codec, Hashable {
       buffer.load(matrix, row: row, range, importance)
       var scale = buffer.extreme
       if case .leastSquares = search {
-        scale = table.bestFit(buffer.values.span, buffer.weights.span, &workspace).scale
+        scale = levelTable.bestFit(buffer.values.span, buffer.weights.span, &workspace).scale
       }
       scales[group] = scaleType.rounded(scale)
       guard scales[group].isFinite else {
         throw .scaleOverflow(row: row, group: group % groups, scale: scale, type: scaleType)
       }
-      buffer.locate(in: table, scale: scales[group])
+      buffer.locate(in: levelTable, scale: scales[group])
       for column in range {
-        codes[row * matrix.columns + column] = table.codes[Int(buffer.places[column - first])]
+        codes[row * matrix.columns + column] = levelTable.codes[Int(buffer.places[column - first])]
       }
     }
     return try EncodedMatrix(

@@ -5,7 +5,8 @@ import TensorCore
 ///
 /// `value = e2m1 * scale * global`. Planes: `codes` u8 `[rows, columns / 2]`, the even column low; `scales` u8
 /// `[rows, columns / 16]`, E4M3; `global_scale` f32 `[1]`, multiplied: ModelOpt's `weight_scale_2`, the inverse of
-/// compressed-tensors' `weight_global_scale`. The global scale is `absmax / (6 * 448)`, a group's `absmax / 6` of what remains;
+/// compressed-tensors' `weight_global_scale`, which may be kept as a plane `global_divisor`, because inverting twice need not
+/// give back the same bits. The global scale is `absmax / (6 * 448)`, a group's `absmax / 6` of what remains;
 /// `leastSquares` also tries the neighbouring E4M3 codes.
 public struct NVFP4Codec: Codec, Hashable {
   /// Columns that share a scale.
@@ -21,7 +22,7 @@ public struct NVFP4Codec: Codec, Hashable {
   public var isRowwise: Bool { false }
 
   /// The global scale.
-  public var sharedPlanes: Set<String> { ["global_scale"] }
+  public var sharedPlanes: Set<String> { ["global_scale", "global_divisor"] }
 
   /// 4.5, and the global scale of a square matrix.
   public func bitsPerWeight(columns: Int) -> Double {
@@ -99,13 +100,13 @@ public struct NVFP4Codec: Codec, Hashable {
         codec: canonicalName, plane: "codes", expected: "whole groups of 16 columns",
         found: "\(matrix.columns) columns")
     }
-    try checkPlanes(
-      matrix,
-      [
-        PlaneRequirement("codes", .u8, [matrix.rows, matrix.columns / 2]),
-        PlaneRequirement("scales", .u8, [matrix.rows, matrix.columns / NVFP4Codec.groupLength]),
-        PlaneRequirement("global_scale", .f32, [1]),
-      ])
+    var wanted = [
+      PlaneRequirement("codes", .u8, [matrix.rows, matrix.columns / 2]),
+      PlaneRequirement("scales", .u8, [matrix.rows, matrix.columns / NVFP4Codec.groupLength]),
+      PlaneRequirement("global_scale", .f32, [1]),
+    ]
+    if matrix.planes["global_divisor"] != nil { wanted.append(PlaneRequirement("global_divisor", .f32, [1])) }
+    try checkPlanes(matrix, wanted)
   }
 
   /// Writes the values of rows; see ``Codec``.

@@ -1,4 +1,5 @@
 import CKernels
+import TensorCore
 
 /// The block kernels of one instruction set; every one gives the same bytes and floats.
 @safe
@@ -35,6 +36,34 @@ package struct BlockKernels: Sendable {
   /// Whether all values are finite.
   func areFinite(_ values: UnsafePointer<Float>, count: Int) -> Bool {
     unsafe table.finite(values, count) == 0
+  }
+
+  /// How far `second` is from `first`.
+  func difference(
+    _ first: UnsafePointer<Float>, _ second: UnsafePointer<Float>, count: Int
+  ) -> ValueDifference {
+    var result = SIMD4<Float>()
+    unsafe withUnsafeMutableBytes(of: &result) { bytes in
+      unsafe table.difference(first, second, count, bytes.assumingMemoryBound(to: Float.self).baseAddress)
+    }
+    return ValueDifference(
+      maximum: result[0], magnitude: result[1], squares: Double(result[2]), energy: Double(result[3]))
+  }
+
+  /// Writes elements of a bf16 or f16 tensor to `target`, which must hold them.
+  func widen(_ tensor: Tensor, _ elements: Range<Int>, into target: UnsafeMutableBufferPointer<Float>) {
+    precondition(
+      elements.lowerBound >= 0 && elements.upperBound <= tensor.shape.elementCount
+        && target.count >= elements.count, "elements out of range")
+    unsafe tensor.withBytes { bytes in
+      guard let start = target.baseAddress, let source = bytes.baseAddress, !elements.isEmpty else { return }
+      let first = unsafe (source + 2 * elements.lowerBound).assumingMemoryBound(to: UInt16.self)
+      if tensor.elementType == .bf16 {
+        unsafe widen(bf16: first, into: start, count: elements.count)
+      } else {
+        unsafe widen(f16: first, into: start, count: elements.count)
+      }
+    }
   }
 
   func widen(bf16 source: UnsafePointer<UInt16>, into target: UnsafeMutablePointer<Float>, count: Int) {

@@ -7,11 +7,8 @@ extension GGMLCodec {
   public func encode(
     _ matrix: FloatMatrix, importance: [Float]?, search: ScaleSearch
   ) throws(CodecError) -> EncodedMatrix {
-    try unsafe matrix.values.withUnsafeBufferPointer { (values) throws(CodecError) in
-      let bytes = UnsafeRawBufferPointer(values)
-      let source = unsafe RowSource(bytes, .f32, columns: matrix.columns, kernels: kernels)
-      return try encode(
-        source, rows: 0..<matrix.rows, columns: matrix.columns, importance: importance, search: search)
+    try unsafe encoded(rows: matrix.rows, columns: matrix.columns) { (target) throws(CodecError) in
+      try unsafe encode(matrix, importance: importance, search: search, into: target)
     }
   }
 
@@ -19,6 +16,16 @@ extension GGMLCodec {
   public func encode(
     rows: Range<Int>, of tensor: Tensor, importance: [Float]?, search: ScaleSearch
   ) throws(CodecError) -> EncodedMatrix {
+    try unsafe encoded(rows: rows.count, columns: tensor.shape.columns) { (target) throws(CodecError) in
+      try unsafe encode(rows: rows, of: tensor, importance: importance, search: search, into: target)
+    }
+  }
+
+  /// Rounds rows of a tensor to bytes that are there; see ``BlockCodec``.
+  public func encode(
+    rows: Range<Int>, of tensor: Tensor, importance: [Float]?, search: ScaleSearch,
+    into target: UnsafeMutableRawBufferPointer
+  ) throws(CodecError) {
     let columns = tensor.shape.columns
     precondition(rows.lowerBound >= 0 && rows.upperBound <= tensor.shape.rows, "rows out of range")
     guard [.f32, .bf16, .f16].contains(tensor.elementType) else {
@@ -30,47 +37,74 @@ extension GGMLCodec {
       } catch {
         throw .invalidParameters(codec: canonicalName, reason: error.diagnostic.message)
       }
-      return try encode(values, importance: importance, search: search)
+      return try unsafe encode(values, importance: importance, search: search, into: target)
     }
-    return try unsafe tensor.withBytes { (bytes) throws(CodecError) in
+    try unsafe tensor.withBytes { (bytes) throws(CodecError) in
       let source = unsafe RowSource(bytes, tensor.elementType, columns: columns, kernels: kernels)
-      return try encode(source, rows: rows, columns: columns, importance: importance, search: search)
+      try unsafe encode(
+        source, rows: rows, columns: columns, importance: importance, search: search, into: target)
     }
   }
 
   private func encode(
-    _ source: RowSource, rows: Range<Int>, columns: Int, importance: [Float]?, search: ScaleSearch
+    _ matrix: FloatMatrix, importance: [Float]?, search: ScaleSearch,
+    into target: UnsafeMutableRawBufferPointer
+  ) throws(CodecError) {
+    try unsafe matrix.values.withUnsafeBufferPointer { (values) throws(CodecError) in
+      let bytes = UnsafeRawBufferPointer(values)
+      let source = unsafe RowSource(bytes, .f32, columns: matrix.columns, kernels: kernels)
+      try unsafe encode(
+        source, rows: 0..<matrix.rows, columns: matrix.columns, importance: importance, search: search,
+        into: target)
+    }
+  }
+
+  /// A matrix whose blocks `fill` writes.
+  private func encoded(
+    rows: Int, columns: Int, fill: (UnsafeMutableRawBufferPointer) throws(CodecError) -> Void
   ) throws(CodecError) -> EncodedMatrix {
+    try requireWholeBlocks(columns)
+    let rowBytes = rowByteCount(columns: columns)
+    let region = try unsafe MemoryRegion(byteCount: rows * rowBytes, fill: fill)
+    let plane: Tensor
+    do throws(TensorCoreError) {
+      plane = try Tensor(elementType: .u8, shape: Shape([rows, rowBytes]), region: region)
+    } catch {
+      throw .invalidParameters(codec: canonicalName, reason: error.diagnostic.message)
+    }
+    return try EncodedMatrix(codec: self, rows: rows, columns: columns, planes: ["blocks": plane])
+  }
+
+  private func requireWholeBlocks(_ columns: Int) throws(CodecError) {
     guard columns % blockLength == 0 else {
       throw .invalidParameters(
         codec: canonicalName, reason: "\(columns) columns are not whole blocks of \(blockLength)")
     }
+  }
+
+  private func encode(
+    _ source: RowSource, rows: Range<Int>, columns: Int, importance: [Float]?, search: ScaleSearch,
+    into target: UnsafeMutableRawBufferPointer
+  ) throws(CodecError) {
+    try requireWholeBlocks(columns)
     let weights = try normalized(importance, columns: columns)
-    let rowBytes = columns / blockLength * blockByteCount
-    let region = try unsafe MemoryRegion(byteCount: rows.count * rowBytes) { (target) throws(CodecError) in
-      // As many rows at a time as stay in a core's cache, so that memory is read and written once.
-      let step = max(1, 16384 / max(columns, 1))
-      var scratch = [Float](repeating: 0, count: min(step, rows.count) * columns)
+    let rowBytes = rowByteCount(columns: columns)
+    precondition(target.count == rows.count * rowBytes, "the target must hold the blocks")
+    // As many rows at a time as stay in a core's cache, so that memory is read and written once.
+    let step = max(1, 16384 / max(columns, 1))
+    try unsafe withUnsafeTemporaryAllocation(of: Float.self, capacity: min(step, rows.count) * columns) {
+      (scratch) throws(CodecError) in
       for start in stride(from: rows.lowerBound, to: rows.upperBound, by: step) {
         let chunk = start..<min(start + step, rows.upperBound)
         let place = (chunk.lowerBound - rows.lowerBound) * rowBytes
         let part = unsafe UnsafeMutableRawBufferPointer(
           rebasing: target[place..<place + chunk.count * rowBytes])
-        try unsafe scratch.withUnsafeMutableBufferPointer { (buffer) throws(CodecError) in
-          let values = unsafe source.floats(of: chunk, scratch: buffer)
-          try unsafe encode(
-            values, firstRow: chunk.lowerBound - rows.lowerBound, columns: columns, importance: weights,
-            search: search, into: part)
-        }
+        let values = unsafe source.floats(of: chunk, scratch: scratch)
+        try unsafe encode(
+          values, firstRow: chunk.lowerBound - rows.lowerBound, columns: columns, importance: weights,
+          search: search, into: part)
       }
     }
-    let plane: Tensor
-    do throws(TensorCoreError) {
-      plane = try Tensor(elementType: .u8, shape: Shape([rows.count, rowBytes]), region: region)
-    } catch {
-      throw .invalidParameters(codec: canonicalName, reason: error.diagnostic.message)
-    }
-    return try EncodedMatrix(codec: self, rows: rows.count, columns: columns, planes: ["blocks": plane])
   }
 
   private func encode(

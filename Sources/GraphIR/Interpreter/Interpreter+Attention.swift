@@ -52,7 +52,10 @@ extension Interpreter {
     let window = try call.node.integer("window")
     let causal = try call.node.bool("causal")
     let slopes = call.operands.count > 3 ? try call.vector(3) : []
-    var result = Matrix(rows: q.rows, columns: q.columns)
+    let sinks = call.operands.count > 4 ? try call.vector(4) : []
+    let given = try call.node.integer("value_dim")
+    let valueWidth = given == 0 ? width : given
+    var result = Matrix(rows: q.rows, columns: heads * valueWidth)
     for token in 0..<q.rows {
       let visible = (0..<q.rows).filter { other in
         (!causal || other <= token) && (window == 0 || token - other < window)
@@ -60,21 +63,39 @@ extension Interpreter {
       for head in 0..<heads {
         let queries = q.row(token).dropFirst(head * width).prefix(width)
         let offset = head / group * width
+        let values = head / group * valueWidth
         let scores = visible.map { other in
           let keys = k.row(other).dropFirst(offset).prefix(width)
           let score = scale * zip(queries, keys).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
           let capped = cap > 0 ? cap * tanh(score / cap) : score
           return slopes.isEmpty ? capped : capped + Double(slopes[head]) * Double(other - token)
         }
-        let largest = scores.max() ?? 0
+        let sink = sinks.isEmpty ? -Double.infinity : Double(sinks[head])
+        let largest = max(scores.max() ?? 0, sink)
         let weights = scores.map { exp($0 - largest) }
-        let total = weights.reduce(0, +)
-        for column in 0..<width {
-          let sum = zip(visible, weights).reduce(0.0) { $0 + $1.1 * Double(v[$1.0, offset + column]) }
-          result[token, head * width + column] = Float(sum / total)
+        let total = weights.reduce(0, +) + exp(sink - largest)
+        for column in 0..<valueWidth {
+          let sum = zip(visible, weights).reduce(0.0) { $0 + $1.1 * Double(v[$1.0, values + column]) }
+          result[token, head * valueWidth + column] = Float(sum / total)
         }
       }
     }
     return [result.value]
+  }
+
+  @Sendable
+  static func joinHeads(_ call: InterpreterCall) throws -> [RuntimeValue] {
+    let (x, y) = (try call.matrix(0), try call.matrix(1))
+    let heads = try call.node.integer("heads")
+    let isShared = try call.node.bool("shared")
+    let (first, second) = (isShared ? x.columns : x.columns / heads, y.columns / heads)
+    var elements: [Float] = []
+    for row in 0..<x.rows {
+      for head in 0..<heads {
+        elements += x.row(row).dropFirst(isShared ? 0 : head * first).prefix(first)
+        elements += y.row(row).dropFirst(head * second).prefix(second)
+      }
+    }
+    return [Matrix(rows: x.rows, columns: heads * (first + second), elements: elements).value]
   }
 }

@@ -15,6 +15,7 @@ extension Interpreter {
     .layerNorm: layerNorm,
     .rope: rope,
     .attention: attention,
+    .joinHeads: joinHeads,
     .add: { call in [try call.matrix(0).zip(call.matrix(1), +).value] },
     .multiply: { call in [try call.matrix(0).zip(call.matrix(1), *).value] },
     .scale: { call in

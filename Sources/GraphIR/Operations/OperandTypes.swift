@@ -140,6 +140,12 @@ struct OperandTypes {
     return value
   }
 
+  /// A truth value.
+  func bool(_ name: String) throws(Mismatch) -> Bool {
+    guard let value = try? node.bool(name) else { throw Mismatch("attribute '\(name)' is missing") }
+    return value
+  }
+
   /// A real attribute.
   func float(_ name: String) throws(Mismatch) -> Double {
     guard let value = try? node.float(name) else { throw Mismatch("attribute '\(name)' is missing") }

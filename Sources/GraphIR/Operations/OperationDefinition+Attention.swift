@@ -53,16 +53,19 @@ extension OperationDefinition {
       summary: """
         Grouped-query attention: query head h attends with key and value head h / (heads / kv_heads). Scores are \
         scale * dot(q, k), then softcap * tanh(score / softcap) when softcap > 0, then, with slopes [heads], \
-        slopes[h] * (j - i) is added for query position i and key position j, then softmax over the visible tokens; \
-        the result is the mean of v weighted so. Token j is visible to token i when j <= i (causal) and, with a window > 0, \
+        slopes[h] * (j - i) is added for query position i and key position j, then softmax over the visible tokens and, with \
+        sinks [heads], over the score sinks[h], which has no value; the result is the sum of v weighted so. Values \
+        have value_dim columns a head, head_dim when that is 0. Token j is visible to token i when j <= i (causal) and, with a window > 0, \
         i - j < window. Keys and values of earlier tokens come from the cache numbered `cache` (one a layer), to which \
         those of the run are appended; the interpreter runs whole sequences from position 0.
         """,
-      operands: [.value("q"), .value("k"), .value("v"), .optionalConstant("slopes")],
+      operands: [
+        .value("q"), .value("k"), .value("v"), .optionalConstant("slopes"), .optionalConstant("sinks"),
+      ],
       attributes: [
         .required("heads", .int), .required("kv_heads", .int), .required("head_dim", .int),
         .required("scale", .float), .optional("causal", .bool(true)), .optional("window", .int(0)),
-        .optional("softcap", .float(0)), .required("cache", .int),
+        .optional("softcap", .float(0)), .optional("value_dim", .int(0)), .required("cache", .int),
       ]
     ) { (types) throws(OperandTypes.Mismatch) in
       let (q, k, v) = (try types.matrix(0), try types.matrix(1), try types.matrix(2))
@@ -75,10 +78,13 @@ extension OperationDefinition {
       guard heads % keyHeads == 0 else {
         throw OperandTypes.Mismatch("\(heads) heads cannot share \(keyHeads) key and value heads")
       }
-      guard q.columns == heads * width, k.columns == keyHeads * width, v.columns == keyHeads * width else {
+      let given = try types.integer("value_dim", in: 0...1 << 16)
+      let valueWidth = given == 0 ? width : given
+      guard q.columns == heads * width, k.columns == keyHeads * width, v.columns == keyHeads * valueWidth
+      else {
         throw OperandTypes.Mismatch(
           "q, k and v have \(q.columns), \(k.columns) and \(v.columns) columns for heads \(heads), kv_heads \(keyHeads), "
-            + "head_dim \(width)")
+            + "head_dim \(width), value_dim \(valueWidth)")
       }
       _ = try types.integer("window", in: 0...TextForm.maximumExtent)
       _ = try types.integer("cache", in: 0...1 << 20)
@@ -86,9 +92,30 @@ extension OperationDefinition {
         try types.vector(3, count: heads)
         try types.requireFloat32(3)
       }
+      if types.has(4) { try types.vector(4, count: heads) }
       try types.nonNegative("softcap")
       _ = try types.float("scale")
-      return [try types.value(0)]
+      return [ValueType(.f32, [q.rows, .fixed(heads * valueWidth)])]
+    },
+    OperationDefinition(
+      operation: .joinHeads,
+      summary: """
+        Heads made of two parts: head h of the result is head h of x followed by head h of y, each with as many columns as \
+        theirs divided by `heads`. With `shared` the columns of x are one head, which all heads of the result begin with.
+        """,
+      operands: [.value("x"), .value("y")],
+      attributes: [.required("heads", .int), .optional("shared", .bool(false))]
+    ) { (types) throws(OperandTypes.Mismatch) in
+      let (x, y) = (try types.matrix(0), try types.matrix(1))
+      guard x.rows == y.rows else { throw OperandTypes.Mismatch("x has \(x.rows) rows, y \(y.rows)") }
+      let heads = try types.integer("heads", in: headRange)
+      let isShared = try types.bool("shared")
+      guard y.columns % heads == 0, isShared || x.columns % heads == 0 else {
+        throw OperandTypes.Mismatch("\(x.columns) and \(y.columns) columns are not those of \(heads) heads")
+      }
+      let columns = (isShared ? x.columns * heads : x.columns) + y.columns
+      guard columns <= TextForm.maximumExtent else { throw OperandTypes.Mismatch("too many columns") }
+      return [ValueType(.f32, [x.rows, .fixed(columns)])]
     },
   ]
 }

@@ -39,8 +39,7 @@ extension OperandTypes {
     let heads = try integer("heads", in: 1...1 << 16)
     guard columns % heads == 0 else { throw Mismatch("\(heads) heads do not divide \(columns) columns") }
     let found = try constant(position)
-    let whole = [[columns], [heads, columns / heads]]
-    guard found == [columns / heads] || (heads > 1 && whole.contains(found)) else {
+    guard [[columns / heads], [columns], [heads, columns / heads]].contains(found) else {
       throw Mismatch("a normalization of \(heads) x \(columns / heads) columns by a constant \(found)")
     }
   }

@@ -36,15 +36,19 @@ public struct ConversionProof: Sendable {
     plan: ConversionPlan, source: LoadedModel, written path: String, pool: ThreadPool,
     progress: (String, Double) throws -> Void = { _, _ in }
   ) throws {
-    let before = try source.requireCheckpoint()
-    let after = try ModelFormats.load(path).requireCheckpoint()
+    // No container is read back with the rows of queries and keys as llama2.c has them.
+    let before = try source.withRotaryHalves(source.requireCheckpoint())
+    // Weights whose rows were moved on the way in are given up one by one.
+    var after = Dictionary(
+      uniqueKeysWithValues: try ModelFormats.load(path).requireCheckpoint().map { ($0, $1) })
     var rows: [Row] = []
     for (index, entry) in plan.entries.enumerated() {
       try progress(entry.name, Double(index) / Double(plan.entries.count))
-      guard let old = before[entry.name], let new = after[entry.name], old.shape == new.shape else {
+      let written = after.removeValue(forKey: entry.name)
+      guard let old = before[entry.name], let new = written, old.shape == new.shape else {
         throw PipelineError.proof(
           path: path, weight: entry.name, expected: "\(entry.shape)",
-          found: after[entry.name].map { "\($0.shape)" } ?? "nothing")
+          found: written.map { "\($0.shape)" } ?? "nothing")
       }
       let row = try Self.row(entry, old, new, pool)
       try Self.check(row, path)
@@ -71,56 +75,38 @@ public struct ConversionProof: Sendable {
     _ entry: ConversionPlan.Entry, _ old: Weight, _ new: Weight, _ pool: ThreadPool
   ) throws -> Row {
     let (count, columns) = (old.shape.rows, old.shape.columns)
-    let step = max(1, (1 << 16) / max(columns, 1))
+    let step = max(1, (1 << 18) / max(columns, 1))
     let parts = try pool.map(count: Checked.ceilingQuotient(count, step)) { task in
       let range = task * step..<min((task + 1) * step, count)
-      var values = [[Float]](repeating: [], count: 2)
-      for (index, weight) in [old, new].enumerated() {
-        values[index] = [Float](repeating: 0, count: range.count * columns)
-        try unsafe values[index].withUnsafeMutableBufferPointer {
-          try unsafe weight.decode(rows: range, into: $0)
-        }
-      }
-      return Differences(values[0], values[1])
+      let difference = try difference(old, new, range)
+      for weight in [old, new] { weight.releasePages(rows: range) }
+      return difference
     }
     for weight in [old, new] { weight.releasePages(rows: 0..<count) }
-    var total = Differences()
+    var total = ValueDifference()
     for part in parts { total.add(part) }
     return Row(
       name: entry.name, verdict: entry.verdict, maximumDifference: total.maximum,
-      maximumMagnitude: total.magnitude,
-      relativeError: total.energy > 0 ? (total.squares / total.energy).squareRoot() : 0)
+      maximumMagnitude: total.magnitude, relativeError: total.relativeError)
   }
 
-  /// Largest and mean squared difference of two lists of values. Values that are NaN or infinite in both are equal.
-  private struct Differences {
-    var maximum: Float = 0
-    var magnitude: Float = 0
-    var squares = 0.0
-    var energy = 0.0
-
-    init() {}
-
-    init(_ old: [Float], _ new: [Float]) {
-      var squares: Float = 0
-      var energy: Float = 0
-      for index in old.indices {
-        let (left, right) = (old[index], new[index])
-        let difference = left == right || left.bitPattern == right.bitPattern ? 0 : abs(left - right)
-        maximum = difference > maximum || difference.isNaN ? difference : maximum
-        magnitude = max(magnitude, abs(left))
-        squares += difference * difference
-        energy += left * left
+  /// Compares rows, as many at a time as stay in a core's cache.
+  private static func difference(_ old: Weight, _ new: Weight, _ rows: Range<Int>) throws -> ValueDifference {
+    let columns = old.shape.columns
+    let step = max(1, (1 << 14) / max(columns, 1))
+    let capacity = min(step, rows.count) * columns
+    return try unsafe withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * capacity) { values in
+      var total = ValueDifference()
+      for start in stride(from: rows.lowerBound, to: rows.upperBound, by: step) {
+        let chunk = start..<min(start + step, rows.upperBound)
+        let count = chunk.count * columns
+        let first = unsafe UnsafeMutableBufferPointer(rebasing: values[..<count])
+        let second = unsafe UnsafeMutableBufferPointer(rebasing: values[capacity..<capacity + count])
+        try unsafe old.decode(rows: chunk, into: first)
+        try unsafe new.decode(rows: chunk, into: second)
+        total.add(unsafe ValueDifference(UnsafeBufferPointer(first), UnsafeBufferPointer(second)))
       }
-      self.squares = Double(squares)
-      self.energy = Double(energy)
-    }
-
-    mutating func add(_ other: Differences) {
-      maximum = other.maximum > maximum || other.maximum.isNaN ? other.maximum : maximum
-      magnitude = max(magnitude, other.magnitude)
-      squares += other.squares
-      energy += other.energy
+      return total
     }
   }
 }

@@ -35,21 +35,23 @@ public enum WeightRecoding: Sendable {
   }
 
   /// Stores a weight anew.
-  /// - Parameter alongside: other work that is done meanwhile, such as writing what was made before.
-  /// - Throws: ``PipelineError/weight(_:reason:)`` for values that the type cannot hold; `CodecError`, `TensorCoreError`;
-  ///   and what `alongside` throws.
+  /// - Parameter firstRow: the row of a larger weight that this one begins with, for errors.
+  /// - Throws: ``PipelineError/weight(_:reason:)`` and ``PipelineError/encoding(weight:_:)`` for values that the type or the
+  ///   codec cannot hold; `CodecError`, `TensorCoreError`.
   public func apply(
-    to weight: Weight, named name: String, pool: ThreadPool, alongside: () throws -> Void = {}
+    to weight: Weight, named name: String, firstRow: Int = 0, pool: ThreadPool
   ) throws -> Weight {
     switch (self, weight) {
     case (.dense(let type), _):
-      return .dense(try Self.dense(weight, type, name: name, pool: pool, alongside: alongside))
+      return .dense(try Self.dense(weight, type, name: name, firstRow: firstRow, pool: pool))
     case (.bridge(let bridge), .encoded(let matrix)):
-      try alongside()
       return .encoded(try bridge.convert(matrix))
     case (.round(let codec, let search), .dense(let tensor)):
-      return .encoded(
-        try Self.round(tensor, to: codec, search: search, pool: pool, alongside: alongside))
+      do {
+        return .encoded(try Self.round(tensor, to: codec, search: search, pool: pool))
+      } catch let error as CodecError {
+        throw PipelineError.encoding(weight: name, error.movedDown(byRows: firstRow))
+      }
     case (.bridge, .dense), (.round, .encoded):
       throw PipelineError.weight(name, reason: "is \(weight.encodingName), which is not what was planned for")
     }
@@ -57,29 +59,32 @@ public enum WeightRecoding: Sendable {
 
   /// Rounds a tensor, in parallel where the codec allows.
   private static func round(
-    _ tensor: Tensor, to codec: any Codec, search: ScaleSearch, pool: ThreadPool, alongside: () throws -> Void
+    _ tensor: Tensor, to codec: any Codec, search: ScaleSearch, pool: ThreadPool
   ) throws -> EncodedMatrix {
     let rows = tensor.shape.rows
     let step = max(1, (1 << 18) / max(tensor.shape.columns, 1))
     guard codec.isRowwise, rows > step else {
-      try alongside()
       return try codec.encode(rows: 0..<rows, of: tensor, importance: nil, search: search)
     }
-    let parts = try pool.map(count: Checked.ceilingQuotient(rows, step), alongside: alongside) { task in
-      try codec.encode(
-        rows: task * step..<min((task + 1) * step, rows), of: tensor, importance: nil, search: search)
+    let parts = try pool.map(count: Checked.ceilingQuotient(rows, step)) { task in
+      do throws(CodecError) {
+        return try codec.encode(
+          rows: task * step..<min((task + 1) * step, rows), of: tensor, importance: nil, search: search)
+      } catch {
+        throw error.movedDown(byRows: task * step)
+      }
     }
     return try EncodedMatrix.joined(rows: parts)
   }
 
   private static func dense(
-    _ weight: Weight, _ type: ElementType, name: String, pool: ThreadPool, alongside: () throws -> Void
+    _ weight: Weight, _ type: ElementType, name: String, firstRow: Int, pool: ThreadPool
   ) throws -> Tensor {
     let (rows, columns) = (weight.shape.rows, weight.shape.columns)
     let width = type.bitWidth / 8
     let step = max(1, (1 << 18) / max(columns, 1))
     let region = try unsafe MemoryRegion(byteCount: type.byteCount(elements: rows * columns)) { target in
-      _ = try pool.map(count: Checked.ceilingQuotient(rows, step), alongside: alongside) { task in
+      _ = try pool.map(count: Checked.ceilingQuotient(rows, step)) { task in
         let range = task * step..<min((task + 1) * step, rows)
         var values = [Float](repeating: 0, count: range.count * columns)
         try unsafe values.withUnsafeMutableBufferPointer { try unsafe weight.decode(rows: range, into: $0) }
@@ -89,7 +94,7 @@ public enum WeightRecoding: Sendable {
           throw PipelineError.weight(
             name,
             reason:
-              "has \(values[index]) in row \(range.lowerBound + index / columns), column \(index % columns), which \(type.name) cannot hold"
+              "has \(values[index]) in row \(firstRow + range.lowerBound + index / columns), column \(index % columns), which \(type.name) cannot hold"
           )
         }
       }
@@ -125,38 +130,26 @@ struct WeightRecodings: Sendable {
   let entries: [String: WeightRecoding]
   /// The threads.
   let pool: ThreadPool
+  /// Told when a weight's turn comes.
+  var progress: @Sendable (_ name: String) throws -> Void = { _ in }
 
   /// A weight as it is to be stored.
-  /// - Throws: as ``WeightRecoding/apply(to:named:pool:)``.
-  func apply(
-    to weight: Weight, named name: String, alongside: () throws -> Void = {}
-  ) throws -> Weight {
-    guard let entry = entries[name] else {
-      try alongside()
-      return weight
-    }
-    return try entry.apply(to: weight, named: name, pool: pool, alongside: alongside)
+  /// - Throws: as ``WeightRecoding/apply(to:named:firstRow:pool:)``.
+  func apply(to weight: Weight, named name: String, firstRow: Int = 0) throws -> Weight {
+    guard let entry = entries[name] else { return weight }
+    return try entry.apply(to: weight, named: name, firstRow: firstRow, pool: pool)
   }
 }
 
 extension ThreadPool {
   /// Runs tasks on all threads and gives their results in the order of the tasks.
-  /// - Parameter alongside: one more task, begun before the others, that gives nothing.
-  /// - Throws: what the first task in that order throws, `alongside` before all; the others run to their end.
-  func map<Result: Sendable>(
-    count: Int, alongside: () throws -> Void = {}, _ task: (Int) throws -> Result
-  ) throws -> [Result] {
+  /// - Throws: what the first task in that order throws; the others run to their end.
+  func map<Result: Sendable>(count: Int, _ task: (Int) throws -> Result) throws -> [Result] {
     let results = Mutex<[Swift.Result<Result, any Error>?]>(Array(repeating: nil, count: count))
-    let failure = Mutex<(any Error)?>(nil)
-    run(taskCount: count + 1) { index in
-      guard index > 0 else {
-        do { try alongside() } catch { failure.withLock { $0 = error } }
-        return
-      }
-      let result = Swift.Result { try task(index - 1) }
-      results.withLock { $0[index - 1] = result }
+    run(taskCount: count) { index in
+      let result = Swift.Result { try task(index) }
+      results.withLock { $0[index] = result }
     }
-    if let error = failure.withLock({ $0 }) { throw error }
     return try results.withLock { try $0.compactMap { try $0?.get() } }
   }
 }

@@ -37,21 +37,28 @@ struct HuggingFaceContents: Sendable {
         }
       }
     }
-    for (name, tensor) in model.source.companions where tensors[name] == nil {
-      tensors[name] = TensorSource(tensor)
-    }
   }
 }
 
 extension ModelContainer {
   /// A container that is a Hugging Face directory.
-  /// - Parameter contents: what the layout makes of a model.
+  /// - Parameters:
+  ///   - companions: which scales of activations and of the KV cache the layout stores.
+  ///   - contents: what the layout makes of a model and of the names of those scales.
   static func huggingFace(
     name: String, summary: String, refusal: @escaping @Sendable (any Codec, Int, Int) -> String?,
-    contents: @escaping @Sendable (ModelExport) throws -> HuggingFaceContents
+    companions: @escaping @Sendable (CompanionScales) throws -> CompanionScales.Selection = { _ in .init() },
+    contents: @escaping @Sendable (ModelExport, [String]) throws -> HuggingFaceContents
   ) -> ModelContainer {
-    ModelContainer(name: name, summary: summary, isDirectory: true, refusal: refusal) { model, path, _ in
-      try HuggingFaceExport(model, contents(model)).write(to: path)
+    ModelContainer(
+      name: name, summary: summary, isDirectory: true, refusal: refusal, companions: companions
+    ) { model, path, _ in
+      let scales = try companions(CompanionScales(model)).tensors
+      var contents = try contents(model, Array(scales.keys))
+      for (name, tensor) in scales where contents.tensors[name] == nil {
+        contents.tensors[name] = TensorSource(tensor)
+      }
+      try HuggingFaceExport(model, contents).write(to: path)
     }
   }
 }
@@ -92,6 +99,7 @@ struct HuggingFaceExport {
   private var configuration: JSONObject {
     var result = model.source.configuration.objectValue ?? JSONObject()
     for key in Self.quantizationKeys + [Self.provenanceKey] { result[key] = nil }
+    if model.source.rotatesNeighbours { result[LoadedModel.interleavedRotationKey] = nil }
     for (key, value) in contents.configuration { result[key] = value }
     result[Self.provenanceKey] = model.history.isNull ? nil : model.history
     return result
@@ -102,8 +110,8 @@ struct HuggingFaceExport {
   }
 
   private func copyCompanions(to directory: String) throws {
-    if let tokenizer = model.source.tokenizer, tokenizer.kind == .gguf {
-      // What a GGUF file holds in its metadata lies in files of its own here.
+    if let tokenizer = model.source.tokenizer, [.gguf, .llama2c].contains(tokenizer.kind) {
+      // What a GGUF file holds in its metadata, or llama2.c in a file of its kind, lies in files of its own here.
       guard let vocabulary = try tokenizer.ggufVocabulary() else { return }
       try write(vocabulary.tokenizerJSON(file: model.source.path), to: directory + "/tokenizer.json")
       try write(vocabulary.tokenizerConfiguration(), to: directory + "/tokenizer_config.json")

@@ -7,7 +7,7 @@ extension ModelContainer {
   static let awq = huggingFace(
     name: "awq", summary: "a Hugging Face directory in the AWQ layout, version gemm (AutoAWQ, vLLM)",
     refusal: { codec, rows, columns in AWQLayout.refusal(codec, rows: rows, columns: columns) },
-    contents: { model in
+    contents: { model, _ in
       var contents = HuggingFaceContents(configuration: [
         "quantization_config": try AWQLayout.quantizationConfiguration(
           for: model.weights, ignored: model.unquantizedModules)

@@ -7,7 +7,7 @@ extension ModelContainer {
   /// A directory that vLLM and transformers load.
   static let compressedTensors = compressedTensors(
     name: "compressed-tensors", summary: "a Hugging Face directory that vLLM and transformers load",
-    style: { CompressedTensorsStyle(source: $0.source.configuration["quantization_config"]) })
+    style: { CompressedTensorsStyle(source: $0.configuration["quantization_config"]) })
 
   /// The same with 8-bit integers in whole bytes, whose engines quantize activations too.
   static let compressedTensorsW8A8 = compressedTensors(
@@ -16,24 +16,66 @@ extension ModelContainer {
     style: { _ in CompressedTensorsStyle(wholeBytes: true) })
 
   private static func compressedTensors(
-    name: String, summary: String, style: @escaping @Sendable (ModelExport) -> CompressedTensorsStyle
+    name: String, summary: String, style: @escaping @Sendable (LoadedModel) -> CompressedTensorsStyle
   ) -> ModelContainer {
     huggingFace(
       name: name, summary: summary,
       refusal: { codec, rows, columns in
         CompressedTensorsLayout.refusal(codec, rows: rows, columns: columns)
       },
-      contents: { model in
-        let style = style(model)
+      companions: { try selection(of: $0, style: style($0.source)) },
+      contents: { model, companions in
+        let style = style(model.source)
         var contents = HuggingFaceContents(configuration: [
           "quantization_config": try CompressedTensorsLayout.quantizationConfiguration(
             for: model.weights, ignored: model.unquantizedModules, style: style,
-            companions: Array(model.source.companions.keys))
+            companions: companions)
         ])
         try contents.add(model) { name, matrix in
           try CompressedTensorsLayout.tensors(of: name, matrix, style: style)
         }
         return contents
       })
+  }
+
+  /// The scales of the cache, and static scales of inputs where the configuration will say that there are some.
+  private static func selection(
+    of scales: CompanionScales, style: CompressedTensorsStyle
+  ) throws -> CompanionScales.Selection {
+    var selection = CompanionScales.Selection()
+    if scales.isFrom(method: "compressed-tensors") {
+      for (name, tensor) in scales.all where isOfCache(name) {
+        selection.take(CompanionScales.Entry(name: name, tensor: tensor), as: name)
+      }
+    } else {
+      selection.takeCache(scales)
+    }
+    let forms = Dictionary(grouping: scales.quantizedModules) { $0.codec.canonicalName }
+    for modules in forms.values {
+      guard let codec = modules.first?.codec else { continue }
+      let isGlobal = codec is NVFP4Codec
+      let inputs = try modules.map { module, _ in
+        try isGlobal ? scales.inverseInput(of: module) : scales.input(of: module)
+      }
+      let isComplete = inputs.allSatisfy { $0 != nil }
+      guard CompressedTensorsLayout.hasStaticInputs(codec, style: style) ?? isComplete else { continue }
+      for case ((let module, _), let entry?) in zip(modules, inputs) {
+        selection.take(entry, as: module + (isGlobal ? ".input_global_scale" : ".input_scale"))
+        let zero = module + ".input_zero_point"
+        if let tensor = scales.all[zero] {
+          selection.take(CompanionScales.Entry(name: zero, tensor: tensor), as: zero)
+        }
+      }
+    }
+    return selection
+  }
+
+  private static func isOfCache(_ name: String) -> Bool {
+    let outer = ParameterName(name)
+    let inner = ParameterName(outer.module)
+    let parts = ["k_scale", "v_scale", "q_scale", "k_zero_point", "v_zero_point", "q_zero_point"]
+    if parts.contains(outer.part) { return true }
+    // The older name.
+    return outer.part == "output_scale" && ["k_proj", "v_proj"].contains(inner.part)
   }
 }

@@ -18,10 +18,13 @@ extension ModelContainer {
     huggingFace(
       name: name, summary: summary,
       refusal: { codec, rows, columns in GPTQLayout.refusal(codec, rows: rows, columns: columns) },
-      contents: { model in
-        let version = version ?? GPTQLayout.version(for: model.weights)
+      contents: { model, _ in
+        let source = model.source.configuration["quantization_config"]
+        let version = version ?? GPTQLayout.version(for: model.weights, source: source)
+        let isSame = source?["quant_method"]?.stringValue == "gptq" && model.history.isNull
         let configuration = try GPTQLayout.quantizationConfiguration(
-          for: model.weights, ignored: model.unquantizedModules, version: version)
+          for: model.weights, ignored: model.unquantizedModules, version: version,
+          meta: isSame ? source?["meta"] : nil)
         var contents = HuggingFaceContents(
           configuration: ["quantization_config": configuration],
           files: ["quantize_config.json": configuration])

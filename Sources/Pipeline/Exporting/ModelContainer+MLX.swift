@@ -7,7 +7,7 @@ extension ModelContainer {
   static let mlx = huggingFace(
     name: "mlx", summary: "a Hugging Face directory for MLX (affine codes, mxfp4, mxfp8)",
     refusal: { codec, rows, columns in MLXLayout.refusal(codec, rows: rows, columns: columns) },
-    contents: { model in
+    contents: { model, _ in
       let configuration = try MLXLayout.quantizationConfiguration(
         for: model.weights, ignored: model.unquantizedModules)
       var contents = HuggingFaceContents(configuration: [

@@ -16,8 +16,16 @@ public struct ModelContainer: Sendable {
   public let refusal: @Sendable (any Codec, _ rows: Int, _ columns: Int) -> String?
   /// Whether weights are stored anew one by one as they are written; otherwise all are, before.
   var streams = false
+  /// Which scales of activations and of the KV cache it stores, and how.
+  var companions: @Sendable (CompanionScales) throws -> CompanionScales.Selection = { _ in .init() }
+  /// What a person should know of a model in this container before it is written.
+  var remarks: @Sendable (LoadedModel) throws -> [String] = { _ in [] }
   /// Writes a model.
   let write: @Sendable (ModelExport, String, PackOptions) throws -> Void
+
+  /// What a person should know of a model in this container, such as what its usual readers compute otherwise.
+  /// - Throws: the container's own errors, when it cannot express the model.
+  public func remarks(on model: LoadedModel) throws -> [String] { try remarks(model) }
 }
 
 /// Every container that models are written to; adding one is adding a row.
@@ -43,7 +51,7 @@ public enum ModelContainers {
     if output.hasSuffix(".gguf") { return .gguf }
     guard case .checkpoint(let weights) = model.content else { return .safetensors }
     let isQuantized = weights.values.contains { if case .encoded = $0 { true } else { false } }
-    return isQuantized ? .compressedTensors : .safetensors
+    return isQuantized || !model.companions.isEmpty ? .compressedTensors : .safetensors
   }
 
   /// The container called `name`; without a name, `.adze` paths are packed models, `.gguf` paths GGUF files, and all others
@@ -99,9 +107,9 @@ extension ModelContainer {
 
   /// Refuses a recipe that this container cannot hold, before any work is done.
   /// - Throws: ``PipelineError/weight(_:reason:)``.
-  public func check(_ plan: QuantizationPlan, codec: any Codec) throws(PipelineError) {
-    let selected = Set(plan.selected)
-    for entry in plan.entries where selected.contains(entry.name) {
+  public func check(_ plan: QuantizationPlan) throws(PipelineError) {
+    for entry in plan.entries {
+      guard let codec = plan.choices[entry.name]?.codec else { continue }
       if let reason = refusal(codec, entry.shape.rows, entry.shape.columns) {
         throw .weight(entry.name, reason: "\(name) cannot hold \(codec.canonicalName) here: \(reason)")
       }

@@ -13,7 +13,7 @@ public struct ModelExport: Sendable {
   /// What was done to the weights, without anything that differs from run to run.
   public let history: JSONValue
   /// How weights are stored anew as they are written; nil: as they are.
-  let recodings: WeightRecodings?
+  var recodings: WeightRecodings?
 
   /// A model whose weights were changed.
   public init(source: LoadedModel, weights: OrderedDictionary<String, Weight>, history: JSONValue) {
@@ -37,7 +37,7 @@ public struct ModelExport: Sendable {
   }
 
   /// The model with all weights as they are to be stored, for containers that do not store them one by one.
-  /// - Throws: as ``WeightRecoding/apply(to:named:pool:)``.
+  /// - Throws: as ``WeightRecoding/apply(to:named:firstRow:pool:)``.
   func resolved() throws -> ModelExport {
     guard let recodings else { return self }
     var weights = weights
@@ -45,11 +45,12 @@ public struct ModelExport: Sendable {
     return ModelExport(source: source, weights: weights, history: history)
   }
 
-  /// The weights as the source's kind of checkpoint has them: rows and columns back in their places.
+  /// The weights as the source's kind of checkpoint has them: rows and columns back in their places, and
+  /// where those of queries and keys rotate as neighbours, in halves.
   func checkpointWeights() throws -> OrderedDictionary<String, Weight> {
-    var result = weights
+    var result = try source.withRotaryHalves(weights)
     for (name, rearrangement) in source.rearrangements {
-      if let weight = weights[name] { result[name] = try rearrangement.undone(on: weight) }
+      if let weight = result[name] { result[name] = try rearrangement.undone(on: weight) }
     }
     return result
   }

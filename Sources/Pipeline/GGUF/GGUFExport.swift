@@ -19,6 +19,8 @@ package struct GGUFExport {
   var provenance: JSONValue = .null
   /// How weights are stored anew as they are written; nil: as they are.
   var recodings: WeightRecodings?
+  /// Scales of inputs that are stored beside weights, by the checkpoint's names.
+  private let companions: OrderedDictionary<String, Tensor>
   /// Bytes of the largest part; nil: one file, whatever its size.
   package var maxShardBytes: Int?
 
@@ -26,19 +28,22 @@ package struct GGUFExport {
   static let provenanceKey = "adze.provenance"
 
   /// A model on its way into a container.
-  package init(_ model: ModelExport) {
+  /// - Throws: `TensorCoreError` for scales that are no numbers.
+  package init(_ model: ModelExport) throws {
     source = model.source
     weights = model.weights
     provenance = model.history
     recodings = model.recodings
+    companions = try ModelContainer.gguf.companions(CompanionScales(model)).tensors
   }
 
   /// A checkpoint as it is.
-  /// - Throws: ``PipelineError/unsupportedFormat(path:format:reason:hint:)`` for packed files.
-  package init(_ model: LoadedModel) throws(PipelineError) {
-    source = model
-    weights = try model.requireCheckpoint()
-    provenance = model.configuration[HuggingFaceExport.provenanceKey] ?? .null
+  /// - Throws: ``PipelineError/unsupportedFormat(path:format:reason:hint:)`` for packed files, `TensorCoreError`.
+  package init(_ model: LoadedModel) throws {
+    try self.init(
+      ModelExport(
+        source: model, weights: model.requireCheckpoint(),
+        history: model.configuration[HuggingFaceExport.provenanceKey] ?? .null))
   }
 
   /// Writes the file, or its parts.
@@ -46,29 +51,39 @@ package struct GGUFExport {
   /// - Throws: ``PipelineError``, `ArchitectureError`, `GGUFError`, `SafeIOError`.
   @discardableResult
   package func write(to path: String) throws -> [String] {
-    let dialect = try GGUFDialect.dialect(configuration: source.configuration)
-    let tensors = try sources(dialect)
+    let description = try Self.description(of: source)
+    let tensors = try sources(description)
     return try GGUFWriter.writeSplit(
-      metadata: metadata(dialect, tensors), tensors: tensors, to: path, maxShardBytes: maxShardBytes ?? .max)
+      metadata: metadata(description, tensors), tensors: tensors, to: path,
+      maxShardBytes: maxShardBytes ?? .max)
+  }
+
+  /// What a file would say of a model.
+  /// - Throws: `ArchitectureError` naming what such files cannot express.
+  static func description(of model: LoadedModel) throws -> GGUFDescription {
+    try GGUFDialect.description(
+      of: model.configuration,
+      weights: WeightCatalog(try model.requireCheckpoint().filter { model.isStored($0.key) }))
   }
 
   // MARK: Metadata
 
   private func metadata(
-    _ dialect: GGUFDialect, _ tensors: OrderedDictionary<String, GGUFTensorSource>
+    _ description: GGUFDescription, _ tensors: OrderedDictionary<String, GGUFTensorSource>
   ) throws -> OrderedDictionary<String, GGUFValue> {
     if let kept = try keptMetadata(tensors) { return kept }
     var result: OrderedDictionary<String, GGUFValue> = [
-      "general.architecture": .string(dialect.architecture), "general.type": .string("model"),
+      "general.architecture": .string(description.architecture), "general.type": .string("model"),
       "general.name": .string(modelName),
     ]
-    for (key, field) in try dialect.metadata(from: source.configuration, sizes: source.summary.sizes) {
+    for (key, field) in description.metadata {
       result[key] =
         switch field {
         case .uint32(let value): .uint32(value)
         case .float32(let value): .float32(value)
         case .bool(let value): .bool(value)
         case .string(let value): .string(value)
+        case .bools(let values): .array(.bool(values))
         }
     }
     result["general.file_type"] = .uint32(GGUFFileType(tensors).rawValue)
@@ -108,44 +123,44 @@ package struct GGUFExport {
 
   // MARK: Tensors
 
-  private func sources(_ dialect: GGUFDialect) throws -> OrderedDictionary<String, GGUFTensorSource> {
-    let names = GGUFNames(dialect, configuration: source.configuration)
+  private func sources(
+    _ description: GGUFDescription
+  ) throws -> OrderedDictionary<String, GGUFTensorSource> {
+    let stored = weights.filter { source.isStored($0.key) }
+    let names = try GGUFNames(configuration: source.configuration, weights: WeightCatalog(stored))
     var result: OrderedDictionary<String, GGUFTensorSource> = [:]
-    var experts: OrderedDictionary<String, [(Int, GGUFPart)]> = [:]
+    var stacks: OrderedDictionary<String, [(Int, GGUFPart)]> = [:]
     func add(_ name: String, _ source: GGUFTensorSource) throws {
       guard result.updateValue(source, forKey: name) == nil else {
         throw PipelineError.weight(name, reason: "two weights have this name in GGUF")
       }
     }
-    for (name, weight) in weights where isUsed(name) {
+    for (name, weight) in stored {
       guard let place = names.storedPlace(ofCheckpoint: name) else {
-        throw PipelineError.weight(name, reason: "has no place in a GGUF file of '\(dialect.architecture)'")
+        throw PipelineError.weight(
+          name, reason: "has no place in a GGUF file of '\(description.architecture)'")
       }
-      if case .experts = place.transform {
-        experts[place.name, default: []].append((Self.expertNumber(name), GGUFPart(weight, name: name)))
+      if case .stacked = place.transform {
+        stacks[place.name, default: []].append(
+          (place.index ?? 0, GGUFPart(weight, name: name, stored: place.name)))
         continue
       }
       for (name, source) in try tensorSources(place, weight, checkpointName: name) { try add(name, source) }
     }
-    for (name, parts) in experts { try add(name, stacked(parts, name: name)) }
-    if let factors = try dialect.rotaryFactors(
-      from: source.configuration, headDimension: source.summary.sizes.headDimension)
-    {
-      try add(
-        GGUFDialect.rotaryFactorsName, GGUFTensorSource(Tensor(factors, shape: Shape([factors.count]))))
+    for (name, parts) in stacks { try add(name, stacked(parts, name: name)) }
+    for (name, values) in description.rotaryTables {
+      try add(name, GGUFTensorSource(Tensor(values, shape: Shape([values.count]))))
+    }
+    if description.needsHead, let embedding = result["token_embd.weight"] {
+      try add("output.weight", embedding)
     }
     return result
-  }
-
-  /// Tables of the importer are not written, nor tensors that the model does not use, which loading has warned of.
-  private func isUsed(_ name: String) -> Bool {
-    source.graph.constants[name] != nil && !source.derivedNames.contains(name)
   }
 
   private func tensorSources(
     _ place: GGUFPlace, _ weight: Weight, checkpointName: String
   ) throws -> [(String, GGUFTensorSource)] {
-    let part = try part(weight, place.transform, checkpointName)
+    let part = try part(weight, place, checkpointName)
     var result = [(place.name, try GGUFPart.source([part], recodings: recodings, name: checkpointName))]
     guard case .encoded(let matrix) = part.weight, let scale = matrix.planes["global_scale"],
       place.name.hasSuffix(".weight")
@@ -155,46 +170,56 @@ package struct GGUFExport {
     if try scale.floats() != [1] {
       result.append((stem + ".scale", try GGUFTensorSource(scale.reshaped(to: [1]))))
     }
-    let companion = source.companions[checkpointName.dropLast(7) + ".input_scale"]
-    if let companion, companion.shape.elementCount == 1 {
-      result.append((stem + ".input_scale", try GGUFTensorSource(Tensor(companion.floats(), shape: [1]))))
+    if let scale = companions[checkpointName.dropLast(7) + ".input_scale"] {
+      result.append((stem + ".input_scale", try GGUFTensorSource(Tensor(scale.floats(), shape: [1]))))
     }
     return result
   }
 
-  private func part(_ weight: Weight, _ transform: GGUFTransform, _ name: String) throws -> GGUFPart {
+  private func part(_ weight: Weight, _ place: GGUFPlace, _ name: String) throws -> GGUFPart {
     // Rows of a codec with a scale of the whole matrix cannot be made piece by piece.
     var weight = weight
     if case .round(let codec, _) = recodings?.entries[name], !codec.isRowwise, let recodings {
       weight = try recodings.apply(to: weight, named: name)
     }
-    switch transform {
-    case .none, .experts: return GGUFPart(weight, name: name)
+    switch place.transform {
+    case .none, .stacked: return GGUFPart(weight, name: name, stored: place.name)
+    case .row:
+      // A vector of the values that a quantized row stands for.
+      let values =
+        if case .dense(let tensor) = weight { tensor } else {
+          try Tensor(weight.decoded().values, shape: weight.shape)
+        }
+      let vector = try values.reshaped(to: Shape([values.shape.elementCount]))
+      return GGUFPart(.dense(vector), name: name, stored: place.name)
     case .shifted(let amount):
       guard case .dense(let tensor) = weight else {
         throw PipelineError.weight(name, reason: "quantized values cannot be shifted, which GGUF wants here")
       }
       let shifted = try Tensor(tensor.floats().map { $0 + amount }, shape: tensor.shape)
-      return GGUFPart(.dense(shifted), name: name)
+      return GGUFPart(.dense(shifted), name: name, stored: place.name)
     case .rotaryRows(let heads):
       let rows = weight.shape.dimensions.first ?? 0
-      guard let order = transform.checkpointRows(count: rows) else {
+      guard let order = place.transform.checkpointRows(count: rows) else {
         throw PipelineError.weight(name, reason: "\(rows) rows are not \(heads) heads of an even width")
       }
-      return GGUFPart(weight, name: name, order: order)
+      return GGUFPart(weight, name: name, stored: place.name, order: order)
     }
   }
 
   private func stacked(_ parts: [(Int, GGUFPart)], name: String) throws -> GGUFTensorSource {
     let ordered = parts.sorted { $0.0 < $1.0 }
     guard ordered.map(\.0) == Array(ordered.indices) else {
-      throw PipelineError.weight(name, reason: "experts are missing")
+      throw PipelineError.weight(name, reason: "some of the stacked tensors are missing")
     }
-    return try GGUFPart.source(ordered.map(\.1), recodings: recodings, name: name)
+    return try GGUFPart.source(ordered.map(\.1), recodings: recodings, name: name, isStack: true)
   }
+}
 
-  /// The last number in a name that is not its layer's.
-  private static func expertNumber(_ name: String) -> Int {
-    name.split(separator: ".").reversed().compactMap { Int($0) }.first ?? 0
+extension LoadedModel {
+  /// Whether a weight is written: tables of the importer are not, nor tensors that the model does not use, which loading
+  /// has warned of.
+  fileprivate func isStored(_ name: String) -> Bool {
+    graph.constants[name] != nil && !derivedNames.contains(name)
   }
 }

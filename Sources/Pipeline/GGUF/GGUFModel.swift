@@ -1,6 +1,7 @@
 import Architectures
 import Codecs
 import GGUF
+import GraphIR
 import OrderedCollections
 import SafeIO
 import TensorCore
@@ -11,7 +12,8 @@ import Tokenizers
 /// Headers are read; weights stay in the mapped file, and rows that lie in another order are moved when they are first used.
 struct GGUFModel {
   let checkpoint: GGUFCheckpoint
-  let dialect: GGUFDialect
+  /// The value of `general.architecture`.
+  let architecture: String
   /// The configuration in Hugging Face's keys.
   let configuration: JSONValue
   private let configurationWarnings: [String]
@@ -27,14 +29,15 @@ struct GGUFModel {
       throw Self.unsupported(
         checkpoint, "it holds a vocabulary and no tensors", hint: "adze tokenize and adze inspect read it")
     }
-    dialect = try GGUFDialect.dialect(architecture: architecture)
+    let metadata = checkpoint.metadataJSON
+    let dialect = try GGUFDialect.dialect(architecture: architecture, metadata: metadata)
+    self.architecture = architecture
     let names = checkpoint.tensors
-    let factors = try Self.rotaryFactors(checkpoint)
     let read = try dialect.configuration(
-      from: checkpoint.metadataJSON,
+      from: metadata,
       contents: GGUFDialect.Contents(
-        embeddingRows: names["token_embd.weight"]?.shape.dimensions.first, rotaryFactors: factors,
-        hasTensor: { names[$0] != nil }))
+        embeddingRows: names["token_embd.weight"]?.shape.dimensions.first,
+        rotaryTables: try Self.rotaryTables(checkpoint), hasTensor: { names[$0] != nil }))
     configuration = Self.withHistory(read.configuration, checkpoint)
     configurationWarnings = read.warnings
   }
@@ -54,19 +57,30 @@ struct GGUFModel {
     return .object(object)
   }
 
-  private static func rotaryFactors(_ checkpoint: GGUFCheckpoint) throws -> [Float]? {
-    guard let entry = checkpoint.tensors[GGUFDialect.rotaryFactorsName] else { return nil }
-    // Heads are at most 2^14 wide, so that a larger table is refused before it is read.
-    guard entry.shape.elementCount <= 1 << 14 else {
-      throw PipelineError.weight(entry.name, reason: "is too large for a table of rotary factors")
+  private static func rotaryTables(_ checkpoint: GGUFCheckpoint) throws -> [String: [Float]] {
+    var tables: [String: [Float]] = [:]
+    for name in GGUFDialect.rotaryTableNames {
+      guard let entry = checkpoint.tensors[name] else { continue }
+      // Heads are at most 2^14 wide, so that a larger table is refused before it is read.
+      guard entry.shape.elementCount <= 1 << 14 else {
+        throw PipelineError.weight(name, reason: "is too large for a table of rotary factors")
+      }
+      tables[name] = try checkpoint.tensor(named: name).floats()
     }
-    return try checkpoint.tensor(named: entry.name).floats()
+    return tables
   }
 
   /// The model; without its tokenizer when that is not wanted, as making one takes time.
   func load(withTokenizer: Bool = true) throws -> LoadedModel {
     let (stored, companions) = try GGUFWeights(self).read()
-    let imported = try ModelFamily.importModel(configuration: configuration, weights: WeightCatalog(stored))
+    var catalog = WeightCatalog(stored)
+    catalog.isArranged = true
+    let imported = try ModelFamily.importModel(configuration: configuration, weights: catalog)
+    if let unused = stored.keys.first(where: { imported.graph.constants[$0] == nil }) {
+      throw PipelineError.weight(
+        unused,
+        reason: "such a \(architecture) model has no such weight, so that nobody knows what it would change")
+    }
     let weights = try imported.constants(from: stored)
     var warnings = checkpoint.warnings + configurationWarnings + imported.warnings
     let tokenizer = withTokenizer ? tokenizer(&warnings) : nil

@@ -3,8 +3,8 @@ import GGUF
 import OrderedCollections
 import TensorCore
 
-/// A weight that becomes a tensor of a file, or one of several that do: rows go by in pieces, so that no whole matrix
-/// that was moved or stored anew is in memory.
+/// A weight that becomes a tensor of a file, or one of several that do: threads take some rows each, store them anew and
+/// write them, so that no whole matrix that was moved or stored anew is in memory.
 struct GGUFPart: Sendable {
   /// The weight, as it is before it is stored anew.
   let weight: Weight
@@ -12,18 +12,27 @@ struct GGUFPart: Sendable {
   let name: String
   /// Row `i` of the file is row `order[i]` of the weight; nil: rows stay where they are.
   let order: [Int]?
+  /// Whether the file has its values in F32 whatever they were, if it is not quantized.
+  let isPrecise: Bool
 
-  private static let pieceElements = 1 << 22
+  /// Elements that a thread takes at a time.
+  private static let taskElements = 1 << 17
 
-  init(_ weight: Weight, name: String, order: [Int]? = nil) {
+  /// Stored names, behind the layer's number, of matrices that loaders want in F32 like vectors.
+  private static let preciseNames = ["_norm.weight", "ffn_gate_inp.weight", "position_embd.weight"]
+
+  /// - Parameter stored: the name of the tensor in the file.
+  init(_ weight: Weight, name: String, stored: String, order: [Int]? = nil) {
     self.weight = weight
     self.name = name
     self.order = order
+    isPrecise = weight.shape.rank < 2 || Self.preciseNames.contains(where: stored.hasSuffix)
   }
 
-  /// A tensor of one weight, or of several of the same kind one after the other, which get one more dimension.
+  /// A tensor of one weight, or of several of the same kind one after the other.
+  /// - Parameter isStack: whether the tensor has one more dimension, which counts the weights.
   static func source(
-    _ parts: [GGUFPart], recodings: WeightRecodings?, name: String
+    _ parts: [GGUFPart], recodings: WeightRecodings?, name: String, isStack: Bool = false
   ) throws -> GGUFTensorSource {
     guard let first = parts.first else { throw PipelineError.weight(name, reason: "there is no weight") }
     let type = try first.type(recodings)
@@ -36,13 +45,17 @@ struct GGUFPart: Sendable {
       }
     }
     let inner = first.weight.shape.dimensions
-    let shape = try Shape(parts.count > 1 ? [parts.count] + inner : inner)
-    return GGUFTensorSource(type: type, shape: shape) { write in
-      for part in parts { try part.write(as: type, recodings, write) }
+    let shape = try Shape(isStack ? [parts.count] + inner : inner)
+    let partBytes = try type.byteCount(first.weight.shape)
+    return .inAnyOrder(type: type, shape: shape) { place in
+      try recodings?.progress(name)
+      for (index, part) in parts.enumerated() {
+        try part.write(as: type, recodings, to: place, at: index * partBytes, byteCount: partBytes)
+      }
     }
   }
 
-  /// How the weight is stored in the file. Vectors are F32, whatever they were.
+  /// How the weight is stored in the file.
   private func type(_ recodings: WeightRecodings?) throws -> GGUFTensorType {
     let recoding = isRecoded(recodings) ? recodings?.entries[name] : nil
     let codec: (any Codec)? =
@@ -63,7 +76,7 @@ struct GGUFPart: Sendable {
     if recoding == nil, case .dense(let tensor) = weight, [.f16, .bf16].contains(tensor.elementType) {
       elementType = tensor.elementType
     }
-    if weight.shape.rank < 2 { elementType = .f32 }
+    if isPrecise { elementType = .f32 }
     guard let type = GGUFTensorType.all.first(where: { $0.elementType == elementType }) else {
       throw PipelineError.weight(name, reason: "GGUF has no type \(elementType.name)")
     }
@@ -77,34 +90,63 @@ struct GGUFPart: Sendable {
   }
 
   private func write(
-    as type: GGUFTensorType, _ recodings: WeightRecodings?, _ write: (Tensor) throws -> Void
+    as type: GGUFTensorType, _ recodings: WeightRecodings?, to place: GGUFTensorPlace, at start: Int,
+    byteCount: Int
   ) throws {
-    let (rows, columns) = (weight.shape.rows, weight.shape.columns)
-    let step = max(1, Self.pieceElements / max(columns, 1))
-    // While a piece is made, the one before it is written.
-    var ready: Tensor?
-    func flush() throws {
-      if let tensor = ready { try write(tensor) }
-      ready = nil
-    }
-    for start in stride(from: 0, to: rows, by: step) {
-      let range = start..<min(start + step, rows)
-      var piece = try rowsOfWeight(range)
-      if let recodings, isRecoded(recodings) {
-        piece = try recodings.apply(to: piece, named: name, alongside: flush)
-      }
-      try flush()
-      switch piece {
-      case .encoded(let matrix): ready = try GGUFBlocks.bytes(of: matrix, rows: 0..<matrix.rows)
-      case .dense(let tensor) where tensor.elementType == type.elementType: ready = tensor
-      case .dense(let tensor): ready = try Tensor(tensor.floats(), shape: tensor.shape)
-      }
-      // A piece of the file itself is written before its pages are given up.
-      if !isRecoded(recodings) { try flush() }
+    let isMovedVector = order != nil && weight.shape.rank == 1
+    let rows = isMovedVector ? weight.shape.elementCount : weight.shape.rows
+    let columns = isMovedVector ? 1 : weight.shape.columns
+    guard rows > 0 else { return }
+    let step = max(1, Self.taskElements / max(columns, 1))
+    let width = byteCount / rows
+    func write(_ task: Int) throws {
+      let range = task * step..<min((task + 1) * step, rows)
+      try self.write(
+        range, as: type, recodings, to: place, at: start + range.lowerBound * width, width: width)
       weight.releasePages(rows: order == nil ? range : 0..<0)
     }
-    try flush()
-    weight.releasePages(rows: 0..<rows)
+    let count = Checked.ceilingQuotient(rows, step)
+    if let pool = recodings?.pool {
+      _ = try pool.map(count: count, write)
+    } else {
+      for task in 0..<count { try write(task) }
+    }
+    weight.releasePages(rows: 0..<weight.shape.rows)
+  }
+
+  /// Writes some rows of `width` bytes each.
+  private func write(
+    _ rows: Range<Int>, as type: GGUFTensorType, _ recodings: WeightRecodings?, to place: GGUFTensorPlace,
+    at offset: Int, width: Int
+  ) throws {
+    if isRecoded(recodings), case .round(let codec, let search) = recodings?.entries[name],
+      case .dense(let tensor) = weight, let codec = codec as? any BlockCodec
+    {
+      let source = try order.map { try tensor.selecting(rows: Array($0[rows])) } ?? tensor
+      return try unsafe withUnsafeTemporaryAllocation(byteCount: rows.count * width, alignment: 64) {
+        target in
+        do throws(CodecError) {
+          try unsafe codec.encode(
+            rows: order == nil ? rows : 0..<rows.count, of: source, importance: nil, search: search,
+            into: target)
+        } catch {
+          throw PipelineError.encoding(
+            weight: name, error.movedDown(byRows: order == nil ? rows.lowerBound : 0))
+        }
+        try unsafe place.write(UnsafeRawBufferPointer(target), at: offset)
+      }
+    }
+    var piece = try rowsOfWeight(rows)
+    if let recodings, isRecoded(recodings) {
+      piece = try recodings.apply(to: piece, named: name, firstRow: rows.lowerBound)
+    }
+    let bytes: Tensor
+    switch piece {
+    case .encoded(let matrix): bytes = try GGUFBlocks.bytes(of: matrix, rows: 0..<matrix.rows)
+    case .dense(let tensor) where tensor.elementType == type.elementType: bytes = tensor
+    case .dense(let tensor): bytes = try Tensor(tensor.floats(), shape: tensor.shape)
+    }
+    try unsafe bytes.withBytes { try unsafe place.write($0, at: offset) }
   }
 
   private func rowsOfWeight(_ range: Range<Int>) throws -> Weight {

@@ -1,6 +1,7 @@
 import Architectures
 import GGUF
 import OrderedCollections
+import SafeIO
 import Tokenizers
 
 extension GGUFCheckpoint {
@@ -57,20 +58,36 @@ enum GGUFTokenizer {
   static func metadata(of model: LoadedModel) throws -> OrderedDictionary<String, GGUFValue> {
     var result: OrderedDictionary<String, GGUFValue> = [:]
     guard let tokenizer = model.tokenizer else {
-      // Without a vocabulary the file still says which tokens begin and end a sequence.
+      // Loaders want to be told that there is no vocabulary; the file still says which tokens begin and end a sequence.
+      result["\(GGUFVocabulary.keyPrefix)model"] = .string("no_vocab")
       let ids = [("bos", model.summary.sizes.bosToken), ("eos", model.summary.sizes.eosTokens.first)]
       for case (let name, let id?) in ids {
         result["\(GGUFVocabulary.keyPrefix)\(name)_token_id"] = .uint32(UInt32(clamping: id))
       }
       return result
     }
-    guard tokenizer.kind != .llama2c else {
-      throw unsupported(model, "the vocabulary of a llama2.c checkpoint is not written as GGUF")
+    guard var vocabulary = try tokenizer.ggufVocabulary(sentencePiece: sentencePiece(of: model)) else {
+      return result
     }
-    guard var vocabulary = try tokenizer.ggufVocabulary() else { return result }
     try complete(&vocabulary, for: model)
     for (key, value) in vocabulary.metadata { result[key] = fileValue(value) }
     return result
+  }
+
+  /// The `tokenizer.model` beside a `tokenizer.json`, which has the scores that the latter lacks; nil when there is none.
+  private static func sentencePiece(of model: LoadedModel) throws -> [UInt8]? {
+    guard model.tokenizer?.kind == .tokenizerJSON, model.isHuggingFace else { return nil }
+    let directory =
+      FileReading.isDirectory(model.path) ? model.path : FileReading.directory(of: model.path)
+    let path = directory + "/tokenizer.model"
+    guard FileReading.exists(path) else { return nil }
+    return try FileReading.readAll(path, limit: Limits.standard.maxHeaderBytes)
+  }
+
+  /// What of a model's tokenizer a file cannot hold: a sentence each.
+  static func losses(of model: LoadedModel) -> [String] {
+    guard let tokenizer = model.tokenizer, tokenizer.kind == .tokenizerJSON else { return [] }
+    return GGUFVocabulary.losses(tokenizerJSON: tokenizer.bytes)
   }
 
   /// Gives every row of the embedding a token, as the loader wants it, and takes ends of a sequence from the
@@ -104,13 +121,15 @@ enum GGUFTokenizer {
 
 extension TokenizerSource {
   /// The vocabulary as GGUF files have it.
+  /// - Parameter sentencePiece: the bytes of the `tokenizer.model` beside a `tokenizer.json`.
   /// - Throws: `TokenizerError` for tokenizers that such files cannot express.
-  func ggufVocabulary() throws -> GGUFVocabulary? {
+  func ggufVocabulary(sentencePiece: [UInt8]? = nil) throws -> GGUFVocabulary? {
     switch kind {
     case .gguf: vocabulary
-    case .tokenizerJSON: try GGUFVocabulary(tokenizerJSON: bytes, configuration: configuration)
+    case .tokenizerJSON:
+      try GGUFVocabulary(tokenizerJSON: bytes, configuration: configuration, sentencePiece: sentencePiece)
     case .sentencePiece: try GGUFVocabulary(sentencePiece: bytes, configuration: configuration)
-    case .llama2c: nil
+    case .llama2c: try GGUFVocabulary(llama2c: bytes)
     }
   }
 }

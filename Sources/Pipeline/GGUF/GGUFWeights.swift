@@ -13,10 +13,10 @@ struct GGUFWeights {
   private static let scaleSuffix = ".scale"
   private static let inputScaleSuffix = ".input_scale"
 
-  init(_ model: GGUFModel) {
+  init(_ model: GGUFModel) throws {
     checkpoint = model.checkpoint
-    names = GGUFNames(model.dialect, configuration: model.configuration)
-    architecture = model.dialect.architecture
+    names = try GGUFNames(configuration: model.configuration)
+    architecture = model.architecture
   }
 
   /// Weights in the order of the file, and tensors that belong to no weight.
@@ -24,8 +24,9 @@ struct GGUFWeights {
   func read() throws -> (OrderedDictionary<String, Weight>, companions: OrderedDictionary<String, Tensor>) {
     var weights: OrderedDictionary<String, Weight> = [:]
     var companions: OrderedDictionary<String, Tensor> = [:]
-    for (name, entry) in checkpoint.tensors where name != GGUFDialect.rotaryFactorsName {
-      guard let place = names.checkpointPlace(ofStored: name) else {
+    for (name, entry) in checkpoint.tensors where !GGUFDialect.rotaryTableNames.contains(name) {
+      let places = names.checkpointPlaces(ofStored: name)
+      guard let place = places.first else {
         throw PipelineError.weight(
           name,
           reason: "a \(architecture) model has no such tensor, so that nobody knows what it would change")
@@ -35,7 +36,7 @@ struct GGUFWeights {
       } else if name.hasSuffix(Self.scaleSuffix) {
         try checkScale(name)
       } else {
-        for (target, weight) in try parts(entry, place) {
+        for (target, weight) in try places.flatMap({ try parts(entry, $0, of: places) }) {
           guard weights.updateValue(weight, forKey: target) == nil else {
             throw PipelineError.weight(target, reason: "two tensors of the file are this weight")
           }
@@ -53,24 +54,41 @@ struct GGUFWeights {
     }
   }
 
-  private func parts(_ entry: GGUFTensor, _ place: GGUFPlace) throws -> [(String, Weight)] {
-    guard case .experts = place.transform else {
-      let weight = try weight(
+  private func parts(
+    _ entry: GGUFTensor, _ place: GGUFPlace, of places: [GGUFPlace]
+  ) throws -> [(String, Weight)] {
+    guard case .stacked(let rank) = place.transform else {
+      let whole = try weight(
         entry, try checkpoint.bytes(of: entry.name), entry.shape, scale: scale(entry, 0))
+      let weight = try portion(place, of: whole, among: places, entry.name)
       return [(place.name, try applied(place.transform, to: weight, entry.name))]
     }
-    guard entry.shape.rank == 3 else {
+    // One of a kind may lie there without the dimension that counts them.
+    let dimensions = (entry.shape.rank == rank ? [1] : []) + entry.shape.dimensions
+    guard dimensions.count == rank + 1, dimensions[0] > 0 else {
       throw PipelineError.weight(
-        entry.name, reason: "experts' tensors have three dimensions, not \(entry.shape)")
+        entry.name, reason: "stacked tensors have \(rank + 1) dimensions here, not \(entry.shape)")
     }
     let stacked = try checkpoint.bytes(of: entry.name)
-    let count = entry.shape.dimensions[0]
-    let parts = try stacked.reshaped(to: Shape([count, stacked.byteCount / count]))
-    let shape = try Shape(Array(entry.shape.dimensions.dropFirst()))
-    return try (0..<count).map { index in
-      let weight = try weight(entry, parts.entry(index), shape, scale: scale(entry, index))
+    let parts = try stacked.reshaped(to: Shape([dimensions[0], stacked.byteCount / dimensions[0]]))
+    let shape = try Shape(Array(dimensions.dropFirst()))
+    return try (0..<dimensions[0]).map { index in
+      let whole = try weight(entry, parts.entry(index), shape, scale: scale(entry, index))
+      let weight = try portion(place, of: whole, among: places, entry.name)
       return (place.name.replacing("@", with: "\(index)"), weight)
     }
+  }
+
+  /// The rows of a tensor that belong to a place.
+  private func portion(
+    _ place: GGUFPlace, of weight: Weight, among places: [GGUFPlace], _ name: String
+  ) throws -> Weight {
+    guard let rows = place.rows, let last = places.last?.rows else { return weight }
+    guard weight.shape.dimensions.first == last.upperBound else {
+      throw PipelineError.weight(
+        name, reason: "has the shape \(weight.shape), and \(last.upperBound) rows are wanted")
+    }
+    return try weight.selecting(rows: Array(rows))
   }
 
   private func weight(_ entry: GGUFTensor, _ bytes: Tensor, _ shape: Shape, scale: Float) throws -> Weight {
@@ -100,7 +118,12 @@ struct GGUFWeights {
 
   private func applied(_ transform: GGUFTransform, to weight: Weight, _ name: String) throws -> Weight {
     switch transform {
-    case .none, .experts: return weight
+    case .none, .stacked: return weight
+    case .row:
+      guard case .dense(let tensor) = weight else {
+        throw PipelineError.weight(name, reason: "quantized values are no vector")
+      }
+      return .dense(try tensor.reshaped(to: Shape([1, tensor.shape.elementCount])))
     case .shifted(let amount):
       guard case .dense(let tensor) = weight else {
         throw PipelineError.weight(name, reason: "quantized values cannot be shifted")

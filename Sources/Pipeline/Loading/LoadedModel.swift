@@ -78,6 +78,14 @@ public struct LoadedModel: Sendable {
   /// Tensors that belong to no weight and travel with the model, such as scales of activations and of the KV cache.
   public var companions: OrderedDictionary<String, Tensor> = [:]
 
+  /// The same model with other weights, of the same names and shapes.
+  func replacing(weights: OrderedDictionary<String, Weight>) -> LoadedModel {
+    LoadedModel(
+      path: path, format: format, files: files, configuration: configuration, summary: summary, graph: graph,
+      content: .checkpoint(weights), derivedNames: derivedNames, rearrangements: rearrangements,
+      tokenizer: tokenizer, warnings: warnings, companions: companions)
+  }
+
   /// Bytes of all weight files.
   public var fileByteCount: Int {
     files.reduce(0) { $0 + ((try? FileReading.size($1)) ?? 0) }

@@ -56,22 +56,35 @@ public enum CalibrationFiles {
       modelDigest: try model.weightsDigest(), windowCount: imatrix.chunkCount,
       tokenCount: overflow ? .max : tokens, corpusDigests: [])
     for name in OrderedSet(model.graph.linearNodes.flatMap(\.weights)) {
-      guard let stored = names.storedPlace(ofCheckpoint: name)?.name, let entry = imatrix.entries[stored]
+      guard let place = names.storedPlace(ofCheckpoint: name), let entry = imatrix.entries[place.name]
       else { continue }
       let columns = weights[name]?.shape.columns ?? 0
-      guard entry.counts.count == 1, entry.squareSums.count == columns else {
+      guard let seen = Self.statistics(of: entry, matrix: place.index, columns: columns) else {
         throw PipelineError.weight(
           name, reason: "\(path) has \(entry.squareSums.count) sums for its \(columns) inputs")
       }
-      var seen = InputStatistics(columns: columns, withSecondMoment: false)
-      seen.tokenCount = Int(min(entry.counts[0], 1e15))
-      seen.squareSums = entry.squareSums.map(Double.init)
       file.add(seen, weights: [name])
     }
     guard !file.groups.isEmpty else {
       throw PipelineError.usage("\(path) has no entry for any weight of this model", hint: nil)
     }
     return file
+  }
+
+  /// What an entry says of a matrix, by its number when it is one of several that lie in one tensor; nil when sizes do not
+  /// fit. The legacy form has one count for all of them.
+  private static func statistics(
+    of entry: Imatrix.Entry, matrix: Int?, columns: Int
+  ) -> InputStatistics? {
+    let number = matrix ?? 0
+    let matrices = matrix == nil ? 1 : entry.squareSums.count / max(columns, 1)
+    guard entry.squareSums.count == matrices * columns, number < matrices,
+      entry.counts.count == matrices || entry.counts.count == 1
+    else { return nil }
+    var seen = InputStatistics(columns: columns, withSecondMoment: false)
+    seen.tokenCount = Int(min(entry.counts[entry.counts.count == 1 ? 0 : number], 1e15))
+    seen.squareSums = entry.squareSums[number * columns..<(number + 1) * columns].map(Double.init)
+    return seen
   }
 
   /// Writes statistics of a model in the form that is asked for.
@@ -85,13 +98,22 @@ public enum CalibrationFiles {
 
   private static func imatrix(_ statistics: StatisticsFile, of model: LoadedModel) throws -> Imatrix {
     let names = try names(model)
-    var entries: OrderedDictionary<String, Imatrix.Entry> = [:]
+    var parts: OrderedDictionary<String, [(number: Int, seen: InputStatistics)]> = [:]
     for weight in statistics.groupOfWeight.keys {
-      guard let stored = names.storedPlace(ofCheckpoint: weight)?.name,
+      guard let place = names.storedPlace(ofCheckpoint: weight),
         let seen = try statistics.statistics(for: weight)
       else { throw PipelineError.weight(weight, reason: "has no name in GGUF files") }
+      parts[place.name, default: []].append((place.index ?? 0, seen))
+    }
+    var entries: OrderedDictionary<String, Imatrix.Entry> = [:]
+    for (stored, parts) in parts {
+      let ordered = parts.sorted { $0.number < $1.number }
+      guard ordered.map(\.number) == Array(ordered.indices) else {
+        throw PipelineError.weight(stored, reason: "statistics of some of its matrices are missing")
+      }
       entries[stored] = Imatrix.Entry(
-        squareSums: seen.squareSums.map { Float($0) }, counts: [Float(seen.tokenCount)])
+        squareSums: ordered.flatMap { $0.seen.squareSums.map { Float($0) } },
+        counts: ordered.map { Float($0.seen.tokenCount) })
     }
     return Imatrix(
       entries: entries, datasets: statistics.corpusDigests.map { "sha256:" + $0 },
@@ -100,8 +122,8 @@ public enum CalibrationFiles {
   }
 
   private static func names(_ model: LoadedModel) throws -> GGUFNames {
-    GGUFNames(
-      try GGUFDialect.dialect(configuration: model.configuration), configuration: model.configuration)
+    try GGUFNames(
+      configuration: model.configuration, weights: WeightCatalog(try model.requireCheckpoint()))
   }
 
   /// Adds up files of one kind.

@@ -9,7 +9,9 @@ import TensorCore
 ///
 /// Solvers are deterministic and layers are stored bit for bit, so a resumed run gives the bytes of an uninterrupted one.
 public final class QuantizationJournal {
-  private let file: JournalFile
+  let file: JournalFile
+  /// Blocks whose rounding was learned, by scope.
+  private(set) var learned: [String: LearnedBlock] = [:]
   private var finished: [String: LayerSolution] = [:]
 
   /// Where the journal of an output lies.
@@ -36,6 +38,7 @@ public final class QuantizationJournal {
         let solution = try Self.solution(entry, record.tensors, path)
         finished[solution.report.layer] = solution
       }
+      if let block = try Self.learnedBlock(record, path) { learned[block.report.block] = block }
     }
   }
 
@@ -46,6 +49,13 @@ public final class QuantizationJournal {
   func solutions(of layers: [String]) -> [LayerSolution]? {
     let known = layers.compactMap { finished[$0] }
     return known.count == layers.count ? known : nil
+  }
+
+  /// Adds layers that are finished.
+  /// - Throws: `JournalError`.
+  func record(_ block: LearnedBlock) throws {
+    try file.append(Self.record(of: block))
+    learned[block.report.block] = block
   }
 
   /// Adds layers that are finished.
@@ -92,6 +102,7 @@ extension LayerReport {
       "tokens": JSONValue(tokenCount), "dead_columns": JSONValue(deadColumnCount),
       "rounded_rows": JSONValue(roundedRowCount), "damping": .number(damping),
       "damping_retries": JSONValue(dampingRetryCount), "fallback": fallback.map { .string($0) } ?? .null,
+      "unrefined_relative_error": unrefinedRelativeError.map { .number($0) } ?? .null,
       "bits_per_weight": .number(bitsPerWeight),
     ])
   }
@@ -108,6 +119,7 @@ extension LayerReport {
     self.init(
       layer: layer, method: method, codec: codec, relativeError: error, roundingRelativeError: rounding,
       tokenCount: tokens, deadColumnCount: dead, roundedRowCount: rounded, damping: damping,
-      dampingRetryCount: retries, fallback: json["fallback"]?.stringValue, bitsPerWeight: bits)
+      dampingRetryCount: retries, fallback: json["fallback"]?.stringValue,
+      unrefinedRelativeError: json["unrefined_relative_error"]?.doubleValue, bitsPerWeight: bits)
   }
 }

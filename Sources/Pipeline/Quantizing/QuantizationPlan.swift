@@ -16,6 +16,8 @@ public struct QuantizationPlan: Sendable {
     public let source: String
     /// How it will be stored; equal to `source` when it stays.
     public let target: String
+    /// Name of the method; empty when it stays.
+    public let method: String
     /// Bytes now.
     public let sourceByteCount: Int
     /// Bytes then.
@@ -24,25 +26,37 @@ public struct QuantizationPlan: Sendable {
 
   /// Every weight of the graph.
   public let entries: [Entry]
+  /// What is done to those that will be quantized, in graph order.
+  public let choices: OrderedDictionary<String, QuantizationRecipe.Choice>
+
   /// Names of those that will be quantized, in graph order.
-  public let selected: [String]
+  public var selected: [String] { Array(choices.keys) }
+
+  /// What is done to a weight.
+  /// - Throws: ``PipelineError/weight(_:reason:)`` when it is not quantized.
+  func choice(_ name: String) throws(PipelineError) -> QuantizationRecipe.Choice {
+    guard let choice = choices[name] else { throw .weight(name, reason: "is not in the plan") }
+    return choice
+  }
 
   /// Plans a recipe.
   /// - Throws: ``PipelineError``.
   public init(
     recipe: QuantizationRecipe, graph: Graph, weights: OrderedDictionary<String, Weight>
   ) throws(PipelineError) {
-    selected = try recipe.selectedWeights(in: graph)
-    let chosen = Set(selected)
+    let choices = try recipe.choices(in: graph)
+    self.choices = choices
     entries = weights.map { name, weight in
-      guard chosen.contains(name) else {
+      guard let choice = choices[name] else {
         return Entry(
           name: name, shape: weight.shape, source: weight.encodingName, target: weight.encodingName,
+          method: "",
           sourceByteCount: weight.byteCount, targetByteCount: weight.byteCount)
       }
-      let bits = recipe.codec.bitsPerWeight(columns: weight.shape.columns)
+      let bits = choice.codec.bitsPerWeight(columns: weight.shape.columns)
       return Entry(
-        name: name, shape: weight.shape, source: weight.encodingName, target: recipe.codec.canonicalName,
+        name: name, shape: weight.shape, source: weight.encodingName, target: choice.codec.canonicalName,
+        method: choice.methodName,
         sourceByteCount: weight.byteCount,
         targetByteCount: Int((bits * Double(weight.shape.elementCount) / 8).rounded()))
     }
@@ -63,7 +77,10 @@ public struct QuantizationPlan: Sendable {
   }
 
   /// An upper estimate of the memory that sequential calibration and the largest layer need, in bytes.
-  public func memoryEstimate(graph: Graph, calibrationTokens: Int, needsSecondMoment: Bool) -> Int {
+  /// - Parameter runsReference: whether the unquantized model runs beside, for the drift of inputs.
+  public func memoryEstimate(
+    graph: Graph, calibrationTokens: Int, needsSecondMoment: Bool, runsReference: Bool = false
+  ) -> Int {
     let uses = graph.uses
     var widest = 0
     for index in graph.linearNodes.map(\.index) {
@@ -81,6 +98,7 @@ public struct QuantizationPlan: Sendable {
     let largest = layers.map(\.shape.elementCount).max() ?? 0
     let moments = needsSecondMoment ? columns * columns * (4 + 4 + 8 + 4) : 0
     let sources = layers.reduce(0) { $0 + $1.sourceByteCount } / max(layers.count / 8, 1)
-    return widest * calibrationTokens + moments + largest * 4 * 6 + targetByteCount + sources
+    let streams = runsReference ? 2 : 1
+    return (widest * calibrationTokens + moments) * streams + largest * 4 * 6 + targetByteCount + sources
   }
 }

@@ -48,23 +48,57 @@ public struct QuantizationStage {
     calibration: CalibrationSource, journal: QuantizationJournal? = nil,
     progress: @escaping (Progress) throws -> Void = { _ in }
   ) throws -> QuantizedModel {
+    let need = try recipe.methodNeed()
+    let (model, calibration, transforms) = try transformed(calibration, progress)
     let weights = try model.requireCheckpoint()
-    let method = try recipe.method()
+    if recipe.learnedRounding != nil {
+      guard case .windows = calibration else { throw PipelineError.learningNeedsWindows }
+    }
     let plan = try QuantizationPlan(recipe: recipe, graph: model.graph, weights: weights)
     try refuseQuantizedSources(plan, weights)
-    var work = Work(weights: weights, journal: journal)
+    var work = Work(weights: weights, original: weights, plan: plan, journal: journal)
     switch calibration {
-    case .windows(let windows) where method.need != .none:
-      try calibrated(plan, method, windows, &work, progress)
-    case .statistics(let file, _) where method.need != .none:
-      try fromStatistics(plan, method, file, &work, progress)
+    case .windows(let windows) where need != .none:
+      try calibrated(model, windows, need, &work, progress)
+    case .statistics(let file, _) where need != .none:
+      work.experts = try file.expertCoverage(of: model.graph)
+      try fromStatistics(file, &work, progress)
     default:
-      try withoutCalibration(plan, method, &work, progress)
+      try withoutCalibration(plan.selected, &work, progress)
     }
     try checkFallbacks(work.reports)
+    let blocks = try learnRounding(calibration, &work, progress)
+    let isCalibrated = need != .none || !transforms.isEmpty || recipe.learnedRounding != nil
     return QuantizedModel(
-      source: model, weights: work.weights, recipe: recipe, reports: work.reports,
-      calibration: method.need == .none ? nil : calibration.description)
+      source: model, weights: work.weights, recipe: recipe, reports: work.reports, blockReports: blocks,
+      calibration: isCalibrated ? calibration.description : nil, experts: work.experts, transforms: transforms
+    )
+  }
+
+  /// Learned rounding over all blocks, when the recipe asks for it.
+  private func learnRounding(
+    _ calibration: CalibrationSource, _ work: inout Work, _ progress: (Progress) throws -> Void
+  ) throws -> [BlockReport] {
+    guard let learning = recipe.learnedRounding else { return [] }
+    guard case .windows(let windows) = calibration else { throw PipelineError.learningNeedsWindows }
+    var matrices: [String: EncodedMatrix] = [:]
+    for report in work.reports {
+      if case .encoded(let matrix) = work.weights[report.layer] { matrices[report.layer] = matrix }
+    }
+    let (original, journal) = (work.original, work.journal)
+    let stage = LearnedRoundingStage(
+      graph: model.graph, method: learning, windows: windows.windows, pool: pool)
+    let blocks = try stage.run(
+      original: { name in try Self.weight(name, in: original) }, matrices: &matrices,
+      known: { journal?.learned[$0] },
+      progress: { try progress(Progress(what: "\(LearnedRounding.name) \($0)", fraction: $1)) },
+      finished: { try journal?.record($0) })
+    for (name, matrix) in matrices { work.weights[name] = .encoded(matrix) }
+    let changed = Set(blocks.filter { !$0.keptStart }.flatMap(\.layers))
+    for index in work.reports.indices where changed.contains(work.reports[index].layer) {
+      work.reports[index].method += "," + LearnedRounding.name
+    }
+    return blocks
   }
 
   /// Opens the journal of this work, or begins it. Its identity is everything that the values of the layers depend on.
@@ -82,8 +116,11 @@ public struct QuantizationStage {
 
   private struct Work {
     var weights: OrderedDictionary<String, Weight>
+    let original: OrderedDictionary<String, Weight>
+    let plan: QuantizationPlan
     let journal: QuantizationJournal?
     var reports: [LayerReport] = []
+    var experts: [ExpertCoverage] = []
 
     /// Takes over what is known of layers already; nil when it is not all of them.
     mutating func resume(_ layers: [String]) -> [String: Weight]? {
@@ -121,40 +158,61 @@ public struct QuantizationStage {
 
   /// Windows run through the model; every group is quantized on its inputs as the quantized layers before make them.
   private func calibrated(
-    _ plan: QuantizationPlan, _ method: any QuantizationMethod, _ windows: CalibrationWindows,
-    _ work: inout Work,
+    _ model: LoadedModel, _ windows: CalibrationWindows, _ need: StatisticsNeed, _ work: inout Work,
     _ progress: (Progress) throws -> Void
   ) throws {
+    let linear = Set(model.graph.linearNodes.flatMap(\.weights))
+    let plan = work.plan
     let sequential = SequentialCalibration(
-      graph: model.graph, windows: windows, targets: Set(plan.selected),
-      collection: method.need == .hessian ? .secondMoments : .moments, pool: pool, kernels: kernels)
-    try sequential.run(
-      weight: { name in try Self.weight(name, in: work.weights) },
+      graph: model.graph, windows: windows, targets: Set(plan.selected).intersection(linear),
+      collection: collection(for: need), minimumExpertTokens: recipe.minimumExpertTokens, pool: pool,
+      kernels: kernels)
+    let original = work.original
+    work.experts = try sequential.run(
+      weight: { name in try Self.weight(name, in: original) },
       progress: { try progress(Progress(what: $0.scope, fraction: $0.fraction)) },
       finished: { group in work.resume(group.weights) },
       quantize: { group, statistics in
         let hessian = try statistics.secondMoment.map {
           try Hessian(size: statistics.columns, values: $0, tokenCount: statistics.tokenCount)
         }
+        let drift = try hessian.flatMap { hessian in
+          try statistics.drift.flatMap {
+            try InputDrift(cross: $0, hessian: hessian, layer: group.weights[0], pool: pool)
+          }
+        }
         let solutions = try group.weights.map { name in
           let weight = try Self.weight(name, in: work.weights)
-          if group.expert != nil, statistics.tokenCount == 0 { return try roundUnseen(name, weight) }
+          if group.expert != nil, statistics.tokenCount == 0 { return try roundUnseen(name, plan, weight) }
           return try solve(
-            name, method, weight, hessian: hessian, importance: statistics.meanSquares)
+            name, plan, weight, hessian: hessian, importance: statistics.meanSquares, drift: drift)
         }
         return try work.finish(solutions)
       })
+    try withoutCalibration(plan.selected.filter { !linear.contains($0) }, &work) { _ in }
     let missed = Set(plan.selected).subtracting(work.reports.map(\.layer))
     guard missed.isEmpty else { throw CalibrationError.neverReached(missed.sorted()) }
   }
 
+  private func collection(for need: StatisticsNeed) -> SequentialCalibration.Collection {
+    switch need {
+    case .none, .moments: .moments
+    case .hessian: .secondMoments
+    case .drift: .secondMomentsAndDrift
+    }
+  }
+
   private func fromStatistics(
-    _ plan: QuantizationPlan, _ method: any QuantizationMethod, _ file: StatisticsFile, _ work: inout Work,
-    _ progress: (Progress) throws -> Void
+    _ file: StatisticsFile, _ work: inout Work, _ progress: (Progress) throws -> Void
   ) throws {
-    for (index, name) in plan.selected.enumerated() {
-      try progress(Progress(what: name, fraction: Double(index) / Double(plan.selected.count)))
+    let linear = Set(model.graph.linearNodes.flatMap(\.weights))
+    for (index, name) in work.plan.selected.enumerated() {
+      try progress(Progress(what: name, fraction: Double(index) / Double(work.plan.selected.count)))
       if work.resume([name]) != nil { continue }
+      guard linear.contains(name) else {
+        try withoutCalibration([name], &work) { _ in }
+        continue
+      }
       guard let statistics = try file.statistics(for: name) else {
         throw CalibrationError.neverReached([name])
       }
@@ -162,40 +220,52 @@ public struct QuantizationStage {
         try Hessian(size: statistics.columns, values: $0, tokenCount: statistics.tokenCount)
       }
       let solution = try solve(
-        name, method, Self.weight(name, in: work.weights), hessian: hessian,
+        name, work.plan, Self.weight(name, in: work.weights), hessian: hessian,
         importance: statistics.meanSquares)
       try work.finish([solution])
     }
   }
 
+  /// Rounds weights whose inputs nothing is known of, and such as are looked up and not multiplied.
   private func withoutCalibration(
-    _ plan: QuantizationPlan, _ method: any QuantizationMethod, _ work: inout Work,
-    _ progress: (Progress) throws -> Void
+    _ names: [String], _ work: inout Work, _ progress: (Progress) throws -> Void
   ) throws {
-    for (index, name) in plan.selected.enumerated() {
-      try progress(Progress(what: name, fraction: Double(index) / Double(plan.selected.count)))
+    let linear = Set(model.graph.linearNodes.flatMap(\.weights))
+    for (index, name) in names.enumerated() {
+      try progress(Progress(what: name, fraction: Double(index) / Double(names.count)))
       if work.resume([name]) != nil { continue }
-      let solution = try solve(
-        name, method, Self.weight(name, in: work.weights), hessian: nil, importance: nil)
-      try work.finish([solution])
+      let weight = try Self.weight(name, in: work.weights)
+      guard linear.contains(name) else {
+        try work.finish([round(name, work.plan, weight)])
+        continue
+      }
+      try work.finish([solve(name, work.plan, weight, hessian: nil, importance: nil)])
     }
   }
 
   /// Rounds an expert that no token of the corpus went to; reported as a layer that fell back.
-  private func roundUnseen(_ name: String, _ weight: Weight) throws -> LayerSolution {
-    let solution = try solve(name, RoundToNearest(), weight, hessian: nil, importance: nil)
+  private func roundUnseen(_ name: String, _ plan: QuantizationPlan, _ weight: Weight) throws -> LayerSolution
+  {
+    let solution = try round(name, plan, weight)
     var report = solution.report
     report.fallback = "no token of the corpus reaches this expert"
     return LayerSolution(matrix: solution.matrix, report: report)
   }
 
+  private func round(_ name: String, _ plan: QuantizationPlan, _ weight: Weight) throws -> LayerSolution {
+    try RoundToNearest(scaleSearch: .standard).solve(
+      LayerProblem(name: name, weights: weight.decoded()), codec: plan.choice(name).codec, pool: pool)
+  }
+
   private func solve(
-    _ name: String, _ method: any QuantizationMethod, _ weight: Weight, hessian: Hessian?,
-    importance: [Float]?
+    _ name: String, _ plan: QuantizationPlan, _ weight: Weight, hessian: Hessian?, importance: [Float]?,
+    drift: InputDrift? = nil
   ) throws -> LayerSolution {
-    try method.solve(
-      LayerProblem(name: name, weights: weight.decoded(), hessian: hessian, importance: importance),
-      codec: recipe.codec, pool: pool)
+    let choice = try plan.choice(name)
+    return try choice.method().solve(
+      LayerProblem(
+        name: name, weights: weight.decoded(), hessian: hessian, importance: importance, drift: drift),
+      codec: choice.codec, pool: pool)
   }
 
   private static func weight(_ name: String, in weights: OrderedDictionary<String, Weight>) throws -> Weight {

@@ -1,3 +1,4 @@
+import Calibration
 import Codecs
 import OrderedCollections
 import Quantization
@@ -14,8 +15,16 @@ public struct QuantizedModel: Sendable {
   public let recipe: QuantizationRecipe
   /// How it went, a row a layer, in graph order.
   public let reports: [LayerReport]
+  /// How learned rounding went, a row a block; empty without.
+  public let blockReports: [BlockReport]
   /// What it was calibrated on; nil when nothing was needed.
   public let calibration: CalibrationDescription?
+  /// What the experts of each layer saw of it; empty for models without experts.
+  public var experts: [ExpertCoverage] = []
+  /// What was done before weights were quantized.
+  public var transforms: [TransformReport] = []
+  /// How bits were allocated; nil when they were not.
+  public var allocation: AllocationReport?
 
   /// Names of the quantized weights.
   public var quantizedNames: [String] { reports.map(\.layer) }
@@ -34,17 +43,22 @@ public struct QuantizedModel: Sendable {
 
   /// The report that `--report` writes.
   public var reportJSON: JSONValue {
-    .object([
+    var json: JSONObject = [
       "source": .string(FileReading.fileName(source.path)),
       "recipe": recipe.json,
       "calibration": calibration?.json ?? .null,
       "bits_per_weight": .number(bitsPerWeight),
       "layers": .array(reports.map(\.json)),
+      "blocks": .array(blockReports.map(\.json)),
       "layers_total": JSONValue(reports.count),
       "layers_fallen_back": JSONValue(reports.count { $0.fallback != nil }),
       "damping_retries": JSONValue(reports.reduce(0) { $0 + $1.dampingRetryCount }),
       "dead_columns": JSONValue(reports.reduce(0) { $0 + $1.deadColumnCount }),
-    ])
+    ]
+    if !transforms.isEmpty { json["transforms"] = .array(transforms.map(\.json)) }
+    if let allocation { json["allocation"] = allocation.json }
+    if !experts.isEmpty { json["experts"] = experts.json(minimum: recipe.minimumExpertTokens) }
+    return .object(json)
   }
 }
 

@@ -7,31 +7,52 @@ import TensorCore
 ///
 /// Source: Frantar, Ashkboos, Hoefler, Alistarh 2022, "GPTQ: Accurate Post-Training Quantization for Generative
 /// Pre-trained Transformers" (arXiv 2210.17323), algorithm 1. Differences: scales are searched under the inputs'
-/// mean squares; act-order always keeps groups static, so that groups stay contiguous in every container; a row whose
+/// mean squares; act-order goes through whole groups, so that they stay contiguous in every container and their scales are
+/// fitted to compensated weights; passes of coordinate descent follow; a row whose
 /// result is no better than rounding keeps rounding, and that is counted; the factor comes from one Cholesky
-/// factorization and one triangular inverse in float64 instead of three steps.
+/// factorization and one triangular inverse in float64 instead of three steps. Any codec does whose parameters can be fitted
+/// to some columns: see `ColumnwiseCodec`.
 public struct GPTQ: QuantizationMethod {
   /// Share of the diagonal's mean that is added to it; each retry multiplies it by ten.
   public var damping: Double
   /// Columns between two updates of all remaining columns.
   public var blockSize: Int
-  /// Whether columns are visited by falling mean square of their inputs; groups are then static.
-  public var actOrder: Bool
+  /// Which column comes after which; nil: ``ColumnSequence/blocks`` for codecs with two levels of scales,
+  /// ``ColumnSequence/importance`` for others, which measured best.
+  public var sequence: ColumnSequence?
   /// Whether all scales are fixed before the first column is rounded.
   public var staticGroups: Bool
   /// How scales are chosen.
   public var scaleSearch: ScaleSearch
+  /// What weighs errors where scales are fitted to compensated weights.
+  public var fitWeights: FitWeights
+  /// How much of the error that quantized layers before brought into the inputs is corrected for, 0...1.
+  public var asymmetry: Double
+  /// Sweeps of coordinate descent over the finished layer; where scales are free, before each of two fits of them.
+  public var refinementSweeps: Int
 
-  /// Creates the method.
+  /// What weighs the error of a column when scales are chosen.
+  public enum FitWeights: String, Sendable, CaseIterable {
+    /// Mean square of its input.
+    case hessian
+    /// What the error costs after the columns behind have compensated it.
+    case factor
+  }
+
+  /// Creates the method; the paper's unless told otherwise. The registry's defaults are what measured best.
   public init(
-    damping: Double = 0.01, blockSize: Int = 128, actOrder: Bool = true, staticGroups: Bool = false,
-    scaleSearch: ScaleSearch = .standard
+    damping: Double = 0.01, blockSize: Int = 128, sequence: ColumnSequence? = nil,
+    staticGroups: Bool = false, scaleSearch: ScaleSearch = .standard, fitWeights: FitWeights = .hessian,
+    asymmetry: Double = 0, refinementSweeps: Int = 0
   ) {
     self.damping = damping
     self.blockSize = blockSize
-    self.actOrder = actOrder
+    self.sequence = sequence
     self.staticGroups = staticGroups
     self.scaleSearch = scaleSearch
+    self.fitWeights = fitWeights
+    self.asymmetry = asymmetry
+    self.refinementSweeps = refinementSweeps
   }
 
   static let entry = MethodEntry(
@@ -42,29 +63,47 @@ public struct GPTQ: QuantizationMethod {
         name: "damping", defaultValue: "0.01", summary: "share of the mean diagonal added to the Hessian"),
       MethodOption(name: "block-size", defaultValue: "128", summary: "columns between two full updates"),
       MethodOption(
-        name: "act-order", defaultValue: "true", summary: "visit columns by importance; groups stay static"),
+        name: "act-order", defaultValue: "auto",
+        summary:
+          "visit columns by importance: true (static groups), false, blocks (whole groups in order), or auto"),
       MethodOption(name: "static-groups", defaultValue: "false", summary: "fix all scales before rounding"),
       MethodOption(name: "scale-search", defaultValue: "least-squares", summary: "least-squares or extremes"),
+      MethodOption(
+        name: "fit-weights", defaultValue: "hessian",
+        summary: "weights of the scale search: hessian or factor"),
+      MethodOption(
+        name: "asymmetry", defaultValue: "0.5",
+        summary: "share of the error in the inputs that is corrected for, 0 to 1"),
+      MethodOption(
+        name: "refine", defaultValue: "2", summary: "sweeps of coordinate descent over the result; 0 for none"
+      ),
     ]
   ) { reader throws(QuantizationError) in
     GPTQ(
       damping: try reader.number("damping", default: 0.01, in: 0...10),
       blockSize: try reader.integer("block-size", default: 128, in: 1...65536),
-      actOrder: try reader.flag("act-order", default: true),
+      sequence: try reader.sequence(),
       staticGroups: try reader.flag("static-groups", default: false),
-      scaleSearch: try reader.scaleSearch(default: .standard))
+      scaleSearch: try reader.scaleSearch(default: .standard),
+      fitWeights: try reader.choice("fit-weights", default: .hessian),
+      asymmetry: try reader.number("asymmetry", default: 0.5, in: 0...1),
+      refinementSweeps: try reader.integer("refine", default: 2, in: 0...1000))
   }
 
   /// The full second moment.
-  public var need: StatisticsNeed { .hessian }
+  public var need: StatisticsNeed { asymmetry > 0 ? .drift : .hessian }
 
   /// Quantizes one layer; see ``QuantizationMethod``.
   public func solve(
     _ problem: LayerProblem, codec: any Codec, pool: ThreadPool
   ) throws(QuantizationError) -> LayerSolution {
     try problem.validate()
-    guard let codec = codec as? any GridCodec else {
-      throw .unsupportedCodec(method: "gptq", codec: codec.canonicalName, reason: "its values lie on no grid")
+    guard let codec = codec as? any ColumnwiseCodec,
+      let layout = codec.columnLayout(columns: problem.weights.columns)
+    else {
+      throw .unsupportedCodec(
+        method: "gptq", codec: codec.canonicalName,
+        reason: "its values cannot be rounded one column of \(problem.weights.columns) after another")
     }
     guard let hessian = problem.hessian else {
       throw .missingStatistics(
@@ -73,13 +112,17 @@ public struct GPTQ: QuantizationMethod {
     guard hessian.tokenCount > 0, hessian.diagonal.contains(where: { $0 > 0 }) else {
       throw .emptyStatistics(layer: problem.name)
     }
-    return try solve(problem, hessian, codec, pool)
+    let target = try corrected(problem, hessian, pool)
+    return try refined(solve(target, hessian, codec, layout, pool), target, hessian, pool)
   }
 
   private func solve(
-    _ problem: LayerProblem, _ hessian: Hessian, _ codec: any GridCodec, _ pool: ThreadPool
+    _ problem: LayerProblem, _ hessian: Hessian, _ codec: any ColumnwiseCodec, _ layout: ColumnLayout,
+    _ pool: ThreadPool
   ) throws(QuantizationError) -> LayerSolution {
-    let order = ColumnOrder(diagonal: hessian.diagonal, byImportance: actOrder)
+    let order = ColumnOrder(
+      diagonal: hessian.diagonal, fitLength: layout.fitLength,
+      sequence: sequence ?? (layout.fitLength > layout.gridLength ? .blocks : .importance))
     var report = LayerReport(
       layer: problem.name, method: "gptq", codec: codec.canonicalName, relativeError: 0,
       roundingRelativeError: 0,
@@ -91,24 +134,16 @@ public struct GPTQ: QuantizationMethod {
       report.fallback = "the second moment has no Cholesky factor, even with damping \(factor.damping)"
       return try roundingSolution(problem, codec, report, pool)
     }
-    let loop = GPTQColumnLoop(
-      method: self, codec: codec, weights: problem.weights, hessian: hessian, order: order, inverse: inverse)
-    let parts = RowChunks.map(rows: problem.weights.rows, pool: pool) { rows in loop.run(rows: rows) }
-    let energy = OutputError(problem: problem, pool: pool).rowEnergies(problem.weights.values).reduce(0, +)
-    report.relativeError = energy > 0 ? parts.reduce(0) { $0 + $1.error } / energy : 0
-    report.roundingRelativeError = energy > 0 ? parts.reduce(0) { $0 + $1.roundingError } / energy : 0
-    report.roundedRowCount = parts.reduce(0) { $0 + $1.roundedRowCount }
-    return try solution(problem, codec, parts, report)
-  }
-
-  private func solution(
-    _ problem: LayerProblem, _ codec: any GridCodec, _ parts: [GPTQColumnLoop.Part], _ report: LayerReport
-  ) throws(QuantizationError) -> LayerSolution {
     do {
-      let matrix = try codec.assemble(
-        rows: problem.weights.rows, columns: problem.weights.columns, codes: parts.flatMap(\.codes),
-        grids: parts.flatMap(\.grids))
-      var report = report
+      let loop = try columnLoop(problem, hessian, codec, layout, order, inverse)
+      let parts = try RowChunks.encode(rows: problem.weights.rows, pool: pool) { (rows) throws(CodecError) in
+        try loop.run(rows: rows)
+      }
+      let energy = OutputError(problem: problem, pool: pool).rowEnergies(problem.weights.values).reduce(0, +)
+      report.relativeError = energy > 0 ? parts.reduce(0) { $0 + $1.error } / energy : 0
+      report.roundingRelativeError = energy > 0 ? parts.reduce(0) { $0 + $1.roundingError } / energy : 0
+      report.roundedRowCount = parts.reduce(0) { $0 + $1.roundedRowCount }
+      let matrix = try assembled(parts, loop)
       report.bitsPerWeight = Double(matrix.byteCount) * 8 / Double(max(problem.weights.values.count, 1))
       return LayerSolution(matrix: matrix, report: report)
     } catch {
@@ -116,8 +151,40 @@ public struct GPTQ: QuantizationMethod {
     }
   }
 
+  private func columnLoop(
+    _ problem: LayerProblem, _ hessian: Hessian, _ codec: any ColumnwiseCodec, _ layout: ColumnLayout,
+    _ order: ColumnOrder, _ inverse: [Float]
+  ) throws(CodecError) -> GPTQColumnLoop {
+    let weights = problem.liveWeights
+    let sharedScale = codec.sharedScale(of: weights)
+    let diagonal = hessian.diagonal
+    var whole: FittedRows?
+    if codec.sharesParametersAcrossRows {
+      let fit = try codec.fit(weights, sharedScale: sharedScale, importance: diagonal, search: scaleSearch)
+      whole = FittedRows(fits: [fit], codes: codec.codes(of: fit))
+    }
+    return GPTQColumnLoop(
+      method: self, codec: codec, layout: layout, weights: weights, sharedScale: sharedScale, whole: whole,
+      hessian: hessian, diagonal: diagonal, order: order, inverse: inverse)
+  }
+
+  private func assembled(_ parts: [GPTQColumnLoop.Part], _ loop: GPTQColumnLoop) throws(CodecError)
+    -> EncodedMatrix
+  {
+    let columns = loop.weights.columns
+    if let whole = loop.whole {
+      return try loop.codec.assemble(
+        whole.fits, rows: loop.weights.rows, columns: columns, codes: parts.flatMap(\.rows.codes))
+    }
+    return try EncodedMatrix.joined(
+      rows: parts.map { (part) throws(CodecError) in
+        try part.rows.assembled(
+          by: loop.codec, rows: part.rows.codes.count / max(columns, 1), columns: columns)
+      })
+  }
+
   private func roundingSolution(
-    _ problem: LayerProblem, _ codec: any GridCodec, _ report: LayerReport, _ pool: ThreadPool
+    _ problem: LayerProblem, _ codec: any Codec, _ report: LayerReport, _ pool: ThreadPool
   ) throws(QuantizationError) -> LayerSolution {
     let rounded = try RoundToNearest(scaleSearch: scaleSearch).solve(problem, codec: codec, pool: pool)
     var report = report
@@ -125,23 +192,5 @@ public struct GPTQ: QuantizationMethod {
     report.roundingRelativeError = rounded.report.relativeError
     report.bitsPerWeight = rounded.report.bitsPerWeight
     return LayerSolution(matrix: rounded.matrix, report: report)
-  }
-}
-
-/// The order in which columns are rounded.
-struct ColumnOrder {
-  /// Column of each step.
-  let columns: [Int]
-  /// Inputs that no token excited; their weights do not matter and become zero.
-  let dead: [Bool]
-  /// Whether it is the natural order.
-  let isNatural: Bool
-
-  init(diagonal: [Float], byImportance: Bool) {
-    dead = diagonal.map { $0 <= 0 }
-    isNatural = !byImportance
-    columns =
-      byImportance
-      ? diagonal.indices.sorted { (diagonal[$0], -$0) > (diagonal[$1], -$1) } : Array(diagonal.indices)
   }
 }

@@ -89,51 +89,34 @@ enum RowChunks {
     return (0..<ranges.count).compactMap { unsafe results[$0] }
   }
 
-  /// Rounds with a codec, chunk by chunk when the codec's planes can be joined.
+  /// Runs `body` on every chunk; errors name the rows of the whole.
+  static func encode<Result: Sendable>(
+    rows: Int, pool: ThreadPool, _ body: (Range<Int>) throws(CodecError) -> Result
+  ) throws(CodecError) -> [Result] {
+    try map(rows: rows, pool: pool) { range in
+      Swift.Result { () throws(CodecError) in
+        do throws(CodecError) { return try body(range) } catch {
+          throw error.movedDown(byRows: range.lowerBound)
+        }
+      }
+    }.map { (result) throws(CodecError) in try result.get() }
+  }
+
+  /// Rounds with a codec, chunk by chunk where rows do not depend on each other.
   static func encode(
     _ problem: LayerProblem, codec: any Codec, search: ScaleSearch, pool: ThreadPool
   ) throws(QuantizationError) -> EncodedMatrix {
     do {
-      guard let grid = codec as? any GridCodec else {
+      guard codec.isRowwise else {
         return try codec.encode(problem.weights, importance: problem.importance, search: search)
       }
-      let weights = problem.weights
-      let parts = map(rows: weights.rows, pool: pool) { rows in
-        GridRounding(codec: grid, columns: weights.columns).round(
-          weights.values.span, rows: rows, importance: problem.importance, search: search)
-      }
-      return try grid.assemble(
-        rows: weights.rows, columns: weights.columns, codes: parts.flatMap(\.codes),
-        grids: parts.flatMap(\.grids))
+      return try EncodedMatrix.joined(
+        rows: encode(rows: problem.weights.rows, pool: pool) { (rows) throws(CodecError) in
+          try codec.encode(
+            problem.weights.selecting(rows: rows), importance: problem.importance, search: search)
+        })
     } catch {
       throw .codec(layer: problem.name, .init(diagnostic: error.diagnostic))
     }
-  }
-}
-
-/// Plain rounding of some rows onto the grids of a codec.
-struct GridRounding {
-  let codec: any GridCodec
-  let columns: Int
-
-  struct Part: Sendable {
-    var codes: [UInt8]
-    var grids: [Grid]
-  }
-
-  func round(_ values: Span<Float>, rows: Range<Int>, importance: [Float]?, search: ScaleSearch) -> Part {
-    let length = codec.groupLength(columns: columns)
-    var part = Part(codes: [], grids: [])
-    part.codes.reserveCapacity(rows.count * columns)
-    for row in rows {
-      for start in stride(from: 0, to: columns, by: length) {
-        let range = start..<min(start + length, columns)
-        let group = values.extracting(row * columns + range.lowerBound..<row * columns + range.upperBound)
-        let grid = codec.fitGrid(group, importance: importance?.span.extracting(range), search: search)
-        for index in group.indices { part.codes.append(UInt8(grid.code(group[index]))) }
-        part.grids.append(grid)
-      }
-    }
-    return part
   }
 }

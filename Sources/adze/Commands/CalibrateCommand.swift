@@ -2,6 +2,7 @@ import ArgumentParser
 import Calibration
 import OrderedCollections
 import Pipeline
+import SafeIO
 
 struct CalibrateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -28,6 +29,7 @@ struct CalibrateCommand: ParsableCommand {
   var format: CalibrationFiles.Format?
   @Option(help: "Add up statistics files of the same model; give twice or more, without MODEL.") var merge:
     [String] = []
+  @Option(help: "Write a JSON report with the tokens that each expert saw.") var report: String?
   @OptionGroup var execution: ExecutionArguments
 
   func validate() throws {
@@ -35,8 +37,8 @@ struct CalibrateCommand: ParsableCommand {
       guard model != nil else { throw ValidationError("Give a MODEL, or files to --merge.") }
       guard !corpus.corpus.isEmpty else { throw ValidationError("Give at least one --corpus.") }
     } else {
-      guard model == nil, corpus.corpus.isEmpty else {
-        throw ValidationError("--merge takes no MODEL and no --corpus.")
+      guard model == nil, corpus.corpus.isEmpty, report == nil else {
+        throw ValidationError("--merge takes no MODEL, no --corpus and no --report.")
       }
       guard merge.count >= 2 else { throw ValidationError("--merge needs two files or more.") }
     }
@@ -49,10 +51,20 @@ struct CalibrateCommand: ParsableCommand {
     let bar = ProgressBar("calibrate")
     let statistics = try CalibrationStage(model: source, pool: execution.pool(), kernels: execution.kernels())
       .run(
-        windows: corpus.windows(for: source), withSecondMoments: hessian
+        windows: corpus.windows(for: source), withSecondMoments: hessian,
+        minimumExpertTokens: corpus.minExpertTokens
       ) { try bar.update($0.fraction, $0.what) }
     try CalibrationFiles.write(
       statistics, of: source, to: output, format: format ?? CalibrationFiles.Format(path: output))
+    let experts = try statistics.expertCoverage(of: source.graph)
+    if let report {
+      let json: JSONValue = [
+        "windows": JSONValue(statistics.windowCount), "tokens": JSONValue(statistics.tokenCount),
+        "experts": experts.json(minimum: corpus.minExpertTokens),
+      ]
+      try AtomicFile.write(Array((json.serialized(pretty: true) + "\n").utf8), to: report)
+    }
+    ExpertNotes.write(experts, minimum: corpus.minExpertTokens)
     bar.finish(
       "\(statistics.tokenCount) tokens, \(statistics.groupOfWeight.count) weights, written to \(output)")
   }

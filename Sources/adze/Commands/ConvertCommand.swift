@@ -75,11 +75,13 @@ struct ConvertCommand: ParsableCommand {
     for warning in source.warnings { Console.warn(warning) }
     let target = try ModelContainers.converting(source, to: output ?? "", named: container)
     let conversion = try ConversionPlan(try request(target), of: source)
+    for remark in try target.remarks(on: source) { Console.warn(remark) }
     guard let output, !plan else { return try show(conversion) }
     try target.checkOutput(output, source: source)
     let pool = execution.pool()
     let bar = ProgressBar("convert")
     let stage = try ConversionStage(model: source, plan: conversion, pool: pool)
+    for warning in try stage.warnings() { Console.warn(warning) }
     try stage.write(to: output) { try bar.update($1 * 0.8, $0) }
     let proof =
       noProof

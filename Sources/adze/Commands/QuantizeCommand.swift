@@ -15,15 +15,19 @@ struct QuantizeCommand: ParsableCommand {
 
         adze quantize MODEL -o OUT --method gptq --codec int4 --group-size 128 --corpus TEXT
         adze quantize MODEL -o OUT.adze --method rtn --codec int8 --group-size -1 --asym
+        adze quantize MODEL -o OUT.gguf --scheme Q4_K_M --corpus TEXT
+        adze quantize MODEL -o OUT --recipe RECIPE.yaml --corpus TEXT --dry-run
 
       Methods:
       \(MethodRegistry.entries.map { entry in
         "  \(entry.name): \(entry.summary)\n" + entry.options.map { "    \($0.name) (\($0.defaultValue)): \($0.summary)" }.joined(separator: "\n")
       }.joined(separator: "\n"))
+        learned-rounding: sign-gradient descent on rounding and scales after another method, block by block
+      \(LearnedRounding.options.map { "    \($0.name) (\($0.defaultValue)): \($0.summary)" }.joined(separator: "\n"))
       Codecs:
       \(CodecRegistry.entries.map { "  \($0.name): \($0.summary)" }.joined(separator: "\n"))
-      Schemes (--scheme instead of codec, group size and symmetry):
-      \(CodecScheme.all.map { "  \($0.name): \($0.summary)" }.joined(separator: "\n"))
+      Presets (--scheme instead of codec, group size and symmetry):
+      \(QuantizationPreset.all.map { "  \($0.name): \($0.summary)" }.joined(separator: "\n"))
       Containers:
       \(ModelContainers.entries.map { "  \($0.name): \($0.summary)" }.joined(separator: "\n"))
 
@@ -33,9 +37,16 @@ struct QuantizeCommand: ParsableCommand {
 
   @Argument(help: "The checkpoint.") var model: String
   @Option(name: [.short, .long], help: "Directory, or .adze or .gguf file, to write.") var output: String?
-  @Option(help: "How values are chosen: rtn or gptq.") var method: String = "gptq"
+  @Option(help: "A YAML document of ordered stages, instead of method, scheme, codec and targets.")
+  var recipe: String?
   @Option(
-    help: "Codec by the name of a common scheme: \(CodecScheme.all.map(\.name).joined(separator: ", ")).")
+    help:
+      "How values are chosen: \(MethodRegistry.entries.map(\.name).joined(separator: ", ")), or awq: its transform, then rtn (default: gptq); 'gptq,learned-rounding' learns block by block from there."
+  )
+  var method: String?
+  @Option(
+    name: [.long, .customLong("preset")],
+    help: "Codecs by the name that people call them, such as W4A16, NVFP4A16 or Q4_K_M.")
   var scheme: String?
   @Option(help: "How values become bits: int2 to int8 (default: int4).") var codec: String?
   @Option(parsing: .unconditional, help: "Columns that share a scale; -1: the whole row (default: 128).")
@@ -44,11 +55,26 @@ struct QuantizeCommand: ParsableCommand {
   var symmetry: Symmetry?
   @Option(help: "Type of scales: f16, bf16 or f32 (default: f16; GGML's types have their own).")
   var scaleType: String?
+  @Option(
+    help:
+      "A rewrite before weights are quantized: \(WeightTransforms.names.joined(separator: ", ")); may be repeated."
+  )
+  var transform: [String] = []
+  @Option(help: "Allocate codecs to weights so that they have this many bits on average.") var targetBpw:
+    Double?
+  @Option(help: "Allocate codecs to weights so that all weights need at most these bytes, such as 40MiB.")
+  var targetSize: ByteCount?
+  @Option(
+    help: ArgumentHelp(
+      "Codecs to allocate, separated by commas (default: those of the GGML types, or int2 to int8, that fit the container).",
+      valueName: "list"))
+  var candidates: String?
   @OptionGroup var corpus: CorpusArguments
   @Option(
     help: "Statistics from 'adze calibrate', or an importance matrix of llama.cpp, instead of a corpus.")
   var statistics: String?
   @OptionGroup(title: "Method Options") var methodArguments: MethodArguments
+  @OptionGroup(title: "Learned Rounding") var learningArguments: LearningArguments
   @Option(
     help:
       "Regular expression on weight names to quantize, instead of all linear layers in blocks; may be repeated."
@@ -67,8 +93,8 @@ struct QuantizeCommand: ParsableCommand {
   )
   var resume = false
   @Option(help: "Most memory to plan for, such as 900MiB or 8GiB.") var maxMemory: ByteCount?
-  @Option(help: "Share of layers that may fall back to rounding before it is an error.") var maxFallback:
-    Double = 0.01
+  @Option(help: "Share of layers that may fall back to rounding before it is an error (default: 0.01).")
+  var maxFallback: Double?
   @Flag(help: "Show the plan, and do nothing.") var dryRun = false
   @Option(help: "Write a JSON report with a row for each layer.") var report: String?
   @OptionGroup var execution: ExecutionArguments
@@ -83,31 +109,61 @@ struct QuantizeCommand: ParsableCommand {
     guard scheme == nil || (codec == nil && groupSize == nil && symmetry == nil) else {
       throw ValidationError("--scheme says codec, group size and symmetry; leave those options out.")
     }
-    guard (0...1).contains(maxFallback) else {
+    guard recipe == nil || !hasChoices else {
+      throw ValidationError("--recipe says what is done to which weight; leave those options out.")
+    }
+    guard targetBpw == nil || targetSize == nil else {
+      throw ValidationError("--target-bpw and --target-size exclude each other.")
+    }
+    let isAllocating = targetBpw != nil || targetSize != nil
+    guard !isAllocating || (statistics == nil && !corpus.corpus.isEmpty && scheme == nil && codec == nil)
+    else {
+      throw ValidationError(
+        "--target-bpw and --target-size measure on a --corpus and choose codecs; leave out --statistics, --scheme and --codec."
+      )
+    }
+    guard isAllocating || candidates == nil else {
+      throw ValidationError("--candidates belong to --target-bpw or --target-size.")
+    }
+    guard !isAllocating || !resume else { throw ValidationError("allocation cannot be resumed.") }
+    guard (targetBpw ?? 4) > 1, (targetBpw ?? 4) <= 32 else {
+      throw ValidationError("--target-bpw is above 1 and at most 32.")
+    }
+    guard (0...1).contains(maxFallback ?? 0) else {
       throw ValidationError("--max-fallback is a share from 0 to 1.")
     }
   }
 
+  private var hasChoices: Bool {
+    method != nil || scheme != nil || codec != nil || groupSize != nil || symmetry != nil || scaleType != nil
+      || !target.isEmpty || !ignore.isEmpty || !methodArguments.values.isEmpty
+  }
+
   func run() throws {
-    let recipe = try makeRecipe()
-    let need = try recipe.method().need
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
+    var recipe = try makeRecipe(source)
+    let (allocated, allocation) = try allocate(recipe, source)
+    recipe = allocated
+    let need = max(try recipe.need(), recipe.learnedRounding == nil ? .none : .moments)
     let plan = try QuantizationPlan(recipe: recipe, graph: source.graph, weights: source.requireCheckpoint())
     let target = try ModelContainers.container(named: container, output: output ?? "")
-    try target.check(plan, codec: recipe.codec)
+    try target.check(plan)
+    for remark in try target.remarks(on: source) { Console.warn(remark) }
     if let output { try target.checkOutput(output, source: source) }
     let calibration = try calibrationSource(need, source)
     try checkMemory(plan, source, calibration, need)
-    guard !dryRun, let output else { return try show(plan) }
+    guard !dryRun, let output else { return try show(plan, recipe) }
 
     let bar = ProgressBar("quantize")
     let stage = try QuantizationStage(
       model: source, recipe: recipe, pool: execution.pool(), kernels: execution.kernels())
     let journal = try openJournal(output, stage, calibration)
-    let result = try stage.run(calibration: calibration, journal: journal) {
+    var result = try stage.run(calibration: calibration, journal: journal) {
       try bar.update($0.fraction, $0.what)
     }
+    result.allocation = allocation
+    if let warning = try target.companionWarning(for: ModelExport(result)) { Console.warn(warning) }
     try target.write(result, to: output)
     journal?.remove()
     if let report {
@@ -128,29 +184,107 @@ struct QuantizeCommand: ParsableCommand {
     return journal
   }
 
-  private func makeRecipe() throws -> QuantizationRecipe {
+  private func makeRecipe(_ source: LoadedModel) throws -> QuantizationRecipe {
+    let hasCalibration = !corpus.corpus.isEmpty || statistics != nil
+    var result: QuantizationRecipe
+    let (named, learning) = try methodStages()
+    let isAWQ = named == "awq"
+    let method = isAWQ ? "rtn" : named
+    var options = methodArguments.values
+    if isAWQ, options["scale-search"] == nil { options["scale-search"] = "least-squares" }
+    if let recipe {
+      let bytes = try FileReading.readAll(recipe, limit: Limits.standard.maxDocumentBytes)
+      result = try RecipeDocument(yaml: String(decoding: bytes, as: UTF8.self), path: recipe)
+        .recipe(for: source, hasCalibration: hasCalibration)
+    } else if let scheme {
+      result = try QuantizationRecipe(
+        preset: .named(scheme), for: source, methodName: method, methodOptions: options,
+        targets: target, ignored: ignore, hasCalibration: hasCalibration)
+    } else {
+      result = QuantizationRecipe(
+        methodName: method, methodOptions: options, codec: try spelledCodec(),
+        targets: target, ignored: ignore)
+    }
+    result.transforms += ((isAWQ ? ["awq"] : []) + transform).map { QuantizationRecipe.Transform(name: $0) }
+    if let learning { result.learnedRounding = learning }
+    if let maxFallback { result.maximumFallbackShare = maxFallback }
+    if corpus.minExpertTokens > 0 { result.minimumExpertTokens = corpus.minExpertTokens }
+    return result
+  }
+
+  /// The recipe with allocated codecs, when a size is asked for.
+  private func allocate(
+    _ recipe: QuantizationRecipe, _ source: LoadedModel
+  ) throws -> (QuantizationRecipe, AllocationReport?) {
+    let budget: BitAllocation.Budget
+    if let targetBpw {
+      budget = .bitsPerWeight(targetBpw)
+    } else if let targetSize {
+      budget = .byteCount(targetSize.value)
+    } else {
+      return (recipe, nil)
+    }
+    let target = try ModelContainers.container(named: container, output: output ?? "")
+    var names = candidates?.split(separator: ",").map { String($0) } ?? []
+    if names.isEmpty {
+      let blocks = ["q2_k", "q3_k", "iq4_xs", "q4_k", "q5_k", "q6_k", "q8_0"]
+      let fits = try target.refusal(CodecRegistry.codec(named: "q4_k"), 256, 256) == nil
+      names =
+        fits
+        ? blocks
+        : [
+          "int2-g64-asym", "int3-g128-sym", "int4-g128-sym", "int5-g128-sym", "int6-g128-sym",
+          "int8-g128-sym",
+        ]
+    }
+    let codecs = try names.map { try CodecRegistry.codec(spelled: $0, CodecParameters()) }
+    let bar = ProgressBar("allocate")
+    let (result, report) = try BitAllocation(
+      model: source, recipe: recipe, candidates: codecs, budget: budget, pool: execution.pool(),
+      kernels: execution.kernels(), refusal: target.refusal
+    ).run(windows: corpus.windows(for: source)) { try bar.update($0.fraction, $0.what) }
+    bar.finish()
+    let uniform = report.uniformCodec.map {
+      "; uniform \($0): \(NumberFormat.significant(report.uniformDivergence ?? 0, 3))"
+    }
+    Console.note(
+      "allocation: KL \(NumberFormat.significant(report.divergence, 3)) when rounded\(uniform ?? "")"
+        + (report.isUniform ? "; the uniform plan is better and is taken" : ""))
+    return (result, report)
+  }
+
+  private func spelledCodec() throws -> any Codec {
     let scale = scaleType.flatMap { ElementType(rawValue: $0.uppercased()) }
     guard scaleType == nil || scale != nil else {
       throw ValidationError("--scale-type is f16, bf16 or f32.")
     }
-    let codec =
-      if let scheme {
-        try CodecScheme.codec(named: scheme)
-      } else {
-        try CodecRegistry.codec(
-          spelled: codec ?? "int4",
-          CodecParameters(groupSize: groupSize, isSymmetric: symmetry.map { $0 == .sym }, scaleType: scale))
+    return try CodecRegistry.codec(
+      spelled: codec ?? "int4",
+      CodecParameters(groupSize: groupSize, isSymmetric: symmetry.map { $0 == .sym }, scaleType: scale))
+  }
+
+  /// The method, and what is learned after it; learned rounding alone begins at plain rounding.
+  private func methodStages() throws -> (method: String, learning: LearnedRounding?) {
+    let method = method ?? "gptq"
+    var names = method.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    guard names.last == LearnedRounding.name else {
+      try learningArguments.refuseUnlessEmpty(method: method)
+      guard names.count == 1 else {
+        throw ValidationError("--method \(method): one method, and ',\(LearnedRounding.name)' at its end.")
       }
-    return QuantizationRecipe(
-      methodName: method, methodOptions: methodArguments.values, codec: codec, targets: target,
-      ignored: ignore,
-      maximumFallbackShare: maxFallback)
+      return (method, nil)
+    }
+    names.removeLast()
+    guard names.count <= 1 else {
+      throw ValidationError("--method \(method): one method, and ',\(LearnedRounding.name)' at its end.")
+    }
+    return (names.first ?? "rtn", try LearnedRounding(options: learningArguments.values))
   }
 
   private func calibrationSource(_ need: StatisticsNeed, _ source: LoadedModel) throws -> CalibrationSource {
     if need == .none {
       if !corpus.corpus.isEmpty || statistics != nil {
-        Console.warn("\(method) with these options needs no calibration")
+        Console.warn("the methods with these options need no calibration")
       }
       return .none
     }
@@ -163,9 +297,9 @@ struct QuantizeCommand: ParsableCommand {
       return .statistics(file, digest: Checksum.sha256(try MappedFile.open(statistics)).hexadecimal)
     }
     if corpus.corpus.isEmpty {
-      guard need != .hessian else {
+      guard need < .hessian, !(method ?? "").hasSuffix(LearnedRounding.name) else {
         throw ValidationError(
-          "--method \(method) needs calibration: give --corpus FILE or --statistics FILE.")
+          "the method needs calibration: give --corpus FILE or --statistics FILE.")
       }
       return .none
     }
@@ -179,23 +313,25 @@ struct QuantizeCommand: ParsableCommand {
     var tokens = 0
     if case .windows(let windows) = calibration { tokens = windows.tokenCount }
     let needed = plan.memoryEstimate(
-      graph: source.graph, calibrationTokens: tokens, needsSecondMoment: need == .hessian)
+      graph: source.graph, calibrationTokens: tokens, needsSecondMoment: need >= .hessian,
+      runsReference: need >= .drift)
     guard needed <= maxMemory.value else {
       throw PipelineError.memoryLimit(needed: needed, allowed: maxMemory.value)
     }
   }
 
-  private func show(_ plan: QuantizationPlan) throws {
+  private func show(_ plan: QuantizationPlan, _ recipe: QuantizationRecipe) throws {
     var table = TextTable(
-      ["weight", "shape", "now", "then", "bytes now", "bytes then"],
-      alignments: [.leading, .leading, .leading, .leading])
+      ["weight", "shape", "now", "then", "method", "bytes now", "bytes then"],
+      alignments: [.leading, .leading, .leading, .leading, .leading])
     for entry in plan.entries {
       table.addRow([
-        entry.name, entry.shape.description, entry.source, entry.target,
+        entry.name, entry.shape.description, entry.source, entry.target, entry.method,
         NumberFormat.grouped(Double(entry.sourceByteCount)),
         NumberFormat.grouped(Double(entry.targetByteCount)),
       ])
     }
+    for transform in recipe.transforms { try Console.print("before: \(transform.name)") }
     try Console.print(table.plain)
     try Console.print(
       "\(plan.selected.count) of \(plan.entries.count) weights, \(NumberFormat.fixed(plan.bitsPerWeight, 3)) bits per weight, "
@@ -206,12 +342,25 @@ struct QuantizeCommand: ParsableCommand {
     let reports = result.reports
     let error = reports.reduce(0) { $0 + $1.relativeError } / Double(max(reports.count, 1))
     let rounding = reports.reduce(0) { $0 + $1.roundingRelativeError } / Double(max(reports.count, 1))
+    let names = Dictionary(grouping: reports, by: \.codec).sorted {
+      ($1.value.count, $0.key) < ($0.value.count, $1.key)
+    }
+    .map { $0.value.count == reports.count ? $0.key : "\($0.key) (\($0.value.count))" }
     var line =
-      "\(output): \(reports.count) layers as \(result.recipe.codec.canonicalName), "
+      "\(output): \(reports.count) layers as \(names.joined(separator: ", ")), "
       + "\(NumberFormat.fixed(result.bitsPerWeight, 3)) bits per weight, mean relative output error "
       + NumberFormat.significant(error, 3)
     if result.calibration != nil { line += " (rounding: \(NumberFormat.significant(rounding, 3)))" }
     try Console.print(line)
+    ExpertNotes.write(result.experts, minimum: corpus.minExpertTokens)
+    let blocks = result.blockReports
+    if !blocks.isEmpty {
+      let ratio = blocks.reduce(0) { $0 + $1.lossAfter / max($1.lossBefore, .leastNormalMagnitude) }
+      try Console.print(
+        "learned rounding: \(blocks.count) blocks, loss \(NumberFormat.significant(ratio / Double(blocks.count), 3)) of "
+          + "what it was on average, \(blocks.reduce(0) { $0 + $1.changedCodes }) codes changed, "
+          + "\(blocks.count(where: \.keptStart)) blocks kept their start")
+    }
     let retries = reports.count { $0.dampingRetryCount > 0 }
     let fallen = reports.count { $0.fallback != nil }
     let dead = reports.reduce(0) { $0 + $1.deadColumnCount }

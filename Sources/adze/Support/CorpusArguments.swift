@@ -18,7 +18,16 @@ struct CorpusArguments: ParsableArguments {
   @Option(help: "0: the first windows of the text; any other number: that seed's draw of windows.")
   var seed: UInt64 = 0
 
+  @Option(
+    help:
+      "Tokens that each expert of a layer should see: those with fewer borrow the tokens that the router would send them next, for statistics only."
+  )
+  var minExpertTokens: Int = 0
+
   func validate() throws {
+    guard (0...1 << 32).contains(minExpertTokens) else {
+      throw ValidationError("--min-expert-tokens is not negative.")
+    }
     guard (1...1_000_000).contains(samples) else { throw ValidationError("--samples is 1 to 1000000.") }
     guard (2...1_000_000).contains(length) else { throw ValidationError("--length is 2 to 1000000.") }
   }

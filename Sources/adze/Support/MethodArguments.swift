@@ -9,15 +9,37 @@ struct MethodArguments: ParsableArguments {
   var blockSize: Int?
 
   @Flag(
-    inversion: .prefixedNo, help: "gptq: round columns by falling importance, with static groups (default).")
+    inversion: .prefixedNo,
+    help:
+      "gptq: round columns by falling importance with static groups, or in natural order (default: whole groups in order of importance)"
+  )
   var actOrder: Bool?
 
   @Flag(
-    inversion: .prefixedNo, help: "gptq: fix all scales before rounding; implied by act-order (default no).")
+    inversion: .prefixedNo, help: "gptq: fix all scales before rounding; implied by --act-order (default no)."
+  )
   var staticGroups: Bool?
+
+  @Option(help: "gptq: share of the error in the inputs that is corrected for, 0 to 1 (default 0.5).")
+  var asymmetry: Double?
+
+  @Option(help: "gptq: sweeps of coordinate descent over the result; 0 for none (default 2).")
+  var refine: Int?
 
   @Option(help: "How scales are chosen: extremes or least-squares (rtn: extremes, gptq: least-squares).")
   var scaleSearch: String?
+
+  @Option(
+    name: [.customLong("method-option"), .customShort("O")],
+    help: ArgumentHelp(
+      "Any option of the method, as the methods list them; may be repeated.", valueName: "key=value"))
+  var pairs: [String] = []
+
+  func validate() throws {
+    if let pair = pairs.first(where: { !$0.contains("=") || $0.hasPrefix("=") }) {
+      throw ValidationError("--method-option is KEY=VALUE, not '\(pair)'.")
+    }
+  }
 
   /// The options that were given, as the methods name them.
   var values: [String: String] {
@@ -26,8 +48,50 @@ struct MethodArguments: ParsableArguments {
     values["block-size"] = blockSize.map { "\($0)" }
     values["act-order"] = actOrder.map { "\($0)" }
     values["static-groups"] = staticGroups.map { "\($0)" }
+    values["asymmetry"] = asymmetry.map { "\($0)" }
+    values["refine"] = refine.map { "\($0)" }
     values["scale-search"] = scaleSearch
+    for pair in pairs {
+      let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      values[String(parts[0])] = String(parts[1])
+    }
     return values
+  }
+}
+
+/// Options of learned rounding.
+struct LearningArguments: ParsableArguments {
+  @Option(help: "Steps a block (default 128).") var iterations: Int?
+  @Option(help: "Calibration windows of a step (default 2).") var batch: Int?
+  @Option(help: "How far a code's offset can move in all, in codes (default: 0.4 for 2 bits, else 0.2).")
+  var reach: Double?
+  @Option(help: "How far a scale's multiplier can move in all; 0: not at all (default 0.05).")
+  var scaleReach: Double?
+  @Option(
+    help: "A block's inputs: those that quantized blocks make, or the unquantized ones: quantized or float.")
+  var learningInputs: String?
+  @Option(help: "Steps in which the scales of the whole model then follow its predictions (default 0).")
+  var modelIterations: Int?
+  @Option(help: "How far a scale's multiplier can move in those (default 0.1).") var modelReach: Double?
+  @Option(help: "Seed of the order of windows (default 0).") var learningSeed: Int?
+
+  /// The options that were given, by their names in recipes.
+  var values: [String: String] {
+    var values: [String: String] = [:]
+    values["iterations"] = iterations.map { "\($0)" }
+    values["batch"] = batch.map { "\($0)" }
+    values["reach"] = reach.map { "\($0)" }
+    values["scale-reach"] = scaleReach.map { "\($0)" }
+    values["inputs"] = learningInputs
+    values["model-iterations"] = modelIterations.map { "\($0)" }
+    values["model-reach"] = modelReach.map { "\($0)" }
+    values["seed"] = learningSeed.map { "\($0)" }
+    return values
+  }
+
+  func refuseUnlessEmpty(method: String) throws {
+    guard let option = values.keys.min() else { return }
+    throw ValidationError("--method \(method) learns nothing: '\(option)' is an option of learned-rounding.")
   }
 }
 

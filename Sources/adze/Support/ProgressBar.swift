@@ -1,11 +1,16 @@
 import Evaluation
+import Synchronization
 
 /// Progress on standard error: a bar with the time left on a terminal, a plain line now and then elsewhere.
-final class ProgressBar {
+final class ProgressBar: Sendable {
+  private struct Shown {
+    var last: ContinuousClock.Instant?
+    var tenth = -1
+  }
+
   private let title: String
   private let start = ContinuousClock.now
-  private var lastShown: ContinuousClock.Instant?
-  private var lastTenth = -1
+  private let shown = Mutex(Shown())
 
   init(_ title: String) { self.title = title }
 
@@ -13,17 +18,18 @@ final class ProgressBar {
   func update(_ fraction: Double, _ detail: String = "") throws {
     try Interruption.check()
     let now = ContinuousClock.now
-    if Console.errorIsTerminal {
-      if let lastShown, now - lastShown < .milliseconds(80), fraction < 1 { return }
-      lastShown = now
-      Console.noteInline("\r\u{1B}[K" + line(fraction, detail, elapsed: now - start))
-    } else {
-      let tenth = Int(fraction * 10)
-      if lastShown == nil { lastShown = now }
-      // Short work says nothing on the way.
-      guard tenth > lastTenth, now - start > .seconds(3) else { return }
-      lastTenth = tenth
-      Console.note(plainLine(fraction, detail, elapsed: now - start))
+    shown.withLock { shown in
+      if Console.errorIsTerminal {
+        if let last = shown.last, now - last < .milliseconds(80), fraction < 1 { return }
+        shown.last = now
+        Console.noteInline("\r\u{1B}[K" + line(fraction, detail, elapsed: now - start))
+      } else {
+        let tenth = Int(fraction * 10)
+        // Short work says nothing on the way.
+        guard tenth > shown.tenth, now - start > .seconds(3) else { return }
+        shown.tenth = tenth
+        Console.note(plainLine(fraction, detail, elapsed: now - start))
+      }
     }
   }
 

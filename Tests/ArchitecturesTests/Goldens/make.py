@@ -15,6 +15,8 @@ BASE = dict(vocab_size=213, hidden_size=40, intermediate_size=72, num_hidden_lay
             num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=1, pad_token_id=None)
 FACTORS = dict(rope_type="longrope", rope_theta=10000.0, original_max_position_embeddings=32,
                short_factor=[1.0, 1.1, 1.3, 1.7, 2.0], long_factor=[1.0, 1.5, 2.5, 4.0, 6.0])
+LATENT = dict(num_key_value_heads=4, q_lora_rank=22, kv_lora_rank=18, qk_nope_head_dim=7, qk_rope_head_dim=6, v_head_dim=9,
+              moe_intermediate_size=24, num_experts_per_tok=2)
 NAMES = {
     # families
     "gemma": ("gemma", dict(head_dim=12, num_key_value_heads=1)),
@@ -38,6 +40,30 @@ NAMES = {
     "gptj": ("gptj", dict(n_embd=40, n_layer=2, n_head=4, n_positions=64, rotary_dim=4)),
     "qwen2-moe": ("qwen2_moe", dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=24,
                                     shared_expert_intermediate_size=40, norm_topk_prob=False)),
+    "deepseek2": ("deepseek_v2", dict(LATENT, qk_nope_head_dim=8, n_routed_experts=5, n_shared_experts=2, first_k_dense_replace=1,
+                                      rope_parameters=dict(rope_type="yarn", factor=4.0, rope_theta=10000.0, mscale=0.707,
+                                                           mscale_all_dim=0.9, original_max_position_embeddings=16))),
+    "deepseek2-groups": ("deepseek_v2", dict(LATENT, qk_nope_head_dim=8, q_lora_rank=None, n_routed_experts=6, n_shared_experts=1, num_hidden_layers=3,
+                                             topk_method="group_limited_greedy", n_group=3, topk_group=2, routed_scaling_factor=1.5,
+                                             attention_bias=True, mlp_bias=False)),
+    "deepseek3": ("deepseek_v3", dict(LATENT, n_routed_experts=8, n_shared_experts=1, first_k_dense_replace=1, n_group=4,
+                                      topk_group=2, num_nextn_predict_layers=0)),
+    "deepseek3-plain": ("deepseek_v3", dict(LATENT, q_lora_rank=None, v_head_dim=18, n_routed_experts=6, n_shared_experts=2,
+                                            first_k_dense_replace=0, n_group=1, topk_group=1, rope_interleave=False,
+                                            norm_topk_prob=False, routed_scaling_factor=0.8, attention_bias=True,
+                                            rope_parameters=dict(rope_type="yarn", factor=4.0, rope_theta=10000.0, mscale=1.0,
+                                                                 mscale_all_dim=1.0, original_max_position_embeddings=16))),
+    "olmo3": ("olmo3", dict(num_hidden_layers=4, sliding_window=9, pad_token_id=0, rope_parameters=dict(
+        full_attention=dict(rope_type="yarn", factor=4.0, rope_theta=90000.0, original_max_position_embeddings=16),
+        sliding_attention=dict(rope_type="default", rope_theta=5000.0)))),
+    "seed-oss": ("seed_oss", dict(head_dim=14, attention_out_bias=True, mlp_bias=True)),
+    "ernie4-5": ("ernie4_5", dict(head_dim=12)),
+    "ernie4-5-bias": ("ernie4_5", dict(head_dim=10, use_bias=True, tie_word_embeddings=False, num_key_value_heads=1)),
+    "glm4-moe": ("glm4_moe", dict(head_dim=12, n_routed_experts=5, moe_intermediate_size=24, num_experts_per_tok=2,
+                                  attention_bias=True, num_nextn_predict_layers=0)),
+    "glm4-moe-norms": ("glm4_moe", dict(head_dim=12, n_routed_experts=6, moe_intermediate_size=24, num_experts_per_tok=3,
+                                        use_qk_norm=True, n_group=3, topk_group=2, first_k_dense_replace=0, n_shared_experts=2,
+                                        routed_scaling_factor=1.5, norm_topk_prob=False, num_nextn_predict_layers=0)),
     # variants of families with goldens elsewhere
     "llama-odd": ("llama", dict(hidden_size=39, intermediate_size=51, head_dim=14, num_attention_heads=3, num_key_value_heads=1,
                                 attention_bias=True, mlp_bias=True, vocab_size=101, tie_word_embeddings=True)),
@@ -61,6 +87,9 @@ NAMES = {
     "gpt-neox-sequential": ("gpt_neox", dict(use_parallel_residual=False, rope_parameters=dict(
         rope_type="default", rope_theta=5000.0, partial_rotary_factor=1.0))),
     "opt-after": ("opt", dict(ffn_dim=72, word_embed_proj_dim=40, pad_token_id=1, do_layer_norm_before=False)),
+    "opt-narrow": ("opt", dict(ffn_dim=72, word_embed_proj_dim=24, pad_token_id=1, do_layer_norm_before=False)),
+    "cohere-one-key": ("cohere", dict(pad_token_id=0, num_key_value_heads=1, use_qk_norm=True)),
+    "gpt2-by-layer": ("gpt2", dict(n_embd=40, n_layer=3, n_head=4, n_positions=40, scale_attn_by_inverse_layer_idx=True)),
     "gpt2-inner": ("gpt2", dict(n_embd=40, n_layer=2, n_head=4, n_positions=40, n_inner=50, activation_function="relu")),
 }
 # the older spelling of the configuration: rope_theta, rope_scaling, torch_dtype
@@ -85,6 +114,9 @@ def build(name: str, out: str) -> None:
                 p.copy_(torch.randn_like(p) * 0.1)
             else:
                 p.copy_(p + torch.randn_like(p) * 0.2)
+        for key, b in model.named_buffers():
+            if "correction_bias" in key:
+                b.copy_(torch.randn_like(b) * 0.2)
     where = f"{out}/{name}"
     os.makedirs(where, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(where)

@@ -1,0 +1,231 @@
+import SafeIO
+
+/// What has to be done to a tensor between a checkpoint and a GGUF file.
+public enum GGUFTransform: Sendable, Equatable {
+  /// Nothing.
+  case none
+  /// Rows of this many heads lie in the order of rotary pairs in the file, and in halves in the checkpoint.
+  case rotaryRows(headCount: Int)
+  /// The file's tensor holds tensors of this rank one after the other, those of experts or heads; the checkpoint's name
+  /// has `@` for their number.
+  case stacked(rank: Int)
+  /// The file's values are the checkpoint's plus this number.
+  case shifted(Float)
+  /// The file's tensor is a vector, the checkpoint's a matrix of one row.
+  case row
+
+  /// The checkpoint's row of each row of the file.
+  ///
+  /// Row `head * width + 2 j + t` of the file is row `head * width + t * width / 2 + j` of the checkpoint.
+  /// - Returns: nil when rows stay where they are, or when `rows` are not such heads.
+  public func checkpointRows(count rows: Int) -> [Int]? {
+    guard case .rotaryRows(let heads) = self, heads > 0, rows % (2 * heads) == 0 else { return nil }
+    let half = rows / heads / 2
+    return (0..<rows).map { row in
+      let (head, place) = (row / (2 * half), row % (2 * half))
+      return head * 2 * half + place % 2 * half + place / 2
+    }
+  }
+
+  /// The file's row of each row of the checkpoint; the inverse of ``checkpointRows(count:)``.
+  public func storedRows(count rows: Int) -> [Int]? {
+    guard case .rotaryRows(let heads) = self, heads > 0, rows % (2 * heads) == 0 else { return nil }
+    let half = rows / heads / 2
+    return (0..<rows).map { row in
+      let (head, place) = (row / (2 * half), row % (2 * half))
+      return head * 2 * half + place % half * 2 + place / half
+    }
+  }
+}
+
+/// A tensor's name on the other side, and what is done to it on the way.
+public struct GGUFPlace: Sendable, Equatable {
+  /// The name; of stacked tensors in the checkpoint with `@` for their number.
+  public let name: String
+  /// What is done.
+  public let transform: GGUFTransform
+  /// The number of a stacked tensor.
+  public var index: Int?
+  /// The rows of the file's tensor that the checkpoint's is made of, of each one when it is stacked; nil for all.
+  public var rows: Range<Int>?
+}
+
+/// Tensor names of one model on both sides.
+public struct GGUFNames: Sendable {
+  private let rows: [Row]
+
+  /// A tensor's name on both sides without `.weight` or `.bias`; `#` stands for the number of the layer, `@` for that of
+  /// an expert or head.
+  private struct Row {
+    let stored: String
+    let checkpoint: String
+    let transform: GGUFTransform
+    /// Rows of the stored tensor; nil for all.
+    var rows: Range<Int>?
+  }
+
+  /// The names for a model of this configuration.
+  /// - Parameter weights: the checkpoint, whose names may lack the prefix of the head's class.
+  /// - Throws: ``ArchitectureError``, also for families that are not written as GGUF.
+  public init(configuration: JSONValue, weights: WeightCatalog? = nil) throws(ArchitectureError) {
+    let (dialect, decoder) = try ModelFamily.dialect(of: configuration)
+    self.init(dialect, decoder, weights)
+  }
+
+  init(_ dialect: GGUFDialect, _ decoder: Decoder, _ weights: WeightCatalog?) {
+    var decoder = decoder
+    if let weights { decoder.names = decoder.names(in: weights) }
+    let renamed = dialect.renamed(decoder)
+    rows =
+      Self.outside(decoder)
+      + Self.inBlocks(decoder, dialect).map { row in
+        let name = renamed[row.stored] ?? row.stored
+        return Row(
+          stored: "blk.#." + name,
+          checkpoint: decoder.names.root + decoder.names.layers + "#." + row.checkpoint,
+          transform: row.transform, rows: row.rows)
+      }
+  }
+
+  private static func outside(_ decoder: Decoder) -> [Row] {
+    let names = decoder.names
+    let norm = normTransform(decoder)
+    var rows = [
+      Row(stored: "token_embd", checkpoint: names.root + names.embedding, transform: .none),
+      Row(stored: "output", checkpoint: names.head, transform: .none),
+    ]
+    for (stored, name, transform) in [
+      ("position_embd", names.positions, .none), ("token_embd_norm", names.embeddingNorm, norm),
+      ("output_norm", names.finalNorm, norm),
+    ] {
+      if let name { rows.append(Row(stored: stored, checkpoint: names.root + name, transform: transform)) }
+    }
+    return rows
+  }
+
+  /// Files hold what norms multiply with.
+  private static func normTransform(_ decoder: Decoder) -> GGUFTransform {
+    guard case .rootMeanSquare(_, let offset) = decoder.normalization, offset != 0 else { return .none }
+    return .shifted(Float(offset))
+  }
+
+  /// Names below the prefixes of blocks.
+  private static func inBlocks(_ decoder: Decoder, _ dialect: GGUFDialect) -> [Row] {
+    let names = decoder.names
+    let norm = normTransform(decoder)
+    var rows: [Row] = []
+    func add(_ stored: String, _ name: String?, _ transform: GGUFTransform = .none) {
+      if let name { rows.append(Row(stored: stored, checkpoint: name, transform: transform)) }
+    }
+    add("attn_norm", names.attentionNorm, norm)
+    add("post_attention_norm", names.afterAttentionNorm, norm)
+    add("ffn_norm", names.feedForwardNorm, norm)
+    add("post_ffw_norm", names.afterFeedForwardNorm, norm)
+    if let fused = names.attention.fused {
+      add("attn_qkv", fused)
+    } else {
+      rows += projections(decoder, dialect)
+    }
+    add("attn_output", names.attention.output)
+    if let norms = decoder.attention.queryKeyNorm {
+      let isSplit = norms.gains == .tensorPerHead
+      let suffix = isSplit ? ".norms.@" : ""
+      add("attn_q_norm", names.attention.queryNorm + suffix, isSplit ? .stacked(rank: 1) : norm)
+      add("attn_k_norm", names.attention.keyNorm + suffix, isSplit ? .stacked(rank: 1) : norm)
+    }
+    let hasGate = decoder.feedForwards.contains { if case .gated = $0 { true } else { false } }
+    add("ffn_gate", hasGate && names.feedForward.fused == nil ? names.feedForward.gate : nil)
+    add("ffn_up", hasGate ? names.feedForward.fused ?? names.feedForward.up : names.feedForward.up)
+    add("ffn_down", names.feedForward.down)
+    for case .experts(let experts) in decoder.feedForwards { return rows + self.experts(experts) }
+    return rows
+  }
+
+  /// Queries, keys and values; some files have them in one tensor, one after the other.
+  private static func projections(_ decoder: Decoder, _ dialect: GGUFDialect) -> [Row] {
+    let (names, sizes) = (decoder.names.attention, decoder.sizes)
+    let isMoved = dialect.rotary?.order == .neighbours && !decoder.attention.isInterleaved
+    let (queries, keys) = (sizes.headCount * sizes.headDimension, sizes.kvHeadCount * sizes.headDimension)
+    let parts: [(stored: String, name: String, transform: GGUFTransform, rows: Range<Int>)] = [
+      ("attn_q", names.query, isMoved ? .rotaryRows(headCount: sizes.headCount) : .none, 0..<queries),
+      (
+        "attn_k", names.key, isMoved ? .rotaryRows(headCount: sizes.kvHeadCount) : .none,
+        queries..<queries + keys
+      ), ("attn_v", names.value, .none, queries + keys..<queries + 2 * keys),
+    ]
+    return parts.map { Row(stored: $0.stored, checkpoint: $0.name, transform: $0.transform) }
+      + parts.map { Row(stored: "attn_qkv", checkpoint: $0.name, transform: $0.transform, rows: $0.rows) }
+  }
+
+  private static func experts(_ experts: Experts) -> [Row] {
+    var rows = [Row(stored: "ffn_gate_inp", checkpoint: experts.router, transform: .none)]
+    for (stored, name) in [("gate", experts.gate), ("up", experts.up), ("down", experts.down)] {
+      let checkpoint = "\(experts.prefix).@.\(name)"
+      rows.append(Row(stored: "ffn_\(stored)_exps", checkpoint: checkpoint, transform: .stacked(rank: 2)))
+      // Files of 2023 have a tensor for each.
+      rows.append(Row(stored: "ffn_\(stored).@", checkpoint: checkpoint, transform: .none))
+    }
+    // Some files have gates and what they are multiplied with in one tensor, gates first in each expert.
+    for (name, first) in [(experts.gate, 0), (experts.up, experts.inner)] {
+      rows.append(
+        Row(
+          stored: "ffn_gate_up_exps", checkpoint: "\(experts.prefix).@.\(name)", transform: .stacked(rank: 2),
+          rows: first..<first + experts.inner))
+    }
+    guard let shared = experts.shared else { return rows }
+    for name in ["gate", "up", "down"] {
+      rows.append(
+        Row(stored: "ffn_\(name)_shexp", checkpoint: "\(shared.prefix).\(name)_proj", transform: .none))
+    }
+    if let gate = shared.gate {
+      rows.append(Row(stored: "ffn_gate_inp_shexp", checkpoint: gate, transform: .row))
+    }
+    return rows
+  }
+
+  /// Where a tensor of a GGUF file belongs, several places when it holds more than one; none for names that mean nothing
+  /// in this family.
+  public func checkpointPlaces(ofStored name: String) -> [GGUFPlace] {
+    rows.compactMap { place(of: name, $0, from: \.stored, to: \.checkpoint) }
+  }
+
+  /// Where a tensor of a checkpoint goes; nil for names that a GGUF file has no place for.
+  public func storedPlace(ofCheckpoint name: String) -> GGUFPlace? {
+    rows.lazy.compactMap { place(of: name, $0, from: \.checkpoint, to: \.stored) }.first
+  }
+
+  private func place(
+    of name: String, _ row: Row, from source: KeyPath<Row, String>, to target: KeyPath<Row, String>
+  ) -> GGUFPlace? {
+    guard let dot = name.lastIndex(of: "."),
+      let numbers = Self.numbers(in: name[..<dot], pattern: row[keyPath: source])
+    else { return nil }
+    var stem = row[keyPath: target].replacing("#", with: numbers.layer)
+    if let index = numbers.index { stem = stem.replacing("@", with: index) }
+    return GGUFPlace(
+      name: stem + name[dot...], transform: row.transform, index: numbers.index.flatMap { Int($0) },
+      rows: row.rows)
+  }
+
+  /// The digits that stand for `#` ("" when the pattern has none) and for `@`; nil when the name is another one.
+  private static func numbers(
+    in name: Substring, pattern: String
+  ) -> (layer: String, index: String?)? {
+    var found: (layer: String, index: String?) = ("", nil)
+    var rest = name
+    var place = pattern[...]
+    while let character = place.first {
+      place.removeFirst()
+      guard character == "#" || character == "@" else {
+        guard rest.first == character else { return nil }
+        rest.removeFirst()
+        continue
+      }
+      let digits = rest.prefix { $0.isASCII && $0.isNumber }
+      guard !digits.isEmpty, digits.first != "0" || digits.count == 1 else { return nil }
+      if character == "#" { found.layer = String(digits) } else { found.index = String(digits) }
+      rest = rest.dropFirst(digits.count)
+    }
+    return rest.isEmpty ? found : nil
+  }
+}

@@ -1,0 +1,160 @@
+import Codecs
+import OrderedCollections
+import SafeIO
+import TensorCore
+
+/// Scales of activations and of the KV cache that a checkpoint has beside its weights, for a container to choose from.
+///
+/// Layouts have several names for them, and for NVFP4 compressed-tensors stores the inverse of what the others do: a container
+/// asks for a scale by what it scales. What it does not take is not stored, and counted.
+struct CompanionScales {
+  /// What a container stores of them.
+  struct Selection {
+    /// Under the names that the container has.
+    var tensors: OrderedDictionary<String, Tensor> = [:]
+    /// Names in the source of those that were taken.
+    var taken: Set<String> = []
+  }
+
+  /// A tensor and its name in the source.
+  struct Entry {
+    let name: String
+    let tensor: Tensor
+  }
+
+  /// A scale of keys, values or queries.
+  struct CacheEntry {
+    /// Module of the attention.
+    let attention: String
+    /// `k`, `v` or `q`.
+    let letter: String
+    let entry: Entry
+  }
+
+  /// The model that has them.
+  let source: LoadedModel
+  /// Codecs of the weights as they will be stored; plain weights have none.
+  private let codecs: [String: any Codec]
+
+  /// The scales of a model as it will be stored.
+  init(_ model: ModelExport) {
+    var codecs: [String: any Codec] = [:]
+    for (name, weight) in model.weights {
+      switch model.recodings?.entries[name] {
+      case .dense: break
+      case .bridge(let bridge): codecs[name] = bridge.target
+      case .round(let codec, _): codecs[name] = codec
+      case nil: if case .encoded(let matrix) = weight { codecs[name] = matrix.codec }
+      }
+    }
+    self.init(source: model.source, codecs: codecs)
+  }
+
+  init(source: LoadedModel, codecs: [String: any Codec]) {
+    (self.source, self.codecs) = (source, codecs)
+  }
+
+  /// All of them, in the source's order.
+  var all: OrderedDictionary<String, Tensor> { source.companions }
+
+  /// Modules whose weights are stored quantized, with their codecs, in the model's order.
+  var quantizedModules: [(name: String, codec: any Codec)] {
+    codecs.keys.sorted().compactMap { name in
+      guard name.hasSuffix(".weight"), let codec = codecs[name] else { return nil }
+      return (String(name.dropLast(7)), codec)
+    }
+  }
+
+  /// Whether the weight of a module is stored quantized.
+  func isQuantized(_ module: String) -> Bool { codecs[module + ".weight"] != nil }
+
+  /// Whether the source is of a layout, which says how names and configuration are meant.
+  func isFrom(method: String) -> Bool {
+    source.configuration["quantization_config"]?["quant_method"]?.stringValue == method
+  }
+
+  // MARK: Inputs of modules
+
+  /// The static scale of a module's inputs, which codes are multiplied by; one number.
+  func input(of module: String) throws(TensorCoreError) -> Entry? {
+    for part in ["input_scale", "activation_scale", "qscale_act"] {
+      let name = "\(module).\(part)"
+      if let tensor = all[name] { return Entry(name: name, tensor: tensor) }
+    }
+    let name = module + ".input_global_scale"
+    guard let divisor = all[name] else { return nil }
+    return Entry(name: name, tensor: try Self.inverse(divisor))
+  }
+
+  /// The inverse of ``input(of:)``, which compressed-tensors has for NVFP4.
+  func inverseInput(of module: String) throws(TensorCoreError) -> Entry? {
+    let name = module + ".input_global_scale"
+    if let tensor = all[name] { return Entry(name: name, tensor: tensor) }
+    guard let entry = try input(of: module) else { return nil }
+    return Entry(name: entry.name, tensor: try Self.inverse(entry.tensor))
+  }
+
+  private static func inverse(_ tensor: Tensor) throws(TensorCoreError) -> Tensor {
+    try Tensor(tensor.floats().map { 1 / $0 }, shape: [tensor.shape.elementCount])
+  }
+
+  // MARK: The cache
+
+  /// Scales of an FP8 cache with one number each, whatever the source calls them.
+  var cache: [CacheEntry] {
+    guard hasFloatCache else { return [] }
+    return all.flatMap { name, tensor in
+      tensor.shape.elementCount == 1 ? Self.cachePlaces(name, Entry(name: name, tensor: tensor)) : []
+    }
+  }
+
+  /// Only compressed-tensors has caches of other types.
+  private var hasFloatCache: Bool {
+    guard let scheme = source.configuration["quantization_config"]?["kv_cache_scheme"], !scheme.isNull else {
+      return true
+    }
+    let type = scheme["type"]?.stringValue ?? "float"
+    return type == "float" && (scheme["num_bits"]?.intValue ?? 8) == 8
+  }
+
+  /// `a.k_scale`, `a.k_proj.k_scale` and `a.k_proj.output_scale` scale the keys of `a`; `a.kv_scale` keys and values.
+  private static func cachePlaces(_ name: String, _ entry: Entry) -> [CacheEntry] {
+    let outer = ParameterName(name)
+    let inner = ParameterName(outer.module)
+    for letter in ["k", "v", "q"] {
+      let isPart = outer.part == letter + "_scale"
+      if inner.part == letter + "_proj", isPart || outer.part == "output_scale" {
+        return [CacheEntry(attention: inner.module, letter: letter, entry: entry)]
+      }
+      if isPart { return [CacheEntry(attention: outer.module, letter: letter, entry: entry)] }
+    }
+    guard outer.part == "kv_scale" else { return [] }
+    return ["k", "v"].map { CacheEntry(attention: outer.module, letter: $0, entry: entry) }
+  }
+}
+
+extension CompanionScales.Selection {
+  /// Takes a scale under a name.
+  mutating func take(_ entry: CompanionScales.Entry, as name: String) {
+    tensors[name] = entry.tensor
+    taken.insert(entry.name)
+  }
+
+  /// Takes the scales of the cache as `a.k_scale`, as vLLM and compressed-tensors call them.
+  mutating func takeCache(_ scales: CompanionScales) {
+    for place in scales.cache { take(place.entry, as: "\(place.attention).\(place.letter)_scale") }
+  }
+}
+
+extension ModelContainer {
+  /// A warning for scales of activations or of the KV cache that the container has no place for; nil when it stores all.
+  /// - Throws: `TensorCoreError`.
+  public func companionWarning(for model: ModelExport) throws -> String? {
+    let total = model.source.companions.count
+    guard total > 0, name != ModelContainer.packed.name else { return nil }
+    let left = total - (try companions(CompanionScales(model)).taken.count)
+    guard left > 0 else { return nil }
+    return "\(left) of \(total) scales of activations or of the KV cache are not stored: "
+      + "\(name) has no place for them"
+  }
+}

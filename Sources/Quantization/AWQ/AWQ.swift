@@ -1,0 +1,213 @@
+import Codecs
+import Kernels
+import TensorCore
+
+/// AWQ: columns of the weights that read the same values are scaled up where the inputs are large, and what makes those
+/// values is scaled down, so that rounding hurts less where it matters.
+///
+/// Source: Lin et al. 2023, "AWQ: Activation-aware Weight Quantization" (arXiv 2306.00978), section 3. Scales are
+/// `x^r`, or `x^r / w^(1-r)` with duo scaling, for a grid of ratios `r`; `x` is the root mean square of an input and `w` the
+/// mean magnitude of its column relative to the largest weight of the group. Differences: the loss is the layers' output
+/// error `tr(E H Eᵀ)` under the second moment of the inputs, exactly and without another forward pass; clipping is the
+/// scale search of the codec, under the inputs' mean squares.
+public struct AWQ: Sendable, Equatable {
+  /// Which scales are tried.
+  public enum Duo: String, Sendable, CaseIterable {
+    /// Inputs only.
+    case no = "false"
+    /// Inputs and weights.
+    case yes = "true"
+    /// Both.
+    case both
+  }
+
+  /// Ratios tried, evenly from 0 to below 1.
+  public var ratioCount: Int
+  /// Whether the magnitudes of the weights count.
+  public var duo: Duo
+  /// How scales of the codec are chosen.
+  public var scaleSearch: ScaleSearch
+
+  /// Creates the search.
+  public init(ratioCount: Int = 20, duo: Duo = .both, scaleSearch: ScaleSearch = .standard) {
+    self.ratioCount = ratioCount
+    self.duo = duo
+    self.scaleSearch = scaleSearch
+  }
+
+  /// Its options, as recipes name them.
+  public static let options = [
+    MethodOption(name: "ratios", defaultValue: "20", summary: "ratios tried, evenly from 0 to below 1"),
+    MethodOption(
+      name: "duo", defaultValue: "both", summary: "whether weights count beside inputs: true, false or both"),
+    MethodOption(name: "scale-search", defaultValue: "least-squares", summary: "least-squares or extremes"),
+  ]
+
+  /// Reads options given as text.
+  /// - Throws: ``QuantizationError/invalidOption(method:option:reason:)``.
+  public init(options: [String: String]) throws(QuantizationError) {
+    for key in options.keys.sorted() where !Self.options.contains(where: { $0.name == key }) {
+      throw .invalidOption(
+        method: "awq", option: key,
+        reason: "no such option; it has \(Self.options.map(\.name).joined(separator: ", "))")
+    }
+    let reader = OptionReader(method: "awq", values: options)
+    self.init(
+      ratioCount: try reader.integer("ratios", default: 20, in: 1...1000),
+      duo: try reader.choice("duo", default: .both), scaleSearch: try reader.scaleSearch(default: .standard))
+  }
+
+  /// One of the weights that read the scaled values.
+  public struct Reader: Sendable {
+    /// The weight with what is known of its inputs.
+    public let problem: LayerProblem
+    /// What it will be stored with; nil when it is not quantized, so that it does not matter.
+    public let codec: (any Codec)?
+
+    /// Creates a reader.
+    public init(problem: LayerProblem, codec: (any Codec)?) {
+      self.problem = problem
+      self.codec = codec
+    }
+  }
+
+  /// What was found.
+  public struct Outcome: Sendable, Equatable {
+    /// Factors of the columns; ones when nothing was better.
+    public var factors: [Float]
+    /// Output error with these factors, relative to that without.
+    public var relativeLoss: Double
+    /// The ratio; 0 when nothing was better.
+    public var ratio: Double
+    /// Whether weights counted.
+    public var isDuo: Bool
+  }
+
+  /// Searches the factors.
+  /// - Parameters:
+  ///   - factorOfColumn: for each column the number of its factor.
+  ///   - adjust: what becomes of factors so that their producer can take them over exactly.
+  /// - Throws: ``QuantizationError``.
+  public func search(
+    _ readers: [Reader], factorOfColumn: [Int], factorCount: Int, pool: ThreadPool,
+    adjust: ([Float]) -> [Float] = { $0 }
+  ) throws(QuantizationError) -> Outcome {
+    let ones = [Float](repeating: 1, count: factorCount)
+    var best = Outcome(factors: ones, relativeLoss: 1, ratio: 0, isDuo: false)
+    let quantized = readers.filter {
+      $0.codec != nil && $0.problem.hessian?.diagonal.contains { $0 > 0 } == true
+    }
+    guard !quantized.isEmpty else { return best }
+    for reader in quantized { try reader.problem.validate() }
+    let reference = try loss(quantized, ones, factorOfColumn, pool)
+    guard reference > 0 else { return best }
+    let inputs = magnitudes(quantized, factorOfColumn, factorCount)
+    let weights = columnMagnitudes(quantized, factorOfColumn, factorCount)
+    var bestLoss = reference
+    for isDuo in duo == .both ? [false, true] : [duo == .yes] {
+      for step in 0..<ratioCount {
+        let ratio = Float(step) / Float(ratioCount)
+        if step == 0, !isDuo { continue }
+        let wanted = zip(inputs, weights).map { input, weight in
+          power(input, ratio) / (isDuo ? power(weight, 1 - ratio) + 1e-4 : 1)
+        }
+        let factors = adjust(normalized(wanted))
+        let loss = try loss(quantized, factors, factorOfColumn, pool)
+        guard loss < bestLoss else { continue }
+        bestLoss = loss
+        best = Outcome(factors: factors, relativeLoss: loss / reference, ratio: Double(ratio), isDuo: isDuo)
+      }
+    }
+    return best
+  }
+
+  /// Root mean square of the inputs behind each factor.
+  private func magnitudes(_ readers: [Reader], _ factorOfColumn: [Int], _ count: Int) -> [Float] {
+    var sums = [Double](repeating: 0, count: count)
+    var weights = sums
+    for reader in readers {
+      guard let diagonal = reader.problem.hessian?.diagonal else { continue }
+      for (column, factor) in factorOfColumn.enumerated() {
+        sums[factor] += Double(diagonal[column])
+        weights[factor] += 1
+      }
+    }
+    return sums.indices.map { Float((sums[$0] / max(weights[$0], 1)).squareRoot()) }
+  }
+
+  /// Mean magnitude of the columns behind each factor, relative to the largest of 128 columns of a row.
+  private func columnMagnitudes(_ readers: [Reader], _ factorOfColumn: [Int], _ count: Int) -> [Float] {
+    var sums = [Double](repeating: 0, count: count)
+    var weights = sums
+    for reader in readers {
+      let matrix = reader.problem.weights
+      for row in 0..<matrix.rows {
+        for start in stride(from: 0, to: matrix.columns, by: 128) {
+          let range = row * matrix.columns + start..<row * matrix.columns + min(start + 128, matrix.columns)
+          let largest = matrix.values[range].reduce(Float(0)) { max($0, abs($1)) }
+          guard largest > 0 else { continue }
+          for index in range {
+            let factor = factorOfColumn[index - row * matrix.columns]
+            sums[factor] += Double(abs(matrix.values[index]) / largest)
+            weights[factor] += 1
+          }
+        }
+      }
+    }
+    return sums.indices.map { Float(sums[$0] / max(weights[$0], 1)) }
+  }
+
+  /// Divided by the geometric mean of the extremes; what is not positive becomes 1.
+  private func normalized(_ factors: [Float]) -> [Float] {
+    let usable = factors.filter { $0 > 0 && $0.isFinite }
+    guard let low = usable.min(), let high = usable.max() else { return factors.map { _ in 1 } }
+    let middle = (max(low, 1e-4) * high).squareRoot()
+    return factors.map { $0 > 0 && $0.isFinite ? max($0, 1e-4) / middle : 1 }
+  }
+
+  private func power(_ value: Float, _ exponent: Float) -> Float {
+    value > 0 ? Float(PowerFunction.power(Double(value), Double(exponent))) : 0
+  }
+
+  /// `tr(E H Eᵀ)` over all readers.
+  private func loss(
+    _ readers: [Reader], _ factors: [Float], _ factorOfColumn: [Int], _ pool: ThreadPool
+  ) throws(QuantizationError) -> Double {
+    var total = 0.0
+    for reader in readers {
+      guard let codec = reader.codec else { continue }
+      let scaled = reader.problem.scalingColumns(by: factorOfColumn.map { factors[$0] })
+      let matrix = try RowChunks.encode(scaled, codec: codec, search: scaleSearch, pool: pool).decoded()
+      let error = OutputError(problem: scaled, pool: pool)
+      var difference = scaled.weights.values
+      for index in difference.indices { difference[index] -= matrix.values[index] }
+      total += error.rowEnergies(difference).reduce(0, +)
+    }
+    return total
+  }
+}
+
+extension LayerProblem {
+  /// The same layer with columns multiplied and inputs divided.
+  public func scalingColumns(by factors: [Float]) -> LayerProblem {
+    var weights = weights
+    for row in 0..<weights.rows {
+      for column in factors.indices { weights.values[row * weights.columns + column] *= factors[column] }
+    }
+    return LayerProblem(
+      name: name, weights: weights, hessian: hessian?.dividingInputs(by: factors),
+      importance: hessian == nil ? importance.map { zip($0, factors).map { $0 / ($1 * $1) } } : nil)
+  }
+}
+
+extension Hessian {
+  /// The second moment of inputs divided by factors.
+  public func dividingInputs(by factors: [Float]) -> Hessian {
+    let inverse = factors.map { 1 / $0 }
+    var result = values
+    for row in 0..<size {
+      for column in 0..<size { result[row * size + column] *= inverse[row] * inverse[column] }
+    }
+    return Hessian(size: size, adopting: result, tokenCount: tokenCount)
+  }
+}

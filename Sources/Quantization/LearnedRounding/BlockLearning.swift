@@ -1,0 +1,104 @@
+import Codecs
+import Differentiation
+import GraphIR
+import Kernels
+import TensorCore
+
+/// Learns the rounding of the layers of one block from the outputs of the unquantized one.
+public struct BlockLearning {
+  /// One window: what goes into the block, and what should come out.
+  public struct Example: Sendable {
+    let tokens: [Int32]
+    let inputs: [String: FloatMatrix]
+    let targets: [FloatMatrix]
+
+    /// - Parameters:
+    ///   - inputs: the float inputs of the block by name.
+    ///   - targets: the outputs of the unquantized block, in the graph's order.
+    public init(tokens: [Int32], inputs: [String: FloatMatrix], targets: [FloatMatrix]) {
+      self.tokens = tokens
+      self.inputs = inputs
+      self.targets = targets
+    }
+  }
+
+  let method: LearnedRounding
+  let pool: ThreadPool
+
+  /// Prepares learning.
+  public init(method: LearnedRounding, pool: ThreadPool) {
+    self.method = method
+    self.pool = pool
+  }
+
+  /// Learns one block.
+  /// - Parameters:
+  ///   - block: its scope.
+  ///   - graph: the block alone.
+  ///   - original: the unquantized weight of a name, for those that are quantized.
+  ///   - matrices: the quantized weights to begin with.
+  ///   - constant: values of the other constants.
+  ///   - examples: windows.
+  ///   - progress: called before each step.
+  /// - Returns: the quantized weights by name, all of them, and how it went.
+  /// - Throws: `DifferentiationError`, `CodecError`, ``QuantizationError``, or what the closures throw.
+  public func learn(
+    block: String, graph: Graph, original: (String) throws -> FloatMatrix, matrices: [String: EncodedMatrix],
+    constant: (String) throws -> [Float], examples: [Example], progress: (Int) throws -> Void = { _ in }
+  ) throws -> (matrices: [String: EncodedMatrix], report: BlockReport) {
+    let descent = try RoundingDescent(
+      graph: graph, original: original, matrices: matrices, constant: constant, pool: pool)
+    guard !descent.learners.isEmpty else {
+      throw QuantizationError.unsupportedCodec(
+        method: LearnedRounding.name, codec: matrices.values.first?.codec.canonicalName ?? "none",
+        reason: "no layer of \(block) has values that are evenly spaced in groups of columns")
+    }
+    let before = try loss(descent.program, examples)
+    let schedule = RoundingDescent.Schedule(
+      iterations: method.iterations, batch: method.batch, reach: { $0.reach(method) },
+      scaleReach: method.scaleReach, seed: method.seed)
+    try descent.run(schedule, windowCount: examples.count, progress: progress) { number in
+      let example = examples[number]
+      let tape = try descent.program.run(tokens: example.tokens, floats: example.inputs)
+      tape.backward(zip(tape.outputs, example.targets).map { Self.difference($0, $1) })
+      return tape
+    }
+    let (found, changed) = try descent.finish()
+    let after = try loss(descent.program, examples)
+    let isBetter = after < before
+    let report = BlockReport(
+      block: block, lossBefore: before, lossAfter: isBetter ? after : before, iterations: method.iterations,
+      keptStart: !isBetter, changedCodes: isBetter ? changed : 0,
+      layers: descent.learners.map(\.weight.target.name))
+    return (isBetter ? matrices.merging(found) { $1 } : matrices, report)
+  }
+
+  /// Mean square of the error of the outputs.
+  private func loss(_ program: DifferentiableGraph, _ examples: [Example]) throws -> Double {
+    let judges = RoundingDescent.judges(among: examples.count)
+    let sums = try pool.map(judges.count) { number in
+      let example = examples[judges[number]]
+      let tape = try program.run(tokens: example.tokens, floats: example.inputs, keeping: false)
+      return Self.error(tape.outputs, example.targets)
+    }
+    let values = judges.reduce(0) { sum, judge in
+      examples[judge].targets.reduce(sum) { $0 + $1.values.count }
+    }
+    return sums.reduce(0, +) / Double(max(values, 1))
+  }
+
+  private static func error(_ outputs: [FloatMatrix], _ targets: [FloatMatrix]) -> Double {
+    zip(outputs, targets).reduce(0.0) { sum, pair in
+      zip(pair.0.values, pair.1.values).reduce(sum) {
+        let difference = Double($1.0) - Double($1.1)
+        return $0 + difference * difference
+      }
+    }
+  }
+
+  private static func difference(_ output: FloatMatrix, _ target: FloatMatrix) -> FloatMatrix {
+    var result = output
+    for index in result.values.indices { result.values[index] -= target.values[index] }
+    return result
+  }
+}

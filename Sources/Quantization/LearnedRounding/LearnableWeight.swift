@@ -1,0 +1,121 @@
+import Codecs
+import Differentiation
+import TensorCore
+
+/// A quantized weight whose codes and scales move.
+///
+/// A latent number `u` a weight is rounded to its code, and the gradient of what the code stands for is that of `u` as long as `u`
+/// lies in the range of codes (straight-through estimator: Bengio et al. 2013, arXiv 1308.3432). A group's scale is its start times
+/// a multiplier.
+@safe
+final class LearnableWeight: @unchecked Sendable {
+  let start: GridMatrix
+  let target: TrainableWeight
+  private let latents: UnsafeMutablePointer<Float>
+  private let lowest: UnsafeMutablePointer<Float>
+  private let multipliers: UnsafeMutablePointer<Float>
+  private let count: Int
+
+  /// How near to the border of a code's range a latent begins at most.
+  private static let margin: Float = 0.45
+
+  /// Begins at the codes of `start`, as near to the weights as these codes allow.
+  init(start: GridMatrix, weights: FloatMatrix, target: TrainableWeight) {
+    self.start = start
+    self.target = target
+    count = start.rows * start.columns
+    unsafe latents = .allocate(capacity: max(count, 1))
+    unsafe lowest = .allocate(capacity: max(count, 1))
+    unsafe multipliers = .allocate(capacity: max(start.scales.count, 1))
+    unsafe multipliers.initialize(repeating: 1, count: max(start.scales.count, 1))
+    for row in 0..<start.rows {
+      for column in 0..<start.columns {
+        let group = row * start.groupCount + column / start.groupLength
+        let place = row * start.columns + column
+        let code = Float(start.codes[place])
+        let scale = start.scales[group]
+        let wanted =
+          scale == 0 ? code : (weights.values[place] - start.offsets[group]) / scale + start.zeros[group]
+        let latent = wanted.isFinite ? min(max(wanted, code - Self.margin), code + Self.margin) : code
+        unsafe latents[place] = latent
+        unsafe lowest[place] = latent - 0.5
+      }
+    }
+    write(rows: 0..<start.rows)
+  }
+
+  deinit {
+    unsafe latents.deallocate()
+    unsafe lowest.deallocate()
+    unsafe multipliers.deallocate()
+  }
+
+  /// How far a latent can move: fewer codes lie further apart, and more of them are wrong.
+  func reach(_ method: LearnedRounding) -> Double {
+    method.reach ?? (start.maximumCode <= 3 ? 0.4 : 0.2)
+  }
+
+  /// Writes what the codes of some rows stand for to the target.
+  func write(rows: Range<Int>) {
+    let (columns, length, groups) = (start.columns, start.groupLength, start.groupCount)
+    for row in rows {
+      for group in 0..<groups {
+        let place = row * groups + group
+        let scale = unsafe start.scales[place] * multipliers[place]
+        let (zero, offset, highest) = (start.zeros[place], start.offsets[place], start.maximumCode)
+        for index in row * columns + group * length..<row * columns + min((group + 1) * length, columns) {
+          let code = unsafe Self.code(latents[index], highest)
+          unsafe target.pointer[index] = scale * (code - zero) + offset
+        }
+      }
+    }
+  }
+
+  @inline(__always)
+  private static func code(_ latent: Float, _ highest: Float) -> Float {
+    (min(highest, max(0, latent)) + 12_582_912) - 12_582_912
+  }
+
+  /// Moves some rows against the sign of the gradient and writes what they stand for.
+  /// - Parameter gradient: that of the values, `[rows, columns]`.
+  func step(rows: Range<Int>, gradient: UnsafePointer<Float>, rate: Float, scaleRate: Float) {
+    let (columns, length, groups) = (start.columns, start.groupLength, start.groupCount)
+    let highest = start.maximumCode
+    for row in rows {
+      for group in 0..<groups {
+        let place = row * groups + group
+        let (scale, zero) = (start.scales[place], start.zeros[place])
+        guard scale != 0 else { continue }
+        // The sign of the gradient of a latent is that of the value's times that of the scale.
+        let signed = scale > 0 ? rate : -rate
+        var scaleGradient: Float = 0
+        for index in row * columns + group * length..<row * columns + min((group + 1) * length, columns) {
+          let slope = unsafe gradient[index - rows.lowerBound * columns]
+          let latent = unsafe latents[index]
+          scaleGradient += slope * (Self.code(latent, highest) - zero)
+          guard latent >= -0.5, latent <= highest + 0.5, slope != 0 else { continue }
+          let moved = slope > 0 ? latent - signed : latent + signed
+          unsafe latents[index] = min(max(moved, lowest[index]), lowest[index] + 1)
+        }
+        scaleGradient *= scale
+        if scaleGradient != 0 {
+          unsafe multipliers[place] -= scaleGradient > 0 ? scaleRate : -scaleRate
+        }
+      }
+    }
+    write(rows: rows)
+  }
+
+  /// The codes as they are, with scales as they can be stored; a scale that cannot be keeps its start.
+  func finished() -> GridMatrix {
+    var result = start
+    for index in 0..<count {
+      result.codes[index] = UInt8(unsafe Self.code(latents[index], start.maximumCode))
+    }
+    for group in result.scales.indices {
+      result.scales[group] =
+        start.storable(start.scales[group] * (unsafe multipliers[group])) ?? start.scales[group]
+    }
+    return result
+  }
+}

@@ -1,0 +1,123 @@
+import Kernels
+import TensorCore
+
+/// Learned rounding: offsets of the codes and multipliers of the scales of a block of layers move along the sign of the gradient
+/// of the block's output error, from wherever another method put them.
+///
+/// Source: Cheng et al. 2023, "Optimize Weight Rounding via Signed Gradient Descent for the Quantization of LLMs" (arXiv
+/// 2309.05516). Differences: it starts from finished codes, not from the weights; offsets move by a stated reach in all; the result is
+/// kept only when it is better than the start over at most 32 windows.
+public struct LearnedRounding: Sendable, Equatable {
+  /// Steps a block.
+  public var iterations: Int
+  /// Windows of a step.
+  public var batch: Int
+  /// How far an offset can move in all steps together, in codes; nil for 0.4 with at most four codes, else 0.2.
+  public var reach: Double?
+  /// How far the multiplier of a scale can move in all steps together; 0 leaves scales alone.
+  public var scaleReach: Double
+  /// Whether the block's inputs are those that quantized blocks before make; those of the unquantized model otherwise.
+  public var usesQuantizedInputs: Bool
+  /// Seed of the order of windows.
+  public var seed: UInt64
+  /// Steps in which the scales of the whole model then move together; 0 for none.
+  public var modelIterations: Int
+  /// How far the multiplier of a scale can move in those.
+  public var modelReach: Double
+
+  /// Creates options.
+  public init(
+    iterations: Int = 128, batch: Int = 2, reach: Double? = nil, scaleReach: Double = 0.05,
+    usesQuantizedInputs: Bool = true, seed: UInt64 = 0, modelIterations: Int = 0, modelReach: Double = 0.1
+  ) {
+    self.iterations = iterations
+    self.batch = batch
+    self.reach = reach
+    self.scaleReach = scaleReach
+    self.usesQuantizedInputs = usesQuantizedInputs
+    self.seed = seed
+    self.modelIterations = modelIterations
+    self.modelReach = modelReach
+  }
+
+  /// The name in recipes and reports.
+  public static let name = "learned-rounding"
+
+  /// Its options, as recipes and the command line name them.
+  public static let options: [MethodOption] = [
+    MethodOption(name: "iterations", defaultValue: "128", summary: "steps a block"),
+    MethodOption(name: "batch", defaultValue: "2", summary: "calibration windows of a step"),
+    MethodOption(
+      name: "reach", defaultValue: "auto",
+      summary: "how far a code's offset can move in all, in codes; auto: 0.4 for 2 bits, else 0.2"),
+    MethodOption(
+      name: "scale-reach", defaultValue: "0.05",
+      summary: "how far a scale's multiplier can move in all; 0: not at all"),
+    MethodOption(name: "inputs", defaultValue: "quantized", summary: "a block's inputs: quantized or float"),
+    MethodOption(
+      name: "model-iterations", defaultValue: "0",
+      summary: "steps in which the scales of the whole model then follow the divergence of its predictions"),
+    MethodOption(
+      name: "model-reach", defaultValue: "0.1", summary: "how far a scale's multiplier can move in those"),
+    MethodOption(name: "seed", defaultValue: "0", summary: "seed of the order of windows"),
+  ]
+
+  /// Reads options given as text.
+  /// - Throws: ``QuantizationError/invalidOption(method:option:reason:)``.
+  public init(options values: [String: String]) throws(QuantizationError) {
+    for key in values.keys.sorted() where !Self.options.contains(where: { $0.name == key }) {
+      throw .invalidOption(
+        method: Self.name, option: key,
+        reason: "no such option; it has \(Self.options.map(\.name).joined(separator: ", "))")
+    }
+    let reader = OptionReader(method: Self.name, values: values)
+    self.init(
+      iterations: try reader.integer("iterations", default: 128, in: 1...1_000_000),
+      batch: try reader.integer("batch", default: 2, in: 1...65_536),
+      reach: values["reach"] == "auto" || values["reach"] == nil
+        ? nil : try reader.number("reach", default: 0, in: 0...16),
+      scaleReach: try reader.number("scale-reach", default: 0.05, in: 0...1),
+      seed: UInt64(try reader.integer("seed", default: 0, in: 0...Int.max)),
+      modelIterations: try reader.integer("model-iterations", default: 0, in: 0...1_000_000),
+      modelReach: try reader.number("model-reach", default: 0.1, in: 0...1))
+    switch values["inputs"] {
+    case nil, "quantized": break
+    case "float": usesQuantizedInputs = false
+    case let text?:
+      throw .invalidOption(
+        method: Self.name, option: "inputs", reason: "'\(text)' is neither quantized nor float")
+    }
+  }
+}
+
+/// How learning went for one block.
+public struct BlockReport: Sendable, Equatable {
+  /// Scope of the block, such as `layers.3`.
+  public var block: String
+  /// Mean square of the output's error before, over at most 32 windows.
+  public var lossBefore: Double
+  /// The same after; that of the start when nothing better was found.
+  public var lossAfter: Double
+  /// Steps taken.
+  public var iterations: Int
+  /// Whether the result was no better than the start, which was kept.
+  public var keptStart: Bool
+  /// Codes that differ from the start.
+  public var changedCodes: Int
+  /// Weights whose codes could be learned.
+  public var layers: [String]
+
+  /// Creates a report.
+  public init(
+    block: String, lossBefore: Double, lossAfter: Double, iterations: Int, keptStart: Bool, changedCodes: Int,
+    layers: [String]
+  ) {
+    self.block = block
+    self.lossBefore = lossBefore
+    self.lossAfter = lossAfter
+    self.iterations = iterations
+    self.keptStart = keptStart
+    self.changedCodes = changedCodes
+    self.layers = layers
+  }
+}

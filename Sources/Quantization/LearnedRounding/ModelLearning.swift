@@ -1,0 +1,118 @@
+import Codecs
+import Differentiation
+import GraphIR
+import Kernels
+import TensorCore
+
+/// Learns the scales of all layers from the whole model: the loss is the KL divergence of its predictions from those of the
+/// unquantized model. Codes stay.
+///
+/// Source: Chen et al. 2024, "EfficientQAT" (arXiv 2407.11062), section 3.3, trains step sizes end to end after its blocks; here the
+/// target is the unquantized model's distribution instead of the text.
+public struct ModelLearning {
+  let method: LearnedRounding
+  let pool: ThreadPool
+
+  /// The name in reports.
+  public static let block = "model"
+
+  /// Prepares learning.
+  public init(method: LearnedRounding, pool: ThreadPool) {
+    self.method = method
+    self.pool = pool
+  }
+
+  /// Learns the scales.
+  /// - Parameters:
+  ///   - graph: tokens to logits.
+  ///   - original: the unquantized weight of a name.
+  ///   - matrices: the quantized weights to begin with.
+  ///   - constant: values of a constant of the unquantized model.
+  ///   - windows: tokens.
+  ///   - progress: called before each step.
+  /// - Returns: the quantized weights by name, all of them, and how it went; the losses are mean divergences.
+  /// - Throws: `DifferentiationError`, `CodecError`, ``QuantizationError``, or what the closures throw.
+  public func learn(
+    graph: Graph, original: (String) throws -> FloatMatrix, matrices: [String: EncodedMatrix],
+    constant: (String) throws -> [Float], windows: [[Int32]], progress: (Int) throws -> Void = { _ in }
+  ) throws -> (matrices: [String: EncodedMatrix], report: BlockReport) {
+    let teacher = try DifferentiableGraph(graph: graph, trained: [], constant: constant)
+    let descent = try RoundingDescent(
+      graph: graph, original: original, matrices: matrices, constant: constant, pool: pool)
+    let before = try divergence(descent.program, teacher, windows)
+    let schedule = RoundingDescent.Schedule(
+      iterations: method.modelIterations, batch: method.batch, reach: { _ in 0 },
+      scaleReach: method.modelReach, seed: method.seed)
+    try descent.run(schedule, windowCount: windows.count, progress: progress) { number in
+      var expected = try teacher.run(tokens: windows[number], keeping: false).outputs[0]
+      let tape = try descent.program.run(tokens: windows[number])
+      var found = tape.outputs[0]
+      Self.softmax(&expected)
+      Self.softmax(&found)
+      // The gradient of KL(p || q) with respect to the logits of q is q - p.
+      for index in found.values.indices { found.values[index] -= expected.values[index] }
+      tape.backward([found])
+      return tape
+    }
+    let (found, _) = try descent.finish()
+    let after = try divergence(descent.program, teacher, windows)
+    let isBetter = after < before
+    let report = BlockReport(
+      block: Self.block, lossBefore: before, lossAfter: isBetter ? after : before,
+      iterations: method.modelIterations, keptStart: !isBetter, changedCodes: 0,
+      layers: descent.learners.map(\.weight.target.name))
+    return (isBetter ? matrices.merging(found) { $1 } : matrices, report)
+  }
+
+  /// Mean of `KL(p || q)` over the tokens of the judges.
+  private func divergence(
+    _ program: DifferentiableGraph, _ teacher: DifferentiableGraph, _ windows: [[Int32]]
+  ) throws -> Double {
+    let judges = RoundingDescent.judges(among: windows.count)
+    let sums = try pool.map(judges.count) { number in
+      let tokens = windows[judges[number]]
+      let expected = try teacher.run(tokens: tokens, keeping: false).outputs[0]
+      let found = try program.run(tokens: tokens, keeping: false).outputs[0]
+      return Self.divergence(expected, found)
+    }
+    return sums.reduce(0, +) / Double(max(judges.reduce(0) { $0 + windows[$1].count }, 1))
+  }
+
+  /// Sum over rows of `sum(p (log p - log q))`.
+  private static func divergence(_ expected: FloatMatrix, _ found: FloatMatrix) -> Double {
+    var weights = expected
+    softmax(&weights)
+    var sum = 0.0
+    let columns = expected.columns
+    unsafe expected.values.withUnsafeBufferPointer { expected in
+      unsafe found.values.withUnsafeBufferPointer { found in
+        guard let p = expected.baseAddress, let q = found.baseAddress else { return }
+        for row in 0..<weights.rows {
+          let start = row * columns
+          let normalizers = unsafe (
+            KernelTable.best.logSumExp(p + start, count: columns),
+            KernelTable.best.logSumExp(q + start, count: columns)
+          )
+          var cross = 0.0
+          for index in start..<start + columns {
+            cross += unsafe Double(weights.values[index]) * (Double(p[index]) - Double(q[index]))
+          }
+          sum += cross - normalizers.0 + normalizers.1
+        }
+      }
+    }
+    return sum
+  }
+
+  private static let serial = ThreadPool(threadCount: 1, isPinned: false)
+
+  /// Replaces logits by probabilities, row by row.
+  private static func softmax(_ logits: inout FloatMatrix) {
+    let (rows, columns) = (logits.rows, logits.columns)
+    unsafe logits.values.withUnsafeMutableBufferPointer { values in
+      guard let start = values.baseAddress else { return }
+      let target = unsafe Rows(start, rows: rows, columns: columns)
+      unsafe KernelTable.best.softmax(target, into: target, pool: serial)
+    }
+  }
+}

@@ -1,0 +1,199 @@
+import Calibration
+import Codecs
+import OrderedCollections
+import Pipeline
+import Quantization
+import SafeIO
+import TensorCore
+import TestSupport
+import Testing
+
+@Suite(.serialized) struct LearnedRoundingTests {
+  let directory = TemporaryDirectory()
+  let output = TemporaryDirectory()
+  let tiny: LoadedModel
+  static let learning = LearnedRounding(iterations: 40, batch: 2, reach: 0.5, scaleReach: 0.05)
+
+  struct Stop: Error {}
+
+  init() throws {
+    try TestModels.writeTiny(to: directory)
+    tiny = try ModelFormats.load(directory.path)
+  }
+
+  private func recipe(
+    _ method: String = "gptq", _ codec: String = "int2", group: Int = 32, symmetric: Bool = true,
+    learning: LearnedRounding? = learning, targets: [String] = []
+  ) throws -> QuantizationRecipe {
+    var recipe = try TestModels.recipe(
+      method, codec, group: group, symmetric: symmetric, targets: targets,
+      options: method == "gptq" ? ["asymmetry": "0", "refine": "0"] : [:])
+    recipe.learnedRounding = learning
+    return recipe
+  }
+
+  private func bytes(_ model: QuantizedModel, _ name: String) throws -> [UInt8] {
+    let path = output.file(name)
+    try ModelContainers.container(named: "adze", output: path).write(model, to: path)
+    return try TestModels.bytes(path)
+  }
+
+  private var windows: CalibrationSource { .windows(TestModels.tinyWindows()) }
+
+  /// Mean square of the difference of logits from those of the unquantized model, on tokens that nothing learned from.
+  private func damage(_ model: QuantizedModel) throws -> Double {
+    let path = output.file("damage.adze")
+    try ModelContainers.container(named: "adze", output: path).write(model, to: path)
+    let loaded = try ModelFormats.load(path)
+    let (found, expected) = (try TestModels.logits(loaded), try TestModels.logits(tiny))
+    return zip(found, expected).reduce(0.0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }
+      / Double(found.count)
+  }
+
+  @Test(arguments: ["rtn", "gptq"], ["int2", "int3", "int4"])
+  func theLossFallsInEveryBlock(method: String, codec: String) throws {
+    for symmetric in [true, false] {
+      let plain = try TestModels.quantized(
+        tiny, recipe(method, codec, symmetric: symmetric, learning: nil), windows)
+      let learned = try TestModels.quantized(tiny, recipe(method, codec, symmetric: symmetric), windows)
+      #expect(plain.blockReports.isEmpty)
+      #expect(
+        learned.blockReports.map(\.block)
+          == ["model.layers.0", "model.layers.1"].map { $0.replacing("model.", with: "") })
+      for report in learned.blockReports {
+        #expect(report.lossAfter < report.lossBefore, "\(method) \(codec) \(report)")
+        #expect(!report.keptStart && report.changedCodes > 0 && report.layers.count == 7)
+      }
+      #expect(learned.reports.allSatisfy { $0.method == method + ",learned-rounding" })
+      #expect(learned.bitsPerWeight == plain.bitsPerWeight)
+      for (name, weight) in learned.weights where !learned.quantizedNames.contains(name) {
+        #expect(try weight.decoded().values == plain.weights[name]?.decoded().values, "\(name) was changed")
+      }
+    }
+  }
+
+  /// Two bits are where it pays: much less damage than GPTQ alone, on tokens that were not learned from.
+  @Test func twoBitsGetMuchBetterThanByGPTQ() throws {
+    let plain = try damage(TestModels.quantized(tiny, recipe(learning: nil), windows))
+    var more = Self.learning
+    more.iterations = 200
+    more.modelIterations = 80
+    let learned = try damage(TestModels.quantized(tiny, recipe(learning: more), windows))
+    #expect(learned < 0.8 * plain, "\(learned) after \(plain)")
+  }
+
+  /// Scales of the whole model: the divergence falls, codes stay, and the bytes are the same for any number of threads.
+  @Test func scalesFollowThePredictionsOfTheWholeModel() throws {
+    var learning = Self.learning
+    learning.iterations = 4
+    let blocks = try TestModels.quantized(tiny, recipe(learning: learning), windows)
+    learning.modelIterations = 24
+    let model = try TestModels.quantized(tiny, recipe(learning: learning), windows)
+    let report = try #require(model.blockReports.last)
+    #expect(report.block == "model" && !report.keptStart && report.layers.count == 14)
+    #expect(report.lossAfter < 0.95 * report.lossBefore, "\(report)")
+    #expect(try damage(model) < damage(blocks))
+    let codec = try #require(model.recipe.codec as? IntegerGroupCodec)
+    for name in model.quantizedNames {
+      guard case .encoded(let before)? = blocks.weights[name], case .encoded(let after)? = model.weights[name]
+      else {
+        Issue.record("\(name) was not quantized")
+        continue
+      }
+      #expect(
+        codec.unpacked(before, rows: 0..<before.rows).codes
+          == codec.unpacked(after, rows: 0..<after.rows).codes)
+    }
+    let alone = try TestModels.quantized(
+      tiny, recipe(learning: learning), windows, pool: TestModels.singlePool)
+    #expect(try bytes(alone, "alone.adze") == bytes(model, "together.adze"))
+  }
+
+  @Test func bytesDependOnNeitherThreadsNorRunsButOnTheSeed() throws {
+    let files = try [TestModels.pool, TestModels.singlePool, TestModels.pool].enumerated().map {
+      number, pool in
+      try bytes(TestModels.quantized(tiny, recipe(), windows, pool: pool), "\(number).adze")
+    }
+    #expect(files[0] == files[1], "threads")
+    #expect(files[0] == files[2], "runs")
+    var other = Self.learning
+    other.seed = 1
+    #expect(try bytes(TestModels.quantized(tiny, recipe(learning: other), windows), "seed.adze") != files[0])
+  }
+
+  /// With nothing to gain a block keeps its start, which is said.
+  @Test func aBlockThatDoesNotGetBetterKeepsItsStart() throws {
+    let wild = LearnedRounding(iterations: 3, batch: 1, reach: 8, scaleReach: 0.9)
+    let plain = try TestModels.quantized(tiny, recipe("gptq", "int8", learning: nil), windows)
+    let learned = try TestModels.quantized(tiny, recipe("gptq", "int8", learning: wild), windows)
+    for report in learned.blockReports {
+      #expect(report.keptStart && report.changedCodes == 0 && report.lossAfter == report.lossBefore)
+    }
+    #expect(learned.reports.allSatisfy { $0.method == "gptq" })
+    #expect(try TestModels.decoded(learned.weights) == TestModels.decoded(plain.weights))
+  }
+
+  @Test func blocksWithoutTargetsAreLeftAlone() throws {
+    let result = try TestModels.quantized(tiny, recipe(targets: ["layers\\.1\\.mlp"]), windows)
+    #expect(result.blockReports.map(\.layers.count) == [3])
+  }
+
+  @Test func anInterruptedRunGoesOn() throws {
+    let stage = QuantizationStage(model: tiny, recipe: try recipe(), pool: TestModels.pool)
+    let whole = try stage.run(calibration: windows)
+    let expected = try bytes(whole, "whole.adze")
+    let path = output.file("x.adze.journal")
+    var result: QuantizedModel?
+    var allowed = 45
+    var stops = 0
+    while result == nil {
+      allowed += 15
+      let journal = try stage.journal(at: path, calibration: windows)
+      var reported = 0
+      do {
+        result = try stage.run(calibration: windows, journal: journal) { _ in
+          reported += 1
+          if reported > allowed { throw Stop() }
+        }
+        journal.remove()
+      } catch is Stop { stops += 1 }
+    }
+    let resumed = try #require(result)
+    #expect(stops > 2)
+    #expect(resumed.blockReports == whole.blockReports && resumed.reports == whole.reports)
+    #expect(try bytes(resumed, "resumed.adze") == expected)
+  }
+
+  @Test func wrongOptionsAreRefused() throws {
+    for (key, value) in [
+      ("iterations", "0"), ("batch", "0"), ("reach", "far"), ("scale-reach", "2"), ("inputs", "both"),
+      ("seed", "-1"), ("model-iterations", "-1"), ("model-reach", "2"),
+      ("rate", "1"),
+    ] {
+      let error = try #require(throws: QuantizationError.self) { try LearnedRounding(options: [key: value]) }
+      #expect(error.diagnostic.code == "quantization.option" && error.diagnostic.subject == key)
+    }
+    let all = try LearnedRounding(
+      options: [
+        "iterations": "7", "batch": "3", "reach": "0.25", "scale-reach": "0", "inputs": "float", "seed": "9",
+      ])
+    #expect(
+      all
+        == LearnedRounding(
+          iterations: 7, batch: 3, reach: 0.25, scaleReach: 0, usesQuantizedInputs: false, seed: 9))
+    #expect(try LearnedRounding(options: ["reach": "auto"]) == LearnedRounding())
+  }
+
+  @Test func itNeedsWindowsAndEvenlySpacedCodes() throws {
+    let error = try #require(throws: PipelineError.self) {
+      try TestModels.quantized(tiny, recipe("rtn"))
+    }
+    #expect(error.diagnostic.code == "pipeline.learning-needs-windows")
+    var uneven = try recipe("rtn")
+    uneven.choice.codec = try CodecRegistry.codec(named: "nf4", CodecParameters(groupSize: 32))
+    let refused = try #require(throws: QuantizationError.self) {
+      try TestModels.quantized(tiny, uneven, windows)
+    }
+    #expect(refused.diagnostic.code == "quantization.codec")
+  }
+}
