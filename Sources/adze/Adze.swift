@@ -8,8 +8,8 @@ struct Adze: ParsableCommand {
     commandName: "adze",
     abstract: "Convert, quantize, pack, run and measure language models on a plain CPU.",
     discussion: """
-      MODEL is a Hugging Face directory, a .safetensors file with config.json beside it, a llama2.c .bin with its \
-      vocabulary beside it, or a packed .adze file.
+      MODEL is a Hugging Face directory, a .safetensors file with config.json beside it, a .gguf file, a llama2.c .bin \
+      with its vocabulary beside it, or a packed .adze file.
 
       A first session:
         adze inspect Calibration/Models/acorn
