@@ -61,6 +61,8 @@ DROPPED = {
 KEPT = ["input_layernorm", "final_layernorm", "post_attention_layernorm"]
 # GGUF has no such thing, or no such family.
 IMPOSSIBLE = {"falcon-rw", "gpt2-inner", "llama-dynamic", "gptj", "opt", "opt-after"}
+# Adze has no dialect for them yet.
+IMPOSSIBLE |= {"deepseek2", "deepseek2-groups", "deepseek3", "deepseek3-plain"}
 # Layers without experts between others are not loaded; the loader wants as many norms of heads as it has layers.
 UNLOADABLE = {"qwen3-moe-mixed"}
 # What llama.cpp's converter loses or refuses: the base of GPT-NeoX's rotary positions, Phi's key heads and width of
