@@ -1,10 +1,18 @@
 extension GraphDrawing {
   /// The picture as SVG: a document of its own, with colours for light and dark backgrounds and no fonts but those of the viewer.
   public var svg: String {
+    let lines =
+      [
+        #"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \#(width) \#(height)" width="\#(width)" height="\#(height)" role="img">"#,
+        "<title>\(Self.escaped(title)), \(Self.escaped(subtitle))</title>", Self.style,
+        #"<rect class="page" width="\#(width)" height="\#(height)"/>"#,
+      ] + content
+    return lines.joined(separator: "\n") + "\n</svg>\n"
+  }
+
+  /// Everything but the page.
+  var content: [String] {
     var lines = [
-      #"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \#(width) \#(height)" width="\#(width)" height="\#(height)" role="img">"#,
-      "<title>\(Self.escaped(title)), \(Self.escaped(subtitle))</title>", Self.style,
-      #"<rect class="page" width="\#(width)" height="\#(height)"/>"#,
       #"<text class="heading" x="\#(Self.margin)" y="40">\#(Self.escaped(title))</text>"#,
       #"<text class="detail" x="\#(Self.margin)" y="60">\#(Self.escaped(subtitle))</text>"#,
       #"<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse"><path class="tip" d="M0 0.5 L8 4 L0 7.5 z"/></marker>"#
@@ -13,11 +21,10 @@ extension GraphDrawing {
     lines += frames.map(Self.svg)
     lines += edges.map(svg)
     lines += boxes.map(Self.svg)
-    lines += Legend.svg(of: self)
-    return lines.joined(separator: "\n") + "\n</svg>\n"
+    return lines + Legend.svg(of: self)
   }
 
-  private static let style = """
+  static let style = """
     <style>
     svg { --page: #ffffff; --ink: #1c2430; --soft: #5a6675; --line: #8793a3; --stream: #c2410c; --frame: #f3f5f8; --edge: #d5dbe3;
       --projection: #2563a8; --normalization: #7a5aa6; --attention: #0f7f78; --activation: #66707e; --sum: #c2410c;

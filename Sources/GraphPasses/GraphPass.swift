@@ -9,6 +9,8 @@ public protocol GraphPass: Sendable {
   static var name: String { get }
   /// What it does, in a sentence.
   static var summary: String { get }
+  /// How near results stay to what they were.
+  static var promise: PassPromise { get }
   /// The pass with its standard settings.
   init()
   /// Rewrites the graph in place.
@@ -19,6 +21,24 @@ public protocol GraphPass: Sendable {
 extension GraphPass {
   /// The name of this pass.
   public var name: String { Self.name }
+  /// Equal to the bit, unless a pass says otherwise.
+  public static var promise: PassPromise { .exact }
+  /// How near results stay to what they were.
+  public var promise: PassPromise { Self.promise }
+}
+
+/// How near the results of a graph stay to what they were before a pass.
+public enum PassPromise: Sendable, Equatable {
+  /// Equal to the bit.
+  case exact
+  /// Within ``tolerance`` of their standard deviation: sums are rounded elsewhere.
+  case close
+
+  /// The largest difference that ``close`` allows, in standard deviations of the result.
+  public static let tolerance = 1e-5
+
+  /// The largest difference allowed, in standard deviations of the result.
+  public var bound: Double { self == .exact ? 0 : Self.tolerance }
 }
 
 /// What a pass did.
@@ -46,6 +66,10 @@ public struct PassReport: Sendable, Equatable {
   /// Whether the graph is another one now.
   public var changed: Bool { !sites.isEmpty }
 
-  mutating func fired(at site: String) { sites.append(site) }
-  mutating func missed(at site: String, _ reason: String) { misses.append(Miss(site: site, reason: reason)) }
+  /// Notes a place where the pass rewrote.
+  public mutating func fired(at site: String) { sites.append(site) }
+  /// Notes a place where the pass nearly did, and the first condition that did not hold.
+  public mutating func missed(at site: String, _ reason: String) {
+    misses.append(Miss(site: site, reason: reason))
+  }
 }

@@ -39,6 +39,13 @@ public struct PassPipeline: Sendable {
     self.passes = passes
   }
 
+  /// The passes up to and with the first one of this name.
+  /// - Throws: ``GraphPassError/unknownPass(_:)`` when there is none in this pipeline.
+  public func stopping(after name: String) throws(GraphPassError) -> PassPipeline {
+    guard let last = passes.firstIndex(where: { $0.name == name }) else { throw .unknownPass(name) }
+    return PassPipeline(Array(passes[...last]))
+  }
+
   /// What turns a textbook graph into one that runs well.
   public static let standard = PassPipeline([
     RemoveDeadCode(), SimplifyAlgebra(), EliminateCommonSubexpressions(), FuseSwiGLU(),

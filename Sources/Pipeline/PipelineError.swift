@@ -39,6 +39,8 @@ public enum PipelineError: DiagnosableError {
   case refusedConversion(container: String, weight: String, reason: String, count: Int, total: Int)
   /// A written model is not what it was to be.
   case proof(path: String, weight: String, expected: String, found: String)
+  /// A pass that left a graph which is not valid, or other results than it promises.
+  case failedPass(String, problem: String, reproducer: String)
   /// A recipe that cannot be understood.
   case recipe(path: String, key: String, problem: String, hint: String?)
   /// An option that makes no sense here.
@@ -112,6 +114,10 @@ public enum PipelineError: DiagnosableError {
         code: "convert.proof", status: .bug, message: "the written weight is not that of the source",
         file: path,
         subject: weight, expected: expected, found: found)
+    case .failedPass(let pass, let problem, let reproducer):
+      Diagnostic(
+        code: "optimize.pass", status: .bug, message: "the pass failed: \(problem)", file: reproducer,
+        subject: pass, hint: "the graph before the pass is in that file; adze optimize reads it")
     case .recipe(let path, let key, let problem, let hint):
       Diagnostic(
         code: "recipe", status: .usage, message: problem, file: path, subject: key.isEmpty ? nil : key,

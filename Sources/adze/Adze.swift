@@ -27,7 +27,7 @@ struct Adze: ParsableCommand {
     subcommands: [
       InspectCommand.self, DoctorCommand.self, ConvertCommand.self, TokenizeCommand.self,
       CalibrateCommand.self, QuantizeCommand.self,
-      PackCommand.self,
+      OptimizeCommand.self, PackCommand.self,
       VerifyCommand.self, RunCommand.self, PerplexityCommand.self, CompareCommand.self, BenchCommand.self,
       LogitsCommand.self, ArchitecturesCommand.self,
     ])

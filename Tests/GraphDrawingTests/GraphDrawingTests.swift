@@ -133,4 +133,22 @@ import Testing
     #expect(try GraphDrawing(plain).boxes.flatMap(\.values) == ["x", "y", "y"])
     #expect(throws: GraphError.self) { try GraphDrawing(plain, block: 0) }
   }
+
+  @Test func picturesStandBesideEachOther() throws {
+    let first = try GraphDrawing(Self.graph(parallel: false), block: 0, title: "one <")
+    let second = try GraphDrawing(Self.graph(parallel: true), block: 0, title: "two")
+    let svg = GraphDrawing.sideBySide([first, second])
+    #expect(svg.hasPrefix("<svg ") && svg.hasSuffix("</svg>\n"))
+    #expect(
+      svg.contains(#"width="\#(first.width + second.width)" height="\#(max(first.height, second.height))""#))
+    #expect(svg.contains(#"translate(\#(first.width) 0)"#) && svg.contains("one &lt;"))
+    for opening in ["<g", "<svg", "<style"] {
+      let closing = "</" + opening.dropFirst() + ">"
+      let count =
+        svg.split(separator: opening + " ", omittingEmptySubsequences: false).count
+        + svg.split(separator: opening + ">", omittingEmptySubsequences: false).count - 2
+      #expect(
+        count == svg.split(separator: closing, omittingEmptySubsequences: false).count - 1, "\(opening)")
+    }
+  }
 }

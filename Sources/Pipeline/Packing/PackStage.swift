@@ -25,6 +25,8 @@ public struct PackStage {
   let weights: OrderedDictionary<String, Weight>
   let history: JSONValue
   let options: PackOptions
+  /// What turns the textbook graph into the one that is written.
+  public var passes = PassPipeline.standard
 
   /// Packs a checkpoint as it is.
   /// - Throws: ``PipelineError/unsupportedFormat(path:format:reason:hint:)`` for packed files.
@@ -59,7 +61,7 @@ public struct PackStage {
         graph.constants[name] = ConstantType(weight.encodingName, type.dimensions)
       }
     }
-    let reports = try PassPipeline.standard.run(&graph)
+    let reports = try passes.run(&graph)
     var contents = PackedContents(options: options)
     try contents.add(graph: graph, weights: weights)
     try PackedWriter.write(

@@ -1,0 +1,152 @@
+import ArgumentParser
+import Evaluation
+import GraphDrawing
+import GraphIR
+import GraphPasses
+import Pipeline
+import SafeIO
+
+struct OptimizeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "optimize", abstract: "Run the graph passes: see, prove and keep what they do.",
+    discussion: """
+      GRAPH is a model, or a file in the textual form of graphs. Every pass is followed by the verifier; one that leaves a \
+      graph which is not valid, or with --prove other results than it promises, ends the run with status 70, and the \
+      graph before it is written for others to see. --list names the passes and their order.
+      """)
+
+  @Argument(help: "A model, or a graph in the textual form.") var graph: String?
+  @Option(
+    name: [.short, .long],
+    help: ArgumentHelp("Write the result: a packed model, or the graph for FILE.ir.", valueName: "file"))
+  var output: String?
+  @Flag(help: "List the passes.") var list = false
+  @Flag(help: "Say of each pass where it fired and why not elsewhere.") var explain = false
+  @Option(help: ArgumentHelp("Passes in order, separated by commas.", valueName: "list")) var passes: String?
+  @Option(help: ArgumentHelp("Leave out what comes after the first pass of this name.", valueName: "name"))
+  var stopAfter: String?
+  @Option(
+    help: ArgumentHelp(
+      "Print the graph after every pass (all), after those that fired (changed), or after one.",
+      valueName: "all|changed|name"))
+  var printIrAfter: String?
+  @Flag(help: "Run the graph before and after each pass on the same numbers; differences are errors.")
+  var prove = false
+  @Option(help: ArgumentHelp("Draw one block before and after.", valueName: "file.svg")) var draw: String?
+  @Option(help: "Which block to draw, from 0 (default: 0).") var block: Int?
+  @Option(help: ArgumentHelp("Where the graph before a failing pass is written.", valueName: "file.ir"))
+  var reproducer: String = "adze-reproducer.ir"
+  @Flag(help: "Print one JSON object.") var json = false
+  @OptionGroup var execution: ExecutionArguments
+
+  func validate() throws {
+    guard graph != nil || list else { throw ValidationError("Give a GRAPH, or --list.") }
+    guard block == nil || draw != nil else { throw ValidationError("--block goes with --draw.") }
+    guard block ?? 0 >= 0 else { throw ValidationError("--block is not negative.") }
+    guard printIrAfter == nil || !json else {
+      throw ValidationError("--print-ir-after and --json both print on standard output.")
+    }
+  }
+
+  func run() throws {
+    if list { try printPasses() }
+    guard let graph else { return }
+    let pipeline = try chosenPasses()
+    let subject = try OptimizationSubject.open(graph)
+    for warning in subject.model?.warnings ?? [] { Console.warn(warning) }
+    try checkOutput(subject)
+    let proof = prove ? try GraphProof(subject, pool: execution.pool()) : nil
+    let stage = OptimizationStage(pipeline, proof: proof, reproducer: reproducer)
+    let result = try stage.run(subject) { step, graph in
+      try Interruption.check()
+      try printGraph(after: step.report, graph)
+    }
+    if json {
+      var object: JSONObject = ["path": .string(subject.path), "name": .string(subject.name)]
+      for (key, value) in result.json { object[key] = value }
+      try Console.print(.object(object))
+    } else if printIrAfter == nil {
+      try Console.write(OptimizationText(result, explains: explain).text)
+    }
+    if let draw { try write(drawing: draw, subject, result) }
+    if let output { try write(output, subject, result, pipeline) }
+  }
+
+  private func printPasses() throws {
+    let standard = PassPipeline.standard.passes.map(\.name)
+    var table = TextTable(
+      ["pass", "standard", "promise", "what it does"], alignments: [.leading, .leading, .leading, .leading])
+    for pass in PassRegistry.all {
+      let places = standard.indices.filter { standard[$0] == pass.name }.map { "\($0 + 1)" }
+      table.addRow([
+        pass.name, places.isEmpty ? "by name only" : places.joined(separator: ", "),
+        pass.promise == .exact ? "same bits" : "1e-5", pass.summary,
+      ])
+    }
+    try Console.write(table.plain)
+  }
+
+  private func chosenPasses() throws -> PassPipeline {
+    var pipeline = PassPipeline.standard
+    if let passes { pipeline = try PassPipeline(names: passes.split(separator: ",").map(String.init)) }
+    if let stopAfter { pipeline = try pipeline.stopping(after: stopAfter) }
+    if let printIrAfter, !["all", "changed"].contains(printIrAfter),
+      !pipeline.passes.contains(where: { $0.name == printIrAfter })
+    {
+      throw GraphPassError.unknownPass(printIrAfter)
+    }
+    return pipeline
+  }
+
+  private func isTextual(_ path: String) -> Bool { path.hasSuffix(".ir") }
+
+  private func checkOutput(_ subject: OptimizationSubject) throws {
+    guard let output, !isTextual(output) else { return }
+    guard let model = subject.model else {
+      throw PipelineError.usage(
+        "a graph without weights cannot become a packed model", hint: "-o FILE.ir writes the graph")
+    }
+    _ = try model.requireCheckpoint()
+  }
+
+  private func printGraph(after report: PassReport, _ graph: Graph) throws {
+    switch printIrAfter {
+    case nil: return
+    case "changed" where !report.changed: return
+    case "all", "changed", report.pass:
+      try Console.write("// after \(report.pass): \(report.firedCount) rewrites\n" + graph.printed())
+    default: return
+    }
+  }
+
+  private func write(
+    drawing path: String, _ subject: OptimizationSubject, _ result: OptimizationStage.Result
+  ) throws {
+    let count = subject.graph.blocks.count
+    if let block, block >= count {
+      throw PipelineError.usage("--block \(block): the graph has \(count) blocks, numbered from 0", hint: nil)
+    }
+    let name = "\(FileReading.fileName(subject.path)), \(subject.name)"
+    let before = try GraphDrawing(subject.graph, block: block, title: name + ", before")
+    let after = try GraphDrawing(result.graph, block: block, title: name + ", after")
+    try AtomicFile.write(Array(GraphDrawing.sideBySide([before, after]).utf8), to: path)
+    Console.note("\(before.boxes.count) and \(after.boxes.count) boxes, written to \(path)")
+  }
+
+  private func write(
+    _ path: String, _ subject: OptimizationSubject, _ result: OptimizationStage.Result,
+    _ pipeline: PassPipeline
+  ) throws {
+    guard !isTextual(path), let model = subject.model else {
+      for file in [subject.path] + (subject.model?.files ?? []) where FileReading.isSameFile(file, path) {
+        throw PipelineError.outputIsInput(path: path)
+      }
+      try AtomicFile.write(Array(result.graph.printed().utf8), to: path)
+      return Console.note("\(result.graph.nodes.count) nodes, written to \(path)")
+    }
+    var stage = try PackStage(model, options: PackOptions())
+    stage.passes = pipeline
+    let packed = try stage.write(to: path)
+    Console.note("\(NumberFormat.bytes(packed.byteCount)), written to \(path)")
+  }
+}
