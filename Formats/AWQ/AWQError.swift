@@ -3,7 +3,7 @@ import Codecs
 /// What can be wrong with weights in the AWQ layout, or keep weights out of it.
 public typealias AWQError = LayoutError<AWQLayout>
 
-extension AWQLayout: NamedLayout {
+extension AWQLayout: WritableLayout {
   /// As errors say it.
   public static var layoutName: String { "AWQ" }
   /// A way out.

@@ -22,8 +22,7 @@ extension AWQLayout {
     of name: String, _ matrix: EncodedMatrix
   ) throws(AWQError) -> OrderedDictionary<String, Tensor> {
     let codec = try representable(name, matrix)
-    let (codes, scales) = try codesAndScales(of: matrix, named: name)
-    let module = split(name).module
+    let (module, codes, scales) = try parts(of: name, matrix)
     let groups = codec.groupCount(columns: matrix.columns)
     var result: OrderedDictionary<String, Tensor> = [:]
     do throws(TensorCoreError) {
@@ -75,14 +74,11 @@ extension AWQLayout {
 
   /// The codec when the layout can hold its matrix.
   static func representable(_ name: String, _ matrix: EncodedMatrix) throws(AWQError) -> IntegerGroupCodec {
-    var reason = refusal(matrix.codec, rows: matrix.rows, columns: matrix.columns)
-    let (module, part) = split(name)
-    if part != "weight" || module.isEmpty { reason = "quantized weights must be named <module>.weight" }
-    if module == "lm_head" || module.hasSuffix(".lm_head") { reason = "the head is never quantized in it" }
-    guard reason == nil, let codec = matrix.codec as? IntegerGroupCodec else {
+    let module = try module(of: name, matrix)
+    guard module != "lm_head", !module.hasSuffix(".lm_head") else {
       throw .unrepresentable(
-        weight: name, encoding: matrix.codec.canonicalName, reason: reason ?? "it holds integers only")
+        weight: name, encoding: matrix.codec.canonicalName, reason: "the head is never quantized in it")
     }
-    return codec
+    return try codec(of: name, matrix, as: IntegerGroupCodec.self)
   }
 }

@@ -16,11 +16,11 @@ public enum AWQLayout {
     let configuration = try AWQConfiguration(configuration)
     var reading = LayoutReading()
     for (name, tensor) in tensors {
-      let (module, part) = split(name)
+      let (module, part) = ParameterName(name).split
       if part == "qweight" {
         let matrix = try matrix(module, tensors, configuration)
         reading.weights[module + ".weight"] = .encoded(matrix)
-      } else if part == "qzeros" || (part == "scales" && split(module).part != "act") {
+      } else if part == "qzeros" || (part == "scales" && ParameterName(module).part != "act") {
         guard tensors[module + ".qweight"] != nil else {
           throw .tensor(
             name: name, problem: "there are no codes that it belongs to", expected: nil, found: nil)
@@ -75,11 +75,5 @@ public enum AWQLayout {
   /// Whether every zero point is 8, as in a file that is declared to have none.
   private static func isMiddle(_ zeros: Tensor) -> Bool {
     unsafe zeros.withBytes { bytes in unsafe bytes.allSatisfy { $0 == 0x88 } }
-  }
-
-  /// The name before and after the last dot.
-  static func split(_ name: String) -> (module: String, part: String) {
-    guard let dot = name.utf8.lastIndex(of: UInt8(ascii: ".")) else { return ("", name) }
-    return (String(name[..<dot]), String(name[name.index(after: dot)...]))
   }
 }

@@ -24,7 +24,7 @@ extension CompressedTensorsLayout {
       guard case .encoded(let matrix) = weight else { continue }
       let form = try form(name, matrix, style)
       let key = JSONText(.object(form.weights))
-      let module = split(name).module
+      let module = ParameterName(name).module
       modules[key, default: []].append(module)
       forms[key] = form
       quantized.insert(module)

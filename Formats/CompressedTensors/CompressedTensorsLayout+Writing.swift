@@ -23,8 +23,7 @@ extension CompressedTensorsLayout {
     of name: String, _ matrix: EncodedMatrix, style: CompressedTensorsStyle = CompressedTensorsStyle()
   ) throws(CompressedTensorsError) -> OrderedDictionary<String, Tensor> {
     let form = try form(name, matrix, style)
-    let module = split(name).module
-    let (codes, scales) = try codesAndScales(of: matrix, named: name)
+    let (module, codes, scales) = try parts(of: name, matrix)
     do throws(TensorCoreError) {
       switch form.kind {
       case .packed: return try packed(module, matrix, codes, scales)
@@ -60,13 +59,10 @@ extension CompressedTensorsLayout {
   static func form(
     _ name: String, _ matrix: EncodedMatrix, _ style: CompressedTensorsStyle
   ) throws(CompressedTensorsError) -> CompressedTensorsForm {
-    var reason = refusal(matrix.codec, rows: matrix.rows, columns: matrix.columns)
-    if split(name).part != "weight" || split(name).module.isEmpty {
-      reason = "quantized weights must be named <module>.weight"
-    }
-    guard reason == nil, let form = CompressedTensorsForm(matrix.codec, wholeBytes: style.wholeBytes) else {
+    _ = try module(of: name, matrix)
+    guard let form = CompressedTensorsForm(matrix.codec, wholeBytes: style.wholeBytes) else {
       throw .unrepresentable(
-        weight: name, encoding: matrix.codec.canonicalName, reason: reason ?? "it has no form for it")
+        weight: name, encoding: matrix.codec.canonicalName, reason: "it has no form for it")
     }
     return form
   }

@@ -21,7 +21,7 @@ public enum CompressedTensorsLayout {
     var reading = LayoutReading()
     var unquantized = 0
     for (name, tensor) in tensors {
-      let (module, part) = split(name)
+      let (module, part) = ParameterName(name).split
       let parts = ModuleParts(module: module, tensors: tensors)
       switch part {
       case "weight_packed":
@@ -59,10 +59,4 @@ public enum CompressedTensorsLayout {
     "input_scale", "input_zero_point", "input_global_scale", "output_scale", "output_zero_point",
     "output_global_scale", "k_scale", "v_scale", "q_scale", "k_zero_point", "v_zero_point", "q_zero_point",
   ]
-
-  /// The name before and after the last dot.
-  static func split(_ name: String) -> (module: String, part: String) {
-    guard let dot = name.utf8.lastIndex(of: UInt8(ascii: ".")) else { return ("", name) }
-    return (String(name[..<dot]), String(name[name.index(after: dot)...]))
-  }
 }

@@ -45,7 +45,7 @@ extension FP8Layout {
     var common: Float8Codec.Granularity?
     for (name, weight) in weights {
       guard case .encoded(let matrix) = weight else { continue }
-      let granularity = try representable(name, matrix).granularity
+      let granularity = try codec(of: name, matrix, as: Float8Codec.self).granularity
       guard common ?? granularity == granularity else {
         throw .unrepresentable(
           weight: name, encoding: matrix.codec.canonicalName,

@@ -18,9 +18,8 @@ extension FP8Layout {
   public static func tensors(
     of name: String, _ matrix: EncodedMatrix
   ) throws(FP8Error) -> OrderedDictionary<String, Tensor> {
-    let codec = try representable(name, matrix)
-    let (codes, scales) = try codesAndScales(of: matrix, named: name)
-    let module = ParameterName(name).module
+    let (module, codes, scales) = try parts(of: name, matrix)
+    let codec = try codec(of: name, matrix, as: Float8Codec.self)
     do throws(TensorCoreError) {
       let weight = try codes.reinterpreted(as: .f8e4m3)
       switch codec.granularity {
@@ -29,17 +28,5 @@ extension FP8Layout {
       case .block: return [name: weight, module + ".weight_scale_inv": scales]
       }
     } catch { throw FP8Error(name, error) }
-  }
-
-  static func representable(_ name: String, _ matrix: EncodedMatrix) throws(FP8Error) -> Float8Codec {
-    let parameter = ParameterName(name)
-    var reason = refusal(matrix.codec, rows: matrix.rows, columns: matrix.columns)
-    if parameter.part != "weight" || parameter.module.isEmpty {
-      reason = reason ?? "quantized weights must be named <module>.weight"
-    }
-    guard reason == nil, let codec = matrix.codec as? Float8Codec else {
-      throw .unrepresentable(weight: name, encoding: matrix.codec.canonicalName, reason: reason ?? "")
-    }
-    return codec
   }
 }

@@ -17,7 +17,7 @@ public enum GGUFSplit {
 
   /// Path of part `index` (from 0) of `count`.
   public static func path(_ stem: String, index: Int, count: Int) -> String {
-    "\(stem)-\(fiveDigits(index + 1))-of-\(fiveDigits(count)).gguf"
+    "\(stem)-\(PartLimit.label(index, of: count)).gguf"
   }
 
   /// Reads a path of the form that ``path(_:index:count:)`` makes; nil for any other.
@@ -28,73 +28,60 @@ public enum GGUFSplit {
     else { return nil }
     return (String(match.output.1), number - 1, count)
   }
-
-  private static func fiveDigits(_ number: Int) -> String {
-    let digits = String(number)
-    return String(repeating: "0", count: max(5 - digits.count, 0)) + digits
-  }
 }
 
 extension GGUFWriter {
-  /// Writes a model as one file when its tensors fit `maxShardBytes`, else as parts beside `path`.
+  /// The files that ``writeSplit(metadata:tensors:to:limit:)`` would write.
+  /// - Throws: ``GGUFError`` for what files cannot hold, and for too many parts.
+  public static func files(
+    metadata: OrderedDictionary<String, GGUFValue>,
+    tensors: OrderedDictionary<String, GGUFTensorSource>, to path: String, limit: PartLimit
+  ) throws -> [PlannedFile] {
+    try layouts(metadata: metadata, tensors: tensors, to: path, limit: limit).map { path, layout in
+      PlannedFile(
+        path: path, tensorCount: layout.tensors.count, tensorByteCount: layout.dataByteCount)
+    }
+  }
+
+  /// Writes a model as one file when its tensors fit `limit`, else as parts beside `path`.
   ///
-  /// The first part, without which nothing reads the model, comes last, so that a failure leaves no readable half; parts
-  /// that were written before it are taken away then.
+  /// No part has its name before all are whole, and the first part, without which nothing reads the model, gets it last.
   /// - Parameter path: the file; `NAME.gguf` gives parts called `NAME-00001-of-0000N.gguf`.
   /// - Returns: the paths of the files.
   /// - Throws: as ``write(metadata:tensors:version:to:)``.
   @discardableResult
   public static func writeSplit(
     metadata: OrderedDictionary<String, GGUFValue>,
-    tensors: OrderedDictionary<String, GGUFTensorSource>, to path: String, maxShardBytes: Int
+    tensors: OrderedDictionary<String, GGUFTensorSource>, to path: String, limit: PartLimit
   ) throws -> [String] {
-    let parts = try partition(tensors, maxShardBytes: maxShardBytes)
-    guard parts.count > 1 else {
-      try write(metadata: metadata, tensors: tensors, to: path)
-      return [path]
+    let files = try layouts(metadata: metadata, tensors: tensors, to: path, limit: limit)
+    try AtomicFile.write(to: files.map(\.path), byteCounts: files.map(\.layout.dataByteCount)) {
+      try files[$0].layout.write(version: currentVersion, file: files[$0].path, to: &$1)
     }
-    guard parts.count <= GGUFSplit.maximumCount else {
-      throw GGUFError.split(
-        file: path, problem: "too many parts", expected: "at most \(GGUFSplit.maximumCount)",
-        found: "\(parts.count)")
-    }
-    let stem = path.hasSuffix(".gguf") ? String(path.dropLast(5)) : path
-    let paths = parts.indices.map { GGUFSplit.path(stem, index: $0, count: parts.count) }
-    var written: [String] = []
-    do {
-      for index in parts.indices.reversed() {
-        var entries = index == 0 ? metadata : metadata.filter { $0.key == "general.alignment" }
-        entries[GGUFSplit.numberKey] = .uint16(UInt16(clamping: index))
-        entries[GGUFSplit.countKey] = .uint16(UInt16(clamping: parts.count))
-        entries[GGUFSplit.tensorCountKey] = .int32(Int32(clamping: tensors.count))
-        try write(metadata: entries, tensors: parts[index], to: paths[index])
-        written.append(paths[index])
-      }
-    } catch {
-      for path in written { AtomicFile.remove(path) }
-      throw error
-    }
-    return paths
+    return files.map(\.path)
   }
 
-  /// Fills parts in the given order; a tensor larger than a part gets one of its own.
-  private static func partition(
-    _ tensors: OrderedDictionary<String, GGUFTensorSource>, maxShardBytes: Int
-  ) throws -> [OrderedDictionary<String, GGUFTensorSource>] {
-    var parts: [OrderedDictionary<String, GGUFTensorSource>] = []
-    var current: OrderedDictionary<String, GGUFTensorSource> = [:]
-    var byteCount = 0
-    for (name, source) in tensors {
-      let size = try source.type.byteCount(source.shape)
-      if !current.isEmpty && size > maxShardBytes - byteCount {
-        parts.append(current)
-        current = [:]
-        byteCount = 0
-      }
-      current[name] = source
-      byteCount += size
+  private static func layouts(
+    metadata: OrderedDictionary<String, GGUFValue>,
+    tensors: OrderedDictionary<String, GGUFTensorSource>, to path: String, limit: PartLimit
+  ) throws -> [(path: String, layout: GGUFLayout)] {
+    let whole = try GGUFLayout(metadata: metadata, tensors: tensors, file: path)
+    let parts = limit.parts(of: whole.paddedByteCounts)
+    guard parts.count > 1 else { return [(path, whole)] }
+    guard parts.count <= AtomicFile.maximumGroupCount else {
+      throw GGUFError.split(
+        file: path, problem: "too many parts, which are all open at a time",
+        expected: "at most \(AtomicFile.maximumGroupCount)", found: "\(parts.count)")
     }
-    parts.append(current)
-    return parts
+    let stem = path.hasSuffix(".gguf") ? String(path.dropLast(5)) : path
+    return try parts.enumerated().map { index, range in
+      var entries = index == 0 ? metadata : metadata.filter { $0.key == "general.alignment" }
+      entries[GGUFSplit.numberKey] = .uint16(UInt16(clamping: index))
+      entries[GGUFSplit.countKey] = .uint16(UInt16(clamping: parts.count))
+      entries[GGUFSplit.tensorCountKey] = .int32(Int32(clamping: tensors.count))
+      let path = GGUFSplit.path(stem, index: index, count: parts.count)
+      let part = OrderedDictionary(uniqueKeysWithValues: zip(tensors.keys[range], tensors.values[range]))
+      return (path, try GGUFLayout(metadata: entries, tensors: part, file: path))
+    }
   }
 }

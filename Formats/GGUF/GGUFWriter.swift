@@ -24,25 +24,7 @@ public enum GGUFWriter {
     precondition((2...3).contains(version), "versions 2 and 3 are written")
     let layout = try GGUFLayout(metadata: metadata, tensors: tensors, file: path)
     try AtomicFile.write(to: path, byteCount: layout.dataByteCount) { writer in
-      try layout.writeHeader(version: version, to: &writer)
-      guard !tensors.isEmpty else { return }
-      try writer.pad(toMultipleOf: layout.alignment)
-      for (name, source) in tensors {
-        try write(source, name: name, file: path, to: &writer)
-        try writer.pad(toMultipleOf: layout.alignment)
-      }
-    }
-  }
-
-  private static func write(
-    _ source: GGUFTensorSource, name: String, file: String, to writer: inout FileWriter
-  ) throws {
-    let expected = try source.type.byteCount(source.shape)
-    let found = try writer.writeRange(byteCount: expected) { range in
-      try source.produce(GGUFTensorPlace(file: file, name: name, range: range))
-    }
-    guard found == expected else {
-      throw GGUFError.source(file: file, name: name, expected: "\(expected) bytes", found: "\(found)")
+      try layout.write(version: version, file: path, to: &writer)
     }
   }
 }
@@ -55,6 +37,9 @@ struct GGUFLayout {
   /// Bytes of all tensors with their padding.
   let dataByteCount: Int
   private let offsets: [Int]
+
+  /// Bytes of each tensor with its padding.
+  var paddedByteCounts: [Int] { zip(offsets, offsets.dropFirst() + [dataByteCount]).map { $1 - $0 } }
 
   init(
     metadata: OrderedDictionary<String, GGUFValue>, tensors: OrderedDictionary<String, GGUFTensorSource>,
@@ -102,7 +87,30 @@ struct GGUFLayout {
     }
   }
 
-  func writeHeader(version: UInt32, to writer: inout FileWriter) throws {
+  /// Writes header and tensors.
+  func write(version: UInt32, file: String, to writer: inout FileWriter) throws {
+    try writeHeader(version: version, to: &writer)
+    guard !tensors.isEmpty else { return }
+    try writer.pad(toMultipleOf: alignment)
+    for (name, source) in tensors {
+      try write(source, name: name, file: file, to: &writer)
+      try writer.pad(toMultipleOf: alignment)
+    }
+  }
+
+  private func write(
+    _ source: GGUFTensorSource, name: String, file: String, to writer: inout FileWriter
+  ) throws {
+    let expected = try source.type.byteCount(source.shape)
+    let found = try writer.writeRange(byteCount: expected) { range in
+      try source.produce(GGUFTensorPlace(file: file, name: name, range: range))
+    }
+    guard found == expected else {
+      throw GGUFError.source(file: file, name: name, expected: "\(expected) bytes", found: "\(found)")
+    }
+  }
+
+  private func writeHeader(version: UInt32, to writer: inout FileWriter) throws {
     try writer.write(GGUFHeaderReader.magic)
     try writer.writeLittleEndian(version)
     try writer.writeLittleEndian(UInt64(tensors.count))

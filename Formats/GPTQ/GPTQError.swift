@@ -3,7 +3,7 @@ import Codecs
 /// What can be wrong with weights in the GPTQ layout, or keep weights out of it.
 public typealias GPTQError = LayoutError<GPTQLayout>
 
-extension GPTQLayout: NamedLayout {
+extension GPTQLayout: WritableLayout {
   /// As errors say it.
   public static var layoutName: String { "GPTQ" }
   /// A way out.

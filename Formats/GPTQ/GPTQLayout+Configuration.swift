@@ -19,7 +19,7 @@ extension GPTQLayout {
     var modules: OrderedDictionary<String, IntegerGroupCodec> = [:]
     for (name, weight) in weights {
       guard case .encoded(let matrix) = weight else { continue }
-      modules[split(name).module] = try representable(name, matrix)
+      modules[ParameterName(name).module] = try codec(of: name, matrix, as: IntegerGroupCodec.self)
     }
     var counts: OrderedDictionary<Settings, Int> = [:]
     for codec in modules.values { counts[Settings(codec), default: 0] += 1 }

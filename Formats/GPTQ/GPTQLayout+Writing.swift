@@ -40,9 +40,8 @@ extension GPTQLayout {
   public static func tensors(
     of name: String, _ matrix: EncodedMatrix, version: GPTQVersion = .v1
   ) throws(GPTQError) -> OrderedDictionary<String, Tensor> {
-    let codec = try representable(name, matrix)
-    let (codes, scales) = try codesAndScales(of: matrix, named: name)
-    let module = split(name).module
+    let (module, codes, scales) = try parts(of: name, matrix)
+    let codec = try codec(of: name, matrix, as: IntegerGroupCodec.self)
     let length = codec.groupLength(columns: matrix.columns)
     var result: OrderedDictionary<String, Tensor> = [:]
     do throws(TensorCoreError) {
@@ -58,21 +57,6 @@ extension GPTQLayout {
       }
     } catch { throw GPTQError(name, error) }
     return result
-  }
-
-  /// The codec when the layout can hold its matrix.
-  static func representable(_ name: String, _ matrix: EncodedMatrix) throws(GPTQError) -> IntegerGroupCodec {
-    let reason =
-      if let reason = refusal(matrix.codec, rows: matrix.rows, columns: matrix.columns) {
-        reason
-      } else if split(name).part != "weight" || split(name).module.isEmpty {
-        "quantized weights must be named <module>.weight"
-      } else { String?.none }
-    guard reason == nil, let codec = matrix.codec as? IntegerGroupCodec else {
-      throw .unrepresentable(
-        weight: name, encoding: matrix.codec.canonicalName, reason: reason ?? "it holds integers only")
-    }
-    return codec
   }
 
   /// Zero points as words `[groups, rows * bits / 32]`.

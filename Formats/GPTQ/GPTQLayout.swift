@@ -8,7 +8,7 @@ import TensorCore
 /// Read: forms `gptq` (v1), `gptq_v2` and `gptq_p`, 2 to 8 bits, symmetric and asymmetric, with and without act-order.
 /// Written: `gptq` and `gptq_v2` of 2, 3, 4 and 8 bits.
 public enum GPTQLayout {
-  private static let parts: Set<String> = ["qweight", "qzeros", "scales", "g_idx"]
+  private static let partNames: Set<String> = ["qweight", "qzeros", "scales", "g_idx"]
 
   /// Joins the tensors of each module to a weight.
   ///
@@ -21,15 +21,15 @@ public enum GPTQLayout {
     let configuration = try GPTQConfiguration(configuration)
     var modules: OrderedDictionary<String, GPTQModule> = [:]
     for name in tensors.keys {
-      let (module, part) = split(name)
+      let (module, part) = ParameterName(name).split
       if part == "qweight" { modules[module] = try GPTQModule(module, tensors, configuration) }
     }
     var reading = LayoutReading()
     let versions = versions(of: modules, configuration, &reading.warnings)
     var irregular = 0
     for (name, tensor) in tensors {
-      let (module, part) = split(name)
-      guard parts.contains(part) else {
+      let (module, part) = ParameterName(name).split
+      guard partNames.contains(part) else {
         reading.weights[name] = .dense(tensor)
         continue
       }
@@ -71,11 +71,5 @@ public enum GPTQLayout {
           + "\(label); the words are trusted")
     }
     return Dictionary(uniqueKeysWithValues: versions.map { ($0.key, $0.value) })
-  }
-
-  /// The name before and after the last dot.
-  static func split(_ name: String) -> (module: String, part: String) {
-    guard let dot = name.utf8.lastIndex(of: UInt8(ascii: ".")) else { return ("", name) }
-    return (String(name[..<dot]), String(name[name.index(after: dot)...]))
   }
 }

@@ -73,7 +73,7 @@ extension MLXLayout {
     var modules: OrderedDictionary<String, MLXArguments> = [:]
     for (name, weight) in weights {
       guard case .encoded(let matrix) = weight else { continue }
-      modules[ParameterName(name).module] = try representable(name, matrix)
+      modules[try module(of: name, matrix)] = arguments(matrix)
     }
     var counts: OrderedDictionary<MLXArguments, Int> = [:]
     for arguments in modules.values { counts[arguments, default: 0] += 1 }

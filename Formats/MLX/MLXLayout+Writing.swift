@@ -24,11 +24,9 @@ extension MLXLayout {
   public static func tensors(
     of name: String, _ matrix: EncodedMatrix
   ) throws(MLXError) -> OrderedDictionary<String, Tensor> {
-    let arguments = try representable(name, matrix)
-    let module = ParameterName(name).module
-    let (codes, scales) = try codesAndScales(of: matrix, named: name)
+    let (module, codes, scales) = try parts(of: name, matrix)
     do throws(TensorCoreError) {
-      let words = matrix.columns * arguments.bits / 32
+      let words = matrix.columns * arguments(matrix).bits / 32
       var result =
         [
           name: try codes.reinterpreted(as: .u32, shape: Shape([matrix.rows, words])),
@@ -39,19 +37,12 @@ extension MLXLayout {
     } catch { throw MLXError(name, error) }
   }
 
-  static func representable(_ name: String, _ matrix: EncodedMatrix) throws(MLXError) -> MLXArguments {
-    let parameter = ParameterName(name)
-    var reason = refusal(matrix.codec, rows: matrix.rows, columns: matrix.columns)
-    if parameter.part != "weight" || parameter.module.isEmpty {
-      reason = reason ?? "quantized weights must be named <module>.weight"
-    }
-    if let reason {
-      throw .unrepresentable(weight: name, encoding: matrix.codec.canonicalName, reason: reason)
-    }
+  /// How engines are told of a matrix.
+  static func arguments(_ matrix: EncodedMatrix) -> MLXArguments {
     switch matrix.codec {
-    case let codec as AffineCodec: return MLXArguments(bits: codec.bits, groupSize: codec.groupSize)
-    case is MXFP8Codec: return MLXArguments(mode: .mxfp8, bits: 8, groupSize: 32)
-    default: return MLXArguments(mode: .mxfp4, bits: 4, groupSize: 32)
+    case let codec as AffineCodec: MLXArguments(bits: codec.bits, groupSize: codec.groupSize)
+    case is MXFP8Codec: MLXArguments(mode: .mxfp8, bits: 8, groupSize: 32)
+    default: MLXArguments(mode: .mxfp4, bits: 4, groupSize: 32)
     }
   }
 }

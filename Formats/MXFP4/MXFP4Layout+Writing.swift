@@ -27,15 +27,9 @@ extension MXFP4Layout {
         if case .dense(let tensor) = weight { result[name] = tensor }
         continue
       }
-      let parameter = ParameterName(name)
-      if let reason = refusal(matrix.codec, rows: matrix.rows, columns: matrix.columns)
-        ?? (parameter.part == "weight" && !parameter.module.isEmpty
-          ? nil : "quantized weights must be named <module>.weight")
-      {
-        throw .unrepresentable(weight: name, encoding: matrix.codec.canonicalName, reason: reason)
-      }
-      guard let (base, expert) = expert(parameter.module) else {
-        result.merge(try stacked(parameter.module, [matrix], isStack: false)) { $1 }
+      let module = try module(of: name, matrix)
+      guard let (base, expert) = expert(module) else {
+        result.merge(try stacked(module, [matrix], isStack: false)) { $1 }
         continue
       }
       stacks[base, default: [:]][expert] = (name, matrix)

@@ -49,7 +49,8 @@ extension ModelOptLayout {
     var common: String?
     for (name, weight) in weights {
       guard case .encoded(let matrix) = weight else { continue }
-      let algorithm = try algorithm(name, matrix)
+      _ = try module(of: name, matrix)
+      let algorithm = algorithm(matrix)
       guard common ?? algorithm == algorithm else {
         throw .unrepresentable(
           weight: name, encoding: matrix.codec.canonicalName,

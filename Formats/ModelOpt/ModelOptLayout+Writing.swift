@@ -20,11 +20,9 @@ extension ModelOptLayout {
   public static func tensors(
     of name: String, _ matrix: EncodedMatrix
   ) throws(ModelOptError) -> OrderedDictionary<String, Tensor> {
-    let algorithm = try algorithm(name, matrix)
-    let module = ParameterName(name).module
-    let (codes, scales) = try codesAndScales(of: matrix, named: name)
+    let (module, codes, scales) = try parts(of: name, matrix)
     do throws(TensorCoreError) {
-      switch algorithm {
+      switch algorithm(matrix) {
       case "NVFP4":
         var result: OrderedDictionary = [
           name: codes, module + ".weight_scale": try scales.reinterpreted(as: .f8e4m3),
@@ -59,15 +57,7 @@ extension ModelOptLayout {
   }
 
   /// The name of the algorithm that a matrix is written as.
-  static func algorithm(_ name: String, _ matrix: EncodedMatrix) throws(ModelOptError) -> String {
-    let parameter = ParameterName(name)
-    var reason = refusal(matrix.codec, rows: matrix.rows, columns: matrix.columns)
-    if parameter.part != "weight" || parameter.module.isEmpty {
-      reason = reason ?? "quantized weights must be named <module>.weight"
-    }
-    if let reason {
-      throw .unrepresentable(weight: name, encoding: matrix.codec.canonicalName, reason: reason)
-    }
+  static func algorithm(_ matrix: EncodedMatrix) -> String {
     guard let codec = matrix.codec as? Float8Codec else { return "NVFP4" }
     return codec.granularity == .tensor ? "FP8" : "FP8_PER_CHANNEL_PER_TOKEN"
   }

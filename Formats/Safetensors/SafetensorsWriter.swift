@@ -74,7 +74,8 @@ public enum SafetensorsWriter {
     metadata: OrderedDictionary<String, String> = pyTorchMetadata,
     to directory: String, maxShardBytes: Int = 5_000_000_000
   ) throws -> [String] {
-    let shards = try partition(sources, maxShardBytes: maxShardBytes)
+    let sizes = try sources.values.map { try $0.elementType.byteCount(elements: $0.shape.elementCount) }
+    let shards = PartLimit(byteCount: maxShardBytes).parts(of: sizes)
     guard shards.count > 1 else {
       let name = SafetensorsCheckpoint.singleFileName
       try write(sources: sources, metadata: metadata, to: directory + "/" + name)
@@ -82,20 +83,17 @@ public enum SafetensorsWriter {
     }
     var names: [String] = []
     var map = JSONObject()
-    var totalSize = 0
     for (index, shard) in shards.enumerated() {
-      let name = "model-\(fiveDigits(index + 1))-of-\(fiveDigits(shards.count)).safetensors"
-      try write(sources: shard, metadata: metadata, to: directory + "/" + name)
+      let name = "model-\(PartLimit.label(index, of: shards.count)).safetensors"
+      let part = OrderedDictionary(uniqueKeysWithValues: zip(sources.keys[shard], sources.values[shard]))
+      try write(sources: part, metadata: metadata, to: directory + "/" + name)
       names.append(name)
-      for (tensor, source) in shard {
-        map[tensor] = .string(name)
-        totalSize += try source.elementType.byteCount(elements: source.shape.elementCount)
-      }
+      for tensor in part.keys { map[tensor] = .string(name) }
     }
     let sortedMap = JSONObject(
       map.sorted { ExactString($0.key) < ExactString($1.key) }.map { ($0.key, $0.value) })
     let index: JSONValue = [
-      "metadata": ["total_size": JSONValue(totalSize)], "weight_map": .object(sortedMap),
+      "metadata": ["total_size": JSONValue(sizes.reduce(0, +))], "weight_map": .object(sortedMap),
     ]
     let text = index.serialized(pretty: true) + "\n"
     try AtomicFile.write(Array(text.utf8), to: directory + "/" + SafetensorsCheckpoint.indexFileName)
@@ -113,32 +111,6 @@ public enum SafetensorsWriter {
     try writeCheckpoint(
       sources: tensors.mapValues { TensorSource($0) }, metadata: metadata, to: directory,
       maxShardBytes: maxShardBytes)
-  }
-
-  /// Fills shards in the given order; a tensor larger than a shard gets one of its own.
-  private static func partition(
-    _ sources: OrderedDictionary<String, TensorSource>, maxShardBytes: Int
-  ) throws -> [OrderedDictionary<String, TensorSource>] {
-    var shards: [OrderedDictionary<String, TensorSource>] = []
-    var current: OrderedDictionary<String, TensorSource> = [:]
-    var byteCount = 0
-    for (name, source) in sources {
-      let size = try source.elementType.byteCount(elements: source.shape.elementCount)
-      if !current.isEmpty && byteCount + size > maxShardBytes {
-        shards.append(current)
-        current = [:]
-        byteCount = 0
-      }
-      current[name] = source
-      byteCount += size
-    }
-    shards.append(current)
-    return shards
-  }
-
-  private static func fiveDigits(_ number: Int) -> String {
-    let digits = String(number)
-    return String(repeating: "0", count: max(5 - digits.count, 0)) + digits
   }
 }
 

@@ -20,16 +20,4 @@ extension NamedLayout {
     }
     return tensor
   }
-
-  /// The planes that nearly every codec has, of a weight that is to be written.
-  /// - Throws: ``LayoutError/unrepresentable(weight:encoding:reason:)``.
-  public static func codesAndScales(
-    of matrix: EncodedMatrix, named name: String
-  ) throws(LayoutError<Self>) -> (codes: Tensor, scales: Tensor) {
-    guard let codes = matrix.planes["codes"], let scales = matrix.planes["scales"] else {
-      throw .unrepresentable(
-        weight: name, encoding: matrix.codec.canonicalName, reason: "codes or scales are missing")
-    }
-    return (codes, scales)
-  }
 }

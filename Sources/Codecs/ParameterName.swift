@@ -17,6 +17,9 @@ public struct ParameterName: Sendable, Hashable {
     part = String(name[name.index(after: dot)...])
   }
 
+  /// Both halves, to be taken apart in one line.
+  public var split: (module: String, part: String) { (module, part) }
+
   /// Whether tensors of this name scale activations or the KV cache, in any of the layouts: they belong to no weight.
   public var isActivationScale: Bool { ParameterName.activationScales.contains(part) }
 

@@ -18,21 +18,62 @@ public enum AtomicFile {
   package static func write(
     to path: String, byteCount: Int?, faults: WriteFaults, _ body: (inout FileWriter) throws -> Void
   ) throws {
-    if FileReading.isDirectory(path) {
+    try write(to: [path], byteCounts: [byteCount], faults: faults) { _, writer in try body(&writer) }
+  }
+
+  /// Most files that are written together: each is open until all are whole.
+  public static let maximumGroupCount = 512
+
+  /// Writes files that belong together, one after the other: none has its name before all are whole. The first one, without
+  /// which the others mean nothing, gets its name last.
+  ///
+  /// A failure, or the end of the process before the last of them is whole, leaves old files or none.
+  /// - Parameters:
+  ///   - paths: at most ``maximumGroupCount``.
+  ///   - byteCounts: the sizes of the results, where they are known.
+  ///   - body: gets the place of a file in `paths`.
+  /// - Throws: ``SafeIOError``, and what `body` throws.
+  public static func write(
+    to paths: [String], byteCounts: [Int?], _ body: (_ index: Int, inout FileWriter) throws -> Void
+  ) throws {
+    try write(to: paths, byteCounts: byteCounts, faults: .none, body)
+  }
+
+  /// As ``write(to:byteCounts:_:)``, with steps that tests make fail.
+  package static func write(
+    to paths: [String], byteCounts: [Int?], faults: WriteFaults,
+    _ body: (_ index: Int, inout FileWriter) throws -> Void
+  ) throws {
+    precondition(paths.count == byteCounts.count && paths.count <= maximumGroupCount)
+    for path in paths where FileReading.isDirectory(path) {
       throw SafeIOError.cannotCreate(file: path, operation: "replace a directory by a file", code: EISDIR)
     }
-    let file = try TemporaryFile(beside: path, faults: faults)
-    do {
-      if let byteCount { try file.reserve(byteCount) }
+    var files: [TemporaryFile] = []
+    defer { for file in files { file.discard() } }
+    for (index, path) in paths.enumerated() {
+      let file = try TemporaryFile(beside: path, faults: faults)
+      files.append(file)
+      if let byteCount = byteCounts[index] { try file.reserve(byteCount) }
       var writer = FileWriter(descriptor: file.descriptor, path: path, faults: faults)
-      try body(&writer)
+      try body(index, &writer)
       try writer.flush()
-      try file.publish(byteCount: writer.position)
+      try file.seal(byteCount: writer.position)
+    }
+    try publish(files)
+  }
+
+  /// Names files from the last to the first; takes the names away again when one cannot be given.
+  private static func publish(_ files: [TemporaryFile]) throws(SafeIOError) {
+    var published: [TemporaryFile] = []
+    do throws(SafeIOError) {
+      for file in files.reversed() {
+        try file.publish()
+        published.append(file)
+      }
     } catch {
-      file.discard()
+      for file in published { remove(file.destination) }
       throw error
     }
-    file.discard()
   }
 
   /// Writes `bytes` to `path`.
@@ -69,7 +110,7 @@ private struct TemporaryFile {
   // Linux: open a file without a name; the C macro is not visible here.
   private static let withoutName = 0o20_000_000 | O_DIRECTORY
   let descriptor: Int32
-  private let destination: String
+  let destination: String
   private let temporaryPath: String
   private let isNamed: Bool
   private let faults: WriteFaults
@@ -101,12 +142,17 @@ private struct TemporaryFile {
     }
   }
 
-  func publish(byteCount: Int) throws(SafeIOError) {
+  /// Brings the whole file to the disk.
+  func seal(byteCount: Int) throws(SafeIOError) {
     guard ftruncate(descriptor, off_t(byteCount)) == 0 else { throw failure("set the size") }
     if let code = faults.code(.synchronize) {
       throw .writeFailed(file: destination, operation: "sync", code: code)
     }
     guard fsync(descriptor) == 0 else { throw failure("sync") }
+  }
+
+  /// Gives the file its name.
+  func publish() throws(SafeIOError) {
     if !isNamed {
       let source = "/proc/self/fd/\(descriptor)"
       guard unsafe linkat(AT_FDCWD, source, AT_FDCWD, temporaryPath, AT_SYMLINK_FOLLOW) == 0 else {

@@ -53,6 +53,7 @@ DIRECTORIES: list[tuple[str, list, Callable, str]] = [
 def check(report: Report, adze: Adze, acorn: Model, tiny: Model):
     check_plain(report, adze, acorn)
     check_gguf(report, adze, acorn, tiny)
+    check_parts(report, adze, tiny)
     readers = list(DIRECTORIES)
     if importlib.util.find_spec("mlx"):
         readers.append(("mlx", AFFINE, layouts.mlx_library, "mlx"))
@@ -91,6 +92,45 @@ def check_gguf(report: Report, adze: Adze, acorn: Model, tiny: Model):
                 continue  # These need not be written.
             options = ["--container", "gguf", "--codec", codec]
             row(model, codec, lambda: adze.quantize(model.path, "coded.gguf", *options), codec in adze.codecs)
+
+
+def check_parts(report: Report, adze: Adze, model: Model):
+    """Parts that adze wrote are one model to llama.cpp, and to gguf-py those that its own writer would make."""
+    folder = adze.fresh("parts")
+    folder.mkdir()
+    ids = model.sample_ids(rows=1)
+
+    def written(options: list) -> list[Path]:
+        adze.convert(model.path, "parts/m.gguf", "--dtype", "f32", *options)
+        parts = sorted(folder.glob("m-*.gguf"))
+        if len(parts) < 3:
+            raise ValueError(f"{len(parts)} parts")
+        return parts
+
+    def clear():
+        for part in folder.glob("m-*.gguf"):
+            part.unlink()
+
+    def weights():
+        clear()
+        parts = written(["--split-max-tensors", 6])
+        if any(len(gguf_files.gguf.GGUFReader(part).tensors) > 6 for part in parts):
+            raise ValueError("a part holds more than 6 tensors")
+        found = {}
+        for part in parts:
+            found.update(gguf_files.weights(part, model.config))
+        return compare_weights(adze.dequantized(parts[0]), found, rounding=0)
+
+    def logits():
+        import logits as peers
+
+        clear()
+        parts = written(["--split-max-size", "100K"])
+        whole = adze.convert(model.path, "parts-whole.gguf", "--dtype", "f32")
+        return peers.compare_logits(peers.llama_logits(parts[0], ids), peers.llama_logits(whole, ids), limit=0)
+
+    report.check(Subject("gguf", "f32, in parts", "adze -> gguf-py", f"weights of {model.name}"), weights)
+    report.check(Subject("gguf", "f32, in parts", "adze -> llama.cpp", f"logits of {model.name}"), logits)
 
 
 def check_directory(report: Report, adze: Adze, model: Model, container: str, coding, reader: Callable, peer: str):

@@ -1,4 +1,5 @@
 import Codecs
+import GGUF
 import Kernels
 import OrderedCollections
 import Pipeline
@@ -97,6 +98,60 @@ import Tokenizers
     let direct = try codec.encode(
       try #require(acorn.requireCheckpoint()[name]).decoded(), importance: nil, search: .extremes)
     #expect(try written[name]?.decoded() == direct.decoded())
+  }
+
+  @Test func partsAreWrittenProvedAndReadAsOne() throws {
+    let acorn = try TestModels.acorn()
+    for limit in [PartLimit(byteCount: 1_000_000), PartLimit(tensorCount: 30)] {
+      let path = output.file("parts.gguf")
+      let request = ConversionRequest(
+        container: try ModelContainers.container(named: "gguf", output: ""),
+        codec: try CodecRegistry.codec(canonicalName: "q8_0"), search: .extremes,
+        partLimit: limit)
+      let plan = try ConversionPlan(request, of: acorn)
+      let stage = try ConversionStage(model: acorn, plan: plan, pool: TestModels.pool)
+      let files = try #require(try stage.files(for: path))
+      let first = try stage.write(to: path)
+      #expect(first == files[0].path && first.hasSuffix("parts-00001-of-0000\(files.count).gguf"))
+      #expect(files.count > 2 && output.entries == files.map { FileReading.fileName($0.path) })
+      for file in files {
+        #expect(file.tensorByteCount <= limit.byteCount ?? .max || file.tensorCount == 1)
+        #expect(file.tensorCount <= limit.tensorCount ?? .max)
+        let part = try GGUFFile(path: file.path)
+        #expect(part.tensors.count == file.tensorCount)
+        #expect(part.metadata["split.count"]?.intValue == files.count)
+      }
+      let proof = try ConversionProof(
+        plan: plan, source: acorn, written: first, pool: TestModels.pool)
+      #expect(proof.rows.count == plan.entries.count)
+      try convert(acorn, to: "whole.gguf", codec: "q8_0")
+      #expect(try TestModels.logits(ModelFormats.load(first)) == TestModels.logits(load("whole.gguf")))
+      for name in output.entries { AtomicFile.remove(output.file(name)) }
+    }
+  }
+
+  @Test func partsAreForContainersThatHaveThem() throws {
+    let acorn = try TestModels.acorn()
+    func stage(_ container: String, _ limit: PartLimit) throws -> ConversionStage {
+      let request = ConversionRequest(
+        container: try ModelContainers.container(named: container, output: ""), partLimit: limit)
+      return try ConversionStage(
+        model: acorn, plan: ConversionPlan(request, of: acorn), pool: TestModels.pool)
+    }
+    let error = #expect(throws: PipelineError.self) {
+      try stage("safetensors", PartLimit(tensorCount: 1)).write(to: output.file("d"))
+    }
+    #expect(error?.diagnostic.status == .usage)
+    // A part must not take the place of the source either.
+    try convert(acorn, to: "m-00001-of-00002.gguf")
+    let source = try load("m-00001-of-00002.gguf")
+    let request = ConversionRequest(
+      container: try ModelContainers.container(named: "gguf", output: ""),
+      partLimit: PartLimit(tensorCount: 40))
+    let plan = try ConversionPlan(request, of: source)
+    let inPlace = try ConversionStage(model: source, plan: plan, pool: TestModels.pool)
+    #expect(throws: PipelineError.self) { try inPlace.write(to: output.file("m.gguf")) }
+    #expect(output.entries == ["m-00001-of-00002.gguf"])
   }
 
   @Test func whatCannotBeHeldIsRefusedAndNothingIsWritten() throws {

@@ -91,7 +91,7 @@ import Tokenizers
   }
 
   @Test func partsAreOneModel() throws {
-    let first = try write(tiny) { $0.maxShardBytes = 60_000 }
+    let first = try write(tiny) { $0.partLimit.byteCount = 60_000 }
     #expect(first.hasSuffix("m-00001-of-0000\(output.entries.count).gguf"))
     #expect(output.entries.count > 1)
     let read = try ModelFormats.load(output.file(output.entries[1]))

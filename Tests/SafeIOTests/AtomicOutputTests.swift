@@ -82,6 +82,55 @@ import Testing
     #expect(try FileReading.readAll(directory.file("out")) == [0, 0, 0, 0, 0, 0, 0, 0, 1, 2])
   }
 
+  @Test("files that belong together appear together, or none does")
+  func group() throws {
+    let directory = TemporaryDirectory()
+    let paths = (0..<3).map { directory.file("part-\($0)") }
+    for failing in 0..<4 {
+      let write = {
+        try AtomicFile.write(to: paths, byteCounts: [4, nil, 4]) { index, writer in
+          #expect(directory.entries.isEmpty, "before all are whole, none has its name")
+          try writer.write([UInt8](repeating: UInt8(index), count: 4))
+          if index == failing { throw Refusal() }
+        }
+      }
+      if failing < 3 { #expect(throws: Refusal.self) { try write() } } else { try write() }
+      #expect(directory.entries.count == (failing < 3 ? 0 : 3))
+    }
+    for (index, path) in paths.enumerated() {
+      #expect(try FileReading.readAll(path) == [UInt8](repeating: UInt8(index), count: 4))
+    }
+  }
+
+  @Test("when one of several files cannot get its name, none keeps one")
+  func groupNames() throws {
+    let directory = TemporaryDirectory()
+    let paths = (0..<3).map { directory.file("part-\($0)") }
+    for failing in 0..<3 {
+      let renames = Counter()
+      let faults = WriteFaults { step in step == .rename && renames.next() == failing ? EIO : nil }
+      #expect(throws: SafeIOError.self) {
+        try AtomicFile.write(to: paths, byteCounts: [nil, nil, nil], faults: faults) {
+          try $1.write([UInt8($0)])
+        }
+      }
+      #expect(renames.value == failing + 1)
+      #expect(directory.entries.isEmpty)
+    }
+  }
+
+  @Test("parts are filled in order and hold something")
+  func parts() {
+    #expect(PartLimit().parts(of: []) == [0..<0])
+    #expect(PartLimit().parts(of: [5, 7]) == [0..<2])
+    #expect(
+      PartLimit(byteCount: 10).parts(of: [5, 5, 1, 30, 9, 1, 1]) == [0..<2, 2..<3, 3..<4, 4..<6, 6..<7])
+    #expect(PartLimit(tensorCount: 2).parts(of: [1, 1, 1]) == [0..<2, 2..<3])
+    #expect(PartLimit(byteCount: 2, tensorCount: 1).parts(of: [1, 1]) == [0..<1, 1..<2])
+    #expect(PartLimit(byteCount: .max).parts(of: [.max, .max]) == [0..<1, 1..<2])
+    #expect(PartLimit.label(1, of: 12) == "00002-of-00012")
+  }
+
   @Test("leaves the old file when the writer gives up")
   func refusal() throws {
     let directory = TemporaryDirectory()

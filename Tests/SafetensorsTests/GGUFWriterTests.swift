@@ -142,8 +142,8 @@ import Testing
 
   private func split(_ maxShardBytes: Int = 40) throws -> [String] {
     try GGUFWriter.writeSplit(
-      metadata: Self.metadata, tensors: tensors(4), to: directory.file("m.gguf"), maxShardBytes: maxShardBytes
-    )
+      metadata: Self.metadata, tensors: tensors(4), to: directory.file("m.gguf"),
+      limit: PartLimit(byteCount: maxShardBytes))
   }
 
   @Test("a split model is read as a whole from any of its parts") func splits() throws {

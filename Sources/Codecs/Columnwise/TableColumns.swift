@@ -163,7 +163,7 @@ extension FourBitTableCodec {
     let (name, type) = scalePlane
     let parts = fits.map { $0.bytes(name) }
     let stored = levelTable.codes
-    let packed = FourBitPlanes.pack(codes.map { stored[Int($0)] }, rows: rows, columns: columns)
+    let packed = BitPacking.packed(codes.map { stored[Int($0)] }, rows: rows, columns: columns, bits: 4)
     let groups = Checked.ceilingQuotient(columns, groupLength(columns: columns))
     var planes: OrderedDictionary<String, Tensor> = [
       "codes": try plane(packed, .u8, [rows, (columns + 1) / 2]),

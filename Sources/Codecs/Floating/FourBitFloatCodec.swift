@@ -114,7 +114,7 @@ public struct FourBitFloatCodec: Codec, Hashable {
       codec: self, rows: matrix.rows, columns: matrix.columns,
       planes: [
         "codes": plane(
-          FourBitPlanes.pack(codes, rows: matrix.rows, columns: matrix.columns), .u8,
+          BitPacking.packed(codes, rows: matrix.rows, columns: matrix.columns, bits: 4), .u8,
           [matrix.rows, (matrix.columns + 1) / 2]),
         "scales": plane(floats: scales, scaleType, [matrix.rows, groups]),
       ])

@@ -2,18 +2,6 @@ import TensorCore
 
 /// Planes of 4-bit codes, two a byte, the even column low.
 enum FourBitPlanes {
-  /// Packs codes below 16; an odd row ends with half a byte.
-  static func pack(_ codes: [UInt8], rows: Int, columns: Int) -> [UInt8] {
-    let rowBytes = (columns + 1) / 2
-    var bytes = [UInt8](repeating: 0, count: rows * rowBytes)
-    for row in 0..<rows {
-      for column in 0..<columns {
-        bytes[row * rowBytes + column / 2] |= codes[row * columns + column] << UInt8(column % 2 * 4)
-      }
-    }
-    return bytes
-  }
-
   /// Writes `values[code] * scales[row, column / groupLength]`; `scales` are those of `rows`.
   static func decode(
     _ codes: Tensor, rows: Range<Int>, columns: Int, groupLength: Int, values: [Float], scales: [Float],

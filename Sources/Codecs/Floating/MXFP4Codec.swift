@@ -6,10 +6,10 @@ import TensorCore
 /// Planes: `codes` u8 `[rows, columns / 2]`, the even column low; `scales` u8 `[rows, columns / 32]`, E8M0. `extremes` takes the
 /// exponent `floor(log2(absmax)) - 2` as the specification and GGML do and rounds ties towards zero as GGML does, so that the
 /// result is GGML's bit for bit; `leastSquares` also tries the two next exponents up and the one below.
-public struct MXFP4Codec: Codec, Hashable {
+public struct MXFP4Codec: BlockScaledCodec, Hashable {
   static let table = LevelTable(values: SmallFloat.e2m1Values)
-  /// Columns that share a scale.
   static let groupLength = 32
+  static let codeBits = 4
 
   /// Creates the codec.
   public init() {}
@@ -24,33 +24,14 @@ public struct MXFP4Codec: Codec, Hashable {
   public func encode(
     _ matrix: FloatMatrix, importance: [Float]?, search: ScaleSearch
   ) throws(CodecError) -> EncodedMatrix {
-    try checkInput(matrix, importance: importance)
-    let length = MXFP4Codec.groupLength
-    guard matrix.columns % length == 0 else {
-      throw .invalidParameters(
-        codec: canonicalName, reason: "rows of \(matrix.columns) columns are not whole groups of \(length)")
+    try checkGroups(of: matrix, importance: importance)
+    let planes = try planes(of: matrix, importance: importance) { buffer, codes, workspace in
+      let scale = exponent(buffer, search, &workspace)
+      let inverse = Float(sign: .plus, exponent: 127 - Int(scale), significand: 1)
+      for index in codes.indices { codes[index] = MXFP4Codec.code(buffer.values[index] * inverse) }
+      return scale
     }
-    let groups = matrix.columns / length
-    var codes = [UInt8](repeating: 0, count: matrix.values.count)
-    var scales = [UInt8](repeating: 0, count: matrix.rows * groups)
-    var buffer = GroupBuffer(length: length)
-    var workspace = BlockWorkspace()
-    for group in scales.indices {
-      let first = group % groups * length
-      buffer.load(matrix, row: group / groups, first..<first + length, importance)
-      scales[group] = exponent(buffer, search, &workspace)
-      let inverse = Float(sign: .plus, exponent: 127 - Int(scales[group]), significand: 1)
-      for index in 0..<length {
-        codes[group * length + index] = MXFP4Codec.code(buffer.values[index] * inverse)
-      }
-    }
-    return try EncodedMatrix(
-      codec: self, rows: matrix.rows, columns: matrix.columns,
-      planes: [
-        "codes": plane(
-          FourBitPlanes.pack(codes, rows: matrix.rows, columns: matrix.columns), .u8,
-          [matrix.rows, matrix.columns / 2]), "scales": plane(scales, .u8, [matrix.rows, groups]),
-      ])
+    return try EncodedMatrix(codec: self, rows: matrix.rows, columns: matrix.columns, planes: planes)
   }
 
   private func exponent(_ buffer: GroupBuffer, _ search: ScaleSearch, _ workspace: inout BlockWorkspace)
@@ -78,18 +59,7 @@ public struct MXFP4Codec: Codec, Hashable {
 
   /// Checks the planes; see ``Codec``.
   public func validate(_ matrix: EncodedMatrix) throws(CodecError) {
-    try checkSize(matrix)
-    guard matrix.columns % MXFP4Codec.groupLength == 0 else {
-      throw .damagedPlane(
-        codec: canonicalName, plane: "codes", expected: "whole groups of 32 columns",
-        found: "\(matrix.columns) columns")
-    }
-    try checkPlanes(
-      matrix,
-      [
-        PlaneRequirement("codes", .u8, [matrix.rows, matrix.columns / 2]),
-        PlaneRequirement("scales", .u8, [matrix.rows, matrix.columns / MXFP4Codec.groupLength]),
-      ])
+    try checkGroupPlanes(matrix)
   }
 
   /// Writes the values of rows; see ``Codec``.

@@ -5,8 +5,9 @@ import TensorCore
 ///
 /// Planes: `codes` u8 `[rows, columns]`; `scales` u8 `[rows, columns / 32]`, E8M0. The exponent is `floor(log2(absmax)) - 8`, so
 /// that the largest values of a group may saturate at 448; `leastSquares` also tries the next one up.
-public struct MXFP8Codec: Codec, Hashable {
+public struct MXFP8Codec: BlockScaledCodec, Hashable {
   static let groupLength = 32
+  static let codeBits = 8
 
   /// Creates the codec.
   public init() {}
@@ -21,31 +22,14 @@ public struct MXFP8Codec: Codec, Hashable {
   public func encode(
     _ matrix: FloatMatrix, importance: [Float]?, search: ScaleSearch
   ) throws(CodecError) -> EncodedMatrix {
-    try checkInput(matrix, importance: importance)
-    let length = MXFP8Codec.groupLength
-    guard matrix.columns % length == 0 else {
-      throw .invalidParameters(
-        codec: canonicalName, reason: "rows of \(matrix.columns) columns are not whole groups of \(length)")
+    try checkGroups(of: matrix, importance: importance)
+    let planes = try planes(of: matrix, importance: importance) { buffer, codes, _ in
+      let scale = exponent(buffer, search)
+      let inverse = Float(sign: .plus, exponent: 127 - Int(scale), significand: 1)
+      for index in codes.indices { codes[index] = SmallFloat.e4m3(buffer.values[index] * inverse) }
+      return scale
     }
-    let groups = matrix.columns / length
-    var codes = [UInt8](repeating: 0, count: matrix.values.count)
-    var scales = [UInt8](repeating: 0, count: matrix.rows * groups)
-    var buffer = GroupBuffer(length: length)
-    for group in scales.indices {
-      let first = group % groups * length
-      buffer.load(matrix, row: group / groups, first..<first + length, importance)
-      scales[group] = exponent(buffer, search)
-      let inverse = Float(sign: .plus, exponent: 127 - Int(scales[group]), significand: 1)
-      for index in 0..<length {
-        codes[group * length + index] = SmallFloat.e4m3(buffer.values[index] * inverse)
-      }
-    }
-    return try EncodedMatrix(
-      codec: self, rows: matrix.rows, columns: matrix.columns,
-      planes: [
-        "codes": plane(codes, .u8, [matrix.rows, matrix.columns]),
-        "scales": plane(scales, .u8, [matrix.rows, groups]),
-      ])
+    return try EncodedMatrix(codec: self, rows: matrix.rows, columns: matrix.columns, planes: planes)
   }
 
   private func exponent(_ buffer: GroupBuffer, _ search: ScaleSearch) -> UInt8 {
@@ -66,18 +50,7 @@ public struct MXFP8Codec: Codec, Hashable {
 
   /// Checks the planes; see ``Codec``.
   public func validate(_ matrix: EncodedMatrix) throws(CodecError) {
-    try checkSize(matrix)
-    guard matrix.columns % MXFP8Codec.groupLength == 0 else {
-      throw .damagedPlane(
-        codec: canonicalName, plane: "codes", expected: "whole groups of 32 columns",
-        found: "\(matrix.columns) columns")
-    }
-    try checkPlanes(
-      matrix,
-      [
-        PlaneRequirement("codes", .u8, [matrix.rows, matrix.columns]),
-        PlaneRequirement("scales", .u8, [matrix.rows, matrix.columns / MXFP8Codec.groupLength]),
-      ])
+    try checkGroupPlanes(matrix)
   }
 
   /// Writes the values of rows; see ``Codec``.

@@ -8,9 +8,9 @@ import TensorCore
 /// compressed-tensors' `weight_global_scale`, which may be kept as a plane `global_divisor`, because inverting twice need not
 /// give back the same bits. The global scale is `absmax / (6 * 448)`, a group's `absmax / 6` of what remains;
 /// `leastSquares` also tries the neighbouring E4M3 codes.
-public struct NVFP4Codec: Codec, Hashable {
-  /// Columns that share a scale.
+public struct NVFP4Codec: BlockScaledCodec, Hashable {
   static let groupLength = 16
+  static let codeBits = 4
 
   /// Creates the codec.
   public init() {}
@@ -44,38 +44,19 @@ public struct NVFP4Codec: Codec, Hashable {
   public func encode(
     _ matrix: FloatMatrix, globalScale: Float, importance: [Float]?, search: ScaleSearch
   ) throws(CodecError) -> EncodedMatrix {
-    try checkInput(matrix, importance: importance)
-    let length = NVFP4Codec.groupLength
-    guard matrix.columns % length == 0 else {
-      throw .invalidParameters(
-        codec: canonicalName, reason: "rows of \(matrix.columns) columns are not whole groups of \(length)")
-    }
+    try checkGroups(of: matrix, importance: importance)
     guard globalScale.isFinite, globalScale > 0 else {
       throw .scaleOverflow(row: 0, group: 0, scale: globalScale, type: .f32)
     }
-    let groups = matrix.columns / length
-    var codes = [UInt8](repeating: 0, count: matrix.values.count)
-    var scales = [UInt8](repeating: 0, count: matrix.rows * groups)
-    var buffer = GroupBuffer(length: length)
-    var workspace = BlockWorkspace()
-    for group in scales.indices {
-      let first = group % groups * length
-      buffer.load(matrix, row: group / groups, first..<first + length, importance)
-      scales[group] = scaleCode(buffer, globalScale, search, &workspace)
-      let scale = SmallFloat.e4m3Values[Int(scales[group])] * globalScale
-      guard scale > 0 else { continue }
-      for index in 0..<length {
-        codes[group * length + index] = SmallFloat.e2m1(buffer.values[index] / scale)
-      }
+    var planes = try planes(of: matrix, importance: importance) { buffer, codes, workspace in
+      let code = scaleCode(buffer, globalScale, search, &workspace)
+      let scale = SmallFloat.e4m3Values[Int(code)] * globalScale
+      guard scale > 0 else { return code }
+      for index in codes.indices { codes[index] = SmallFloat.e2m1(buffer.values[index] / scale) }
+      return code
     }
-    return try EncodedMatrix(
-      codec: self, rows: matrix.rows, columns: matrix.columns,
-      planes: [
-        "codes": plane(
-          FourBitPlanes.pack(codes, rows: matrix.rows, columns: matrix.columns), .u8,
-          [matrix.rows, matrix.columns / 2]), "scales": plane(scales, .u8, [matrix.rows, groups]),
-        "global_scale": plane(floats: [globalScale], .f32, [1]),
-      ])
+    planes["global_scale"] = try plane(floats: [globalScale], .f32, [1])
+    return try EncodedMatrix(codec: self, rows: matrix.rows, columns: matrix.columns, planes: planes)
   }
 
   private func scaleCode(
@@ -94,19 +75,8 @@ public struct NVFP4Codec: Codec, Hashable {
 
   /// Checks the planes; see ``Codec``.
   public func validate(_ matrix: EncodedMatrix) throws(CodecError) {
-    try checkSize(matrix)
-    guard matrix.columns % NVFP4Codec.groupLength == 0 else {
-      throw .damagedPlane(
-        codec: canonicalName, plane: "codes", expected: "whole groups of 16 columns",
-        found: "\(matrix.columns) columns")
-    }
-    var wanted = [
-      PlaneRequirement("codes", .u8, [matrix.rows, matrix.columns / 2]),
-      PlaneRequirement("scales", .u8, [matrix.rows, matrix.columns / NVFP4Codec.groupLength]),
-      PlaneRequirement("global_scale", .f32, [1]),
-    ]
-    if matrix.planes["global_divisor"] != nil { wanted.append(PlaneRequirement("global_divisor", .f32, [1])) }
-    try checkPlanes(matrix, wanted)
+    let shared = ["global_scale"] + (matrix.planes["global_divisor"] == nil ? [] : ["global_divisor"])
+    try checkGroupPlanes(matrix, and: shared.map { PlaneRequirement($0, .f32, [1]) })
   }
 
   /// Writes the values of rows; see ``Codec``.

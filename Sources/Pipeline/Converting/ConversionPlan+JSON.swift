@@ -12,6 +12,15 @@ extension ConversionPlan {
   }
 }
 
+extension PlannedFile {
+  /// The file as an object.
+  public var json: JSONValue {
+    [
+      "path": .string(path), "tensors": JSONValue(tensorCount), "tensor_bytes": JSONValue(tensorByteCount),
+    ]
+  }
+}
+
 extension ConversionPlan.Entry {
   fileprivate var json: JSONValue {
     var object: JSONObject = [

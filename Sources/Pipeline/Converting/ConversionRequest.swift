@@ -1,4 +1,5 @@
 import Codecs
+import SafeIO
 import TensorCore
 
 /// What a conversion is asked for.
@@ -17,6 +18,8 @@ public struct ConversionRequest: Sendable {
   public var ignored: [String]
   /// Whether quantized weights become plain numbers.
   public var dequantizes: Bool
+  /// How much a file may hold, in containers that can be written in parts.
+  public var partLimit: PartLimit
 
   /// The search that gives what users of a codec expect: the legacy GGML types round as their reference quantizers do.
   public static func usualSearch(for codec: any Codec) -> ScaleSearch {
@@ -26,7 +29,9 @@ public struct ConversionRequest: Sendable {
   /// Creates a request.
   public init(
     container: ModelContainer, elementType: ElementType? = nil, codec: (any Codec)? = nil,
-    search: ScaleSearch = .standard, targets: [String] = [], ignored: [String] = [], dequantizes: Bool = false
+    search: ScaleSearch = .standard, targets: [String] = [], ignored: [String] = [],
+    dequantizes: Bool = false,
+    partLimit: PartLimit = PartLimit()
   ) {
     self.container = container
     self.elementType = elementType
@@ -35,5 +40,6 @@ public struct ConversionRequest: Sendable {
     self.targets = targets
     self.ignored = ignored
     self.dequantizes = dequantizes
+    self.partLimit = partLimit
   }
 }

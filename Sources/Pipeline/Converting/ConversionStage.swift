@@ -18,9 +18,25 @@ public struct ConversionStage {
     var recodings: [String: WeightRecoding] = [:]
     for entry in plan.entries { recodings[entry.name] = entry.recoding }
     let history = model.configuration[HuggingFaceExport.provenanceKey] ?? .null
-    export = ModelExport(
+    var export = ModelExport(
       source: model, weights: weights, history: history,
       recodings: WeightRecodings(entries: recodings, pool: pool))
+    export.partLimit = plan.request.partLimit
+    self.export = export
+  }
+
+  /// The files that ``write(to:progress:)`` writes, when the container can be written in parts.
+  /// - Throws: as ``write(to:progress:)``; ``PipelineError/usage(_:hint:)`` when it cannot and a limit is asked for.
+  public func files(for path: String) throws -> [PlannedFile]? {
+    let container = plan.request.container
+    guard let files = container.files else {
+      guard plan.request.partLimit == PartLimit() else {
+        throw PipelineError.usage(
+          "container \(container.name) has no parts of a chosen size", hint: "that is for --container gguf")
+      }
+      return nil
+    }
+    return try files(export, path)
   }
 
   /// What will not be stored besides; empty when all will.
@@ -30,15 +46,20 @@ public struct ConversionStage {
   }
 
   /// Writes the model to `path`, whole or not at all.
-  /// - Throws: ``PipelineError``, `SafeIOError`, `CodecError` and the container's own errors.
   /// - Parameter progress: told which weight's turn it is, and the share of the work that is done, where the container
   ///   stores weights one by one.
+  /// - Throws: ``PipelineError``, `SafeIOError`, `CodecError` and the container's own errors.
+  /// - Returns: the path by which the model is read: that of the first part, when there are several.
+  @discardableResult
   public func write(
     to path: String, progress: @escaping @Sendable (String, Double) throws -> Void = { _, _ in }
-  ) throws {
+  ) throws -> String {
+    let files = try files(for: path) ?? []
+    for file in files { try plan.request.container.checkOutput(file.path, source: export.source) }
     var export = export
     export.recodings?.progress = tracked(progress)
     try plan.request.container.write(export, to: path)
+    return files.first?.path ?? path
   }
 
   /// Adds the share of the weights' elements that come before each.

@@ -7,7 +7,7 @@ extension ModelContainer {
   static let gguf = ModelContainer(
     name: "gguf", summary: "a GGUF file for llama.cpp and what is built on it; holds the GGML types",
     isDirectory: false, refusal: { codec, _, columns in GGUFBlocks.refusal(codec, columns: columns) },
-    streams: true,
+    streams: true, files: { try GGUFExport($0).files($1) },
     companions: { scales in
       var selection = CompanionScales.Selection()
       for (module, codec) in scales.quantizedModules where codec is NVFP4Codec {

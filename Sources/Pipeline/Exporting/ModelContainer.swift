@@ -16,6 +16,8 @@ public struct ModelContainer: Sendable {
   public let refusal: @Sendable (any Codec, _ rows: Int, _ columns: Int) -> String?
   /// Whether weights are stored anew one by one as they are written; otherwise all are, before.
   var streams = false
+  /// The files that would be written, in containers that can be written in parts; nil in others.
+  var files: (@Sendable (ModelExport, String) throws -> [PlannedFile])?
   /// Which scales of activations and of the KV cache it stores, and how.
   var companions: @Sendable (CompanionScales) throws -> CompanionScales.Selection = { _ in .init() }
   /// What a person should know of a model in this container before it is written.

@@ -14,6 +14,8 @@ public struct ModelExport: Sendable {
   public let history: JSONValue
   /// How weights are stored anew as they are written; nil: as they are.
   var recodings: WeightRecodings?
+  /// How much a file may hold, in containers that have parts.
+  var partLimit = PartLimit()
 
   /// A model whose weights were changed.
   public init(source: LoadedModel, weights: OrderedDictionary<String, Weight>, history: JSONValue) {

@@ -21,8 +21,8 @@ package struct GGUFExport {
   var recodings: WeightRecodings?
   /// Scales of inputs that are stored beside weights, by the checkpoint's names.
   private let companions: OrderedDictionary<String, Tensor>
-  /// Bytes of the largest part; nil: one file, whatever its size.
-  package var maxShardBytes: Int?
+  /// What a part may hold; no limits: one file, whatever its size.
+  package var partLimit: PartLimit
 
   /// Key of what was done to the weights, a text of JSON.
   static let provenanceKey = "adze.provenance"
@@ -34,6 +34,7 @@ package struct GGUFExport {
     weights = model.weights
     provenance = model.history
     recodings = model.recodings
+    partLimit = model.partLimit
     companions = try ModelContainer.gguf.companions(CompanionScales(model)).tensors
   }
 
@@ -51,11 +52,23 @@ package struct GGUFExport {
   /// - Throws: ``PipelineError``, `ArchitectureError`, `GGUFError`, `SafeIOError`.
   @discardableResult
   package func write(to path: String) throws -> [String] {
+    let (metadata, tensors) = try contents()
+    return try GGUFWriter.writeSplit(metadata: metadata, tensors: tensors, to: path, limit: partLimit)
+  }
+
+  /// The files that ``write(to:)`` would write.
+  /// - Throws: as ``write(to:)``.
+  func files(_ path: String) throws -> [PlannedFile] {
+    let (metadata, tensors) = try contents()
+    return try GGUFWriter.files(metadata: metadata, tensors: tensors, to: path, limit: partLimit)
+  }
+
+  private func contents() throws -> (
+    OrderedDictionary<String, GGUFValue>, OrderedDictionary<String, GGUFTensorSource>
+  ) {
     let description = try Self.description(of: source)
     let tensors = try sources(description)
-    return try GGUFWriter.writeSplit(
-      metadata: metadata(description, tensors), tensors: tensors, to: path,
-      maxShardBytes: maxShardBytes ?? .max)
+    return (try metadata(description, tensors), tensors)
   }
 
   /// What a file would say of a model.

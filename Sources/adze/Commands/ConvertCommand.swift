@@ -18,6 +18,7 @@ struct ConvertCommand: ParsableCommand {
         adze convert MODEL -o model.gguf --codec q8_0         and rounded on the way
         adze convert GPTQ-MODEL -o DIRECTORY --container awq  codes as they are, in another layout
         adze convert MODEL -o OUT --container gguf --plan     what would happen to every weight
+        adze convert MODEL -o m.gguf --split-max-size 2G      m-00001-of-0000N.gguf and so on
 
       At the end the written file is read again and compared with the source, weight by weight.
 
@@ -45,6 +46,10 @@ struct ConvertCommand: ParsableCommand {
   @Option(help: "Regular expression on weight names not to round; may be repeated.") var ignore: [String] = []
   @Flag(help: "Store quantized weights as plain numbers (of --dtype, bf16 unless given).") var dequantize =
     false
+  @Option(
+    help: "Most bytes of tensors in a GGUF file, such as 2G or 500M; more become parts beside each other.")
+  var splitMaxSize: ByteCount?
+  @Option(help: "Most tensors in a GGUF file; more become parts.") var splitMaxTensors: Int?
   @Flag(help: "Say for every weight whether it stays exact, and do nothing.") var plan = false
   @Flag(help: "Do not read the written file again to compare it with the source.") var noProof = false
   @Flag(help: "Print one JSON object.") var json = false
@@ -65,6 +70,7 @@ struct ConvertCommand: ParsableCommand {
     guard codec != nil || (groupSize == nil && scaleSearch == nil && target.isEmpty && ignore.isEmpty) else {
       throw ValidationError("--group-size, --scale-search, --target and --ignore go with --codec.")
     }
+    guard splitMaxTensors ?? 1 > 0 else { throw ValidationError("--split-max-tensors is at least 1.") }
     guard codec == nil || !dequantize else {
       throw ValidationError("--codec and --dequantize exclude each other.")
     }
@@ -76,21 +82,22 @@ struct ConvertCommand: ParsableCommand {
     let target = try ModelContainers.converting(source, to: output ?? "", named: container)
     let conversion = try ConversionPlan(try request(target), of: source)
     for remark in try target.remarks(on: source) { Console.warn(remark) }
-    guard let output, !plan else { return try show(conversion) }
-    try target.checkOutput(output, source: source)
     let pool = execution.pool()
+    guard let output, !plan else { return try show(conversion, of: source, pool) }
+    try target.checkOutput(output, source: source)
     let bar = ProgressBar("convert")
     let stage = try ConversionStage(model: source, plan: conversion, pool: pool)
     for warning in try stage.warnings() { Console.warn(warning) }
-    try stage.write(to: output) { try bar.update($1 * 0.8, $0) }
+    let files = try stage.files(for: output) ?? []
+    let written = try stage.write(to: output) { try bar.update($1 * 0.8, $0) }
     let proof =
       noProof
       ? nil
-      : try ConversionProof(plan: conversion, source: source, written: output, pool: pool) {
+      : try ConversionProof(plan: conversion, source: source, written: written, pool: pool) {
         try bar.update(0.8 + $1 * 0.2, $0)
       }
     bar.finish()
-    try report(conversion, proof, output)
+    try report(conversion, proof, written, files)
   }
 
   private func request(_ container: ModelContainer) throws -> ConversionRequest {
@@ -106,11 +113,26 @@ struct ConvertCommand: ParsableCommand {
       container: container, elementType: type, codec: codec,
       search: scaleSearch?.search ?? codec.map { ConversionRequest.usualSearch(for: $0) } ?? .standard,
       targets: target,
-      ignored: ignore, dequantizes: dequantize)
+      ignored: ignore, dequantizes: dequantize,
+      partLimit: PartLimit(byteCount: splitMaxSize?.value, tensorCount: splitMaxTensors))
   }
 
-  private func show(_ conversion: ConversionPlan) throws {
-    if json { return try Console.print(conversion.json) }
+  /// The files that would be written, when that is known and nothing is refused.
+  private func files(_ conversion: ConversionPlan, of source: LoadedModel, _ pool: ThreadPool) throws
+    -> [PlannedFile]
+  {
+    guard conversion.refused.isEmpty else { return [] }
+    return try ConversionStage(model: source, plan: conversion, pool: pool).files(for: output ?? "NAME.gguf")
+      ?? []
+  }
+
+  private func show(_ conversion: ConversionPlan, of source: LoadedModel, _ pool: ThreadPool) throws {
+    let files = try files(conversion, of: source, pool)
+    if json {
+      var object = conversion.json.objectValue ?? JSONObject()
+      if !files.isEmpty { object["files"] = .array(files.map(\.json)) }
+      return try Console.print(.object(object))
+    }
     var table = TextTable(
       ["weight", "shape", "now", "then", "values", ""],
       alignments: [.leading, .leading, .leading, .leading, .leading, .leading])
@@ -126,17 +148,25 @@ struct ConvertCommand: ParsableCommand {
     let counts = kinds.map { kind in conversion.entries.count { $0.verdict.kind == kind } }
     try Console.print(
       zip(kinds, counts).filter { $0.1 > 0 }.map { "\($0.1) \($0.0)" }.joined(separator: ", "))
+    for file in files {
+      try Console.print(
+        "\(file.path): \(file.tensorCount) tensors, \(NumberFormat.bytes(file.tensorByteCount))")
+    }
   }
 
-  private func report(_ conversion: ConversionPlan, _ proof: ConversionProof?, _ output: String) throws {
+  private func report(
+    _ conversion: ConversionPlan, _ proof: ConversionProof?, _ output: String, _ files: [PlannedFile]
+  ) throws {
     if json {
       var object = conversion.json.objectValue ?? JSONObject()
       object["output"] = .string(output)
+      if !files.isEmpty { object["files"] = .array(files.map(\.json)) }
       object["proof"] = proof?.json ?? .null
       return try Console.print(.object(object))
     }
     guard let proof else { return try Console.print("\(output): written, not compared with its source") }
-    let weights = "\(output): \(proof.rows.count) weights"
+    let parts = files.count > 1 ? " in \(files.count) parts" : ""
+    let weights = "\(output): \(proof.rows.count) weights\(parts)"
     guard let worst = proof.worst, worst.maximumDifference > 0 else {
       return try Console.print(weights + ", every value is the same (maximum difference 0)")
     }

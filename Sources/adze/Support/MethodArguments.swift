@@ -95,14 +95,14 @@ struct LearningArguments: ParsableArguments {
   }
 }
 
-/// A number of bytes such as `900MiB`, `8GB` or `1048576`.
+/// A number of bytes such as `900MiB`, `8GB`, `2G` (as `2GB`) or `1048576`.
 struct ByteCount: ExpressibleByArgument {
   let value: Int
 
   init?(argument: String) {
     let units: [(String, Int)] = [
       ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("kB", 1000), ("MB", 1_000_000),
-      ("GB", 1_000_000_000), ("B", 1),
+      ("GB", 1_000_000_000), ("B", 1), ("K", 1000), ("M", 1_000_000), ("G", 1_000_000_000),
     ]
     let unit = units.first { argument.hasSuffix($0.0) }
     let number = unit.map { String(argument.dropLast($0.0.count)) } ?? argument
