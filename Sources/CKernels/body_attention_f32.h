@@ -1,10 +1,6 @@
 // Causal attention over pages of keys and values, one key/value head at a time, with an online softmax over tiles of
 // CK_KEY_TILE keys that begin at fixed positions: a row's bits do not depend on the rows beside it.
-// Included after a vector header, body_math.h and body_tile.h.
-#include "CKernels.h"
-
-CK_DEFINE_PANEL(f32, float, v_load)
-CK_DEFINE_PANEL(f16, uint16_t, v_load_f16)
+// Included after body_cache.h.
 
 /// Per query row: maximum so far, sixteen partial sums, results.
 typedef struct running {
@@ -12,6 +8,19 @@ typedef struct running {
   float *sums;
   float *results;
 } running;
+
+/// Where a task works: see ck_attention_scratch.
+typedef struct bench {
+  /// Floats between query rows, a multiple of 16; the last ones of a row are zero.
+  ptrdiff_t stride;
+  float *queries;
+  /// Queries times the scales of a tile's channels, or weights times the scales of its values.
+  float *scaled;
+  float *logits;
+  /// Sums of products before they are scaled.
+  float *parts;
+  float *wide;
+} bench;
 
 /// Turns a row of logits into weights: masks them, raises the maximum, rescales what was summed before.
 CK_INLINE void weigh(const ck_attention *task, float *logits, ptrdiff_t panels, ptrdiff_t first_key, ptrdiff_t seen_from,
@@ -59,66 +68,153 @@ CK_INLINE void weigh(const ck_attention *task, float *logits, ptrdiff_t panels, 
   v_store(state->sums + row * CK_PANEL, sum);
 }
 
-CK_INLINE void widen(const uint16_t *from, float *to, ptrdiff_t count) {
-  for (ptrdiff_t i = 0; i < count; i += 16) v_store(to + i, v_load_f16(from + i));
-}
-
-/// Query rows that make it worth turning halves into floats first.
-enum { WIDEN_ROWS = 2 * CK_TOKENS };
-
-CK_INLINE void attend_tile(const ck_attention *task, const int is_f16, const float *queries, ptrdiff_t rows,
-                           ptrdiff_t first_key, ptrdiff_t keys, float *logits, float *wide, const running *state) {
-  ptrdiff_t page = first_key / task->page_tokens, inside = first_key % task->page_tokens;
-  ptrdiff_t dimension = task->head_dimension, panels = (keys + CK_PANEL - 1) / CK_PANEL;
-  ptrdiff_t key_start = task->key_offset + inside * dimension, value_start = task->value_offset + inside * CK_PANEL;
-  for (ptrdiff_t p = 0; p < panels; p++) {
-    ptrdiff_t at = key_start + p * CK_PANEL * dimension;
-    if (is_f16 && rows >= WIDEN_ROWS) {
-      widen((const uint16_t *)task->key_pages[page] + at, wide, CK_PANEL * dimension);
-      panel_f32(queries, dimension, wide, dimension, rows, logits + p * CK_PANEL, CK_KEY_TILE, 0, 0);
-    } else if (is_f16) {
-      panel_f16(queries, dimension, (const uint16_t *)task->key_pages[page] + at, dimension, rows,
-                logits + p * CK_PANEL, CK_KEY_TILE, 0, 0);
-    } else {
-      panel_f32(queries, dimension, (const float *)task->key_pages[page] + at, dimension, rows, logits + p * CK_PANEL,
-                CK_KEY_TILE, 0, 0);
+/// logits[r][16 panels] of `rows` rows from row `first_row` on, for a tile of keys with a scale for each key and group of
+/// elements: the products of codes are scaled, and the sum of a query's elements takes the minimum.
+static void grouped_logits(const ck_cache_side *side, const uint8_t *page, ptrdiff_t inside, ptrdiff_t dimension,
+                           ptrdiff_t page_tokens, ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t panels, const bench *b) {
+  const uint8_t *codes = page + side->offset + column_bytes(side->element, dimension) * (inside / CK_PANEL);
+  for (ptrdiff_t start = 0, g = 0; start < dimension; start += side->group, g++) {
+    ptrdiff_t count = dimension - start < side->group ? dimension - start : side->group;
+    products(side->element, b->queries + first_row * b->stride + start, b->stride,
+             codes + column_bytes(side->element, start), column_bytes(side->element, dimension), count, rows, panels,
+             b->parts, CK_KEY_TILE, 0, b->wide);
+    const uint16_t *scales = (const uint16_t *)(const void *)(page + side->scales) + g * page_tokens + inside;
+    const uint16_t *minima = (const uint16_t *)(const void *)(page + side->minima) + g * page_tokens + inside;
+    for (ptrdiff_t r = 0; r < rows; r++) {
+      float *logits = b->logits + (first_row + r) * CK_KEY_TILE;
+      v16 total = v_zero();
+      if (has_minima(side)) {
+        const float *query = b->queries + (first_row + r) * b->stride + start;
+        for (ptrdiff_t d = 0; d < count; d += CK_PANEL) total = v_add(total, v_load(query + d));
+        total = v_set(v_sum(total));
+      }
+      for (ptrdiff_t p = 0; p < panels * CK_PANEL; p += CK_PANEL) {
+        v16 value = g > 0 ? v_load(logits + p) : v_zero();
+        value = v_fma(v_load(b->parts + r * CK_KEY_TILE + p), v_load_f16(scales + p), value);
+        if (has_minima(side)) value = v_fma(total, v_load_f16(minima + p), value);
+        v_store(logits + p, value);
+      }
     }
   }
+}
+
+/// The same with a scale for each channel of a tile: the query is scaled.
+static void channel_logits(const ck_cache_side *side, const uint8_t *page, ptrdiff_t inside, ptrdiff_t dimension,
+                           ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t panels, const bench *b) {
+  const uint16_t *scales =
+      (const uint16_t *)(const void *)(page + side->scales) + inside / CK_KEY_TILE * b->stride;
+  const uint16_t *minima =
+      (const uint16_t *)(const void *)(page + side->minima) + inside / CK_KEY_TILE * b->stride;
   for (ptrdiff_t r = 0; r < rows; r++) {
+    const float *query = b->queries + (first_row + r) * b->stride;
+    for (ptrdiff_t d = 0; d < b->stride; d += CK_PANEL)
+      v_store(b->scaled + r * b->stride + d, v_mul(v_load(query + d), v_load_f16(scales + d)));
+  }
+  products(side->element, b->scaled, b->stride,
+           page + side->offset + column_bytes(side->element, dimension) * (inside / CK_PANEL),
+           column_bytes(side->element, dimension), dimension, rows, panels, b->logits + first_row * CK_KEY_TILE,
+           CK_KEY_TILE, 0, b->wide);
+  if (!has_minima(side)) return;
+  for (ptrdiff_t r = 0; r < rows; r++) {
+    const float *query = b->queries + (first_row + r) * b->stride;
+    v16 total = v_zero();
+    for (ptrdiff_t d = 0; d < b->stride; d += CK_PANEL) total = v_fma(v_load(query + d), v_load_f16(minima + d), total);
+    total = v_set(v_sum(total));
+    float *logits = b->logits + (first_row + r) * CK_KEY_TILE;
+    for (ptrdiff_t p = 0; p < panels * CK_PANEL; p += CK_PANEL) v_store(logits + p, v_add(v_load(logits + p), total));
+  }
+}
+
+/// results[r] += weights[r] * values of a tile with a scale for each value and group: weights are scaled.
+static void grouped_values(const ck_attention *task, const ck_cache_side *side, const uint8_t *page, ptrdiff_t inside,
+                           ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t panels, const bench *b, float *results) {
+  ptrdiff_t tokens = panels * CK_PANEL, panel_bytes = column_bytes(side->element, task->page_tokens);
+  for (ptrdiff_t start = 0, g = 0; start < task->padded_dimension; start += side->group, g++) {
+    ptrdiff_t count = task->padded_dimension - start < side->group ? task->padded_dimension - start : side->group;
+    const uint16_t *scales = (const uint16_t *)(const void *)(page + side->scales) + g * task->page_tokens + inside;
+    const uint16_t *minima = (const uint16_t *)(const void *)(page + side->minima) + g * task->page_tokens + inside;
+    for (ptrdiff_t r = 0; r < rows; r++) {
+      const float *weights = b->logits + (first_row + r) * CK_KEY_TILE;
+      v16 total = v_zero();
+      for (ptrdiff_t t = 0; t < tokens; t += CK_PANEL) {
+        v_store(b->parts + r * CK_KEY_TILE + t, v_mul(v_load(weights + t), v_load_f16(scales + t)));
+        if (has_minima(side)) total = v_fma(v_load(weights + t), v_load_f16(minima + t), total);
+      }
+      if (!has_minima(side)) continue;
+      total = v_set(v_sum(total));
+      float *to = results + r * task->padded_dimension + start;
+      for (ptrdiff_t d = 0; d < count; d += CK_PANEL) v_store(to + d, v_add(v_load(to + d), total));
+    }
+    products(side->element, b->parts, CK_KEY_TILE,
+             page + side->offset + start / CK_PANEL * panel_bytes + column_bytes(side->element, inside), panel_bytes,
+             tokens, rows, count / CK_PANEL, results + start, task->padded_dimension, 1, b->wide);
+  }
+}
+
+/// One tile of keys for the query rows from `first_row` on, from the sides given.
+static void attend_tile(const ck_attention *task, const ck_cache_side *keys, const ck_cache_side *values,
+                        ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t first_key, ptrdiff_t count, const bench *b,
+                        const running *state) {
+  ptrdiff_t number = first_key / task->page_tokens, inside = first_key % task->page_tokens;
+  ptrdiff_t dimension = task->head_dimension, panels = (count + CK_PANEL - 1) / CK_PANEL;
+  const uint8_t *page = (const uint8_t *)keys->pages[number];
+  if (!has_scales(keys)) {
+    products(keys->element, b->queries + first_row * b->stride, b->stride,
+             page + keys->offset + column_bytes(keys->element, dimension) * (inside / CK_PANEL),
+             column_bytes(keys->element, dimension), dimension, rows, panels, b->logits + first_row * CK_KEY_TILE,
+             CK_KEY_TILE, 0, b->wide);
+  } else if (keys->group > 0) {
+    grouped_logits(keys, page, inside, dimension, task->page_tokens, first_row, rows, panels, b);
+  } else {
+    channel_logits(keys, page, inside, dimension, first_row, rows, panels, b);
+  }
+  for (ptrdiff_t r = first_row; r < first_row + rows; r++) {
     ptrdiff_t position = task->first_position + r / task->group;
     ptrdiff_t from = task->window > 0 && position - task->window + 1 > 0 ? position - task->window + 1 : 0;
-    weigh(task, logits + r * CK_KEY_TILE, panels, first_key, from, position + 1, r, state);
+    weigh(task, b->logits + r * CK_KEY_TILE, panels, first_key, from, position + 1, r, state);
   }
-  for (ptrdiff_t d = 0; d < task->padded_dimension; d += CK_PANEL) {
-    ptrdiff_t at = value_start + d * task->page_tokens;
-    float *results = state->results + d;
-    if (is_f16 && rows >= WIDEN_ROWS) {
-      widen((const uint16_t *)task->value_pages[page] + at, wide, CK_PANEL * panels * CK_PANEL);
-      panel_f32(logits, CK_KEY_TILE, wide, panels * CK_PANEL, rows, results, task->padded_dimension, 1, 0);
-    } else if (is_f16) {
-      panel_f16(logits, CK_KEY_TILE, (const uint16_t *)task->value_pages[page] + at, panels * CK_PANEL, rows, results,
-                task->padded_dimension, 1, 0);
-    } else {
-      panel_f32(logits, CK_KEY_TILE, (const float *)task->value_pages[page] + at, panels * CK_PANEL, rows, results,
-                task->padded_dimension, 1, 0);
-    }
+  page = (const uint8_t *)values->pages[number];
+  float *results = state->results + first_row * task->padded_dimension;
+  if (has_scales(values)) {
+    grouped_values(task, values, page, inside, first_row, rows, panels, b, results);
+  } else {
+    ptrdiff_t panel_bytes = column_bytes(values->element, task->page_tokens);
+    products(values->element, b->logits + first_row * CK_KEY_TILE, CK_KEY_TILE,
+             page + values->offset + column_bytes(values->element, inside), panel_bytes, panels * CK_PANEL, rows,
+             task->padded_dimension / CK_PANEL, results, task->padded_dimension, 1, b->wide);
   }
 }
 
-/// Scratch: queries, logits, widened halves, maxima, sums, results; see ck_attention_scratch.
-CK_INLINE void attend(const ck_attention *task, const int is_f16) {
+/// Query rows, from the first on, that see a tile at full precision: those of tokens so early that the tile is recent.
+CK_INLINE ptrdiff_t recent_rows(const ck_attention *task, ptrdiff_t first_key) {
+  if (task->recent < 0) return 0;
+  ptrdiff_t tokens = 0;
+  for (; tokens < task->tokens; tokens++) {
+    ptrdiff_t old = task->first_position + tokens + 1 - task->recent;
+    if (first_key < (old > 0 ? old / CK_KEY_TILE * CK_KEY_TILE : 0)) break;
+  }
+  return tokens * task->group;
+}
+
+void ISA(ck_attention_f32)(const ck_attention *task) {
   ptrdiff_t rows = task->tokens * task->group, dimension = task->head_dimension, padded = task->padded_dimension;
-  float *queries = task->scratch;
-  float *logits = queries + rows * dimension;
-  float *wide = logits + rows * CK_KEY_TILE;
+  bench b;
   running state;
-  state.results = wide + CK_PANEL * (dimension > CK_KEY_TILE ? dimension : CK_KEY_TILE);
+  b.stride = (dimension + CK_PANEL - 1) / CK_PANEL * CK_PANEL;
+  b.queries = task->scratch;
+  b.scaled = b.queries + rows * b.stride;
+  b.logits = b.scaled + rows * b.stride;
+  b.parts = b.logits + rows * CK_KEY_TILE;
+  b.wide = b.parts + rows * CK_KEY_TILE;
+  state.results = b.wide + CK_PANEL * (dimension > CK_KEY_TILE ? dimension : CK_KEY_TILE);
   state.sums = state.results + rows * padded;
   state.maximum = state.sums + rows * CK_PANEL;
+  memset(b.queries, 0, (size_t)(rows * b.stride) * sizeof(float));
   memset(state.results, 0, (size_t)(rows * (padded + CK_PANEL)) * sizeof(float));
   for (ptrdiff_t r = 0; r < rows; r++) {
-    memcpy(queries + r * dimension, task->q + r / task->group * task->q_stride + r % task->group * dimension,
+    memcpy(b.queries + r * b.stride, task->q + r / task->group * task->q_stride + r % task->group * dimension,
            (size_t)dimension * sizeof(float));
+    if (task->key_rotation > 0) rotate(b.queries + r * b.stride, dimension, task->key_rotation);
     // A sink is a key before all others, with weight exp(0) and nothing to add.
     state.maximum[r] = task->sinks ? task->sinks[r % task->group] : -__builtin_inff();
     if (task->sinks) state.sums[r * CK_PANEL] = 1;
@@ -126,13 +222,16 @@ CK_INLINE void attend(const ck_attention *task, const int is_f16) {
   ptrdiff_t last = task->first_position + task->tokens, first = 0;
   if (task->window > 0 && task->first_position - task->window + 1 > 0)
     first = (task->first_position - task->window + 1) / CK_KEY_TILE * CK_KEY_TILE;
-  for (ptrdiff_t key = first; key < last; key += CK_KEY_TILE)
-    attend_tile(task, is_f16, queries, rows, key, last - key < CK_KEY_TILE ? last - key : CK_KEY_TILE, logits, wide,
-                &state);
+  for (ptrdiff_t key = first; key < last; key += CK_KEY_TILE) {
+    ptrdiff_t count = last - key < CK_KEY_TILE ? last - key : CK_KEY_TILE, recent = recent_rows(task, key);
+    if (recent > 0) attend_tile(task, &task->recent_keys, &task->recent_values, 0, recent, key, count, &b, &state);
+    if (recent < rows) attend_tile(task, &task->keys, &task->values, recent, rows - recent, key, count, &b, &state);
+  }
   for (ptrdiff_t r = 0; r < rows; r++) {
     ptrdiff_t wanted = task->value_dimension;
     float *to = task->y + r / task->group * task->y_stride + r % task->group * wanted;
-    const float *from = state.results + r * padded;
+    float *from = state.results + r * padded;
+    if (task->value_rotation > 0) rotate(from, wanted, task->value_rotation);
     v16 total = v_set(v_sum(v_load(state.sums + r * CK_PANEL)));
     for (ptrdiff_t d = 0; d < wanted; d += CK_PANEL) {
       float buffer[16];
@@ -141,55 +240,3 @@ CK_INLINE void attend(const ck_attention *task, const int is_f16) {
     }
   }
 }
-
-void ISA(ck_attention_f32_f32)(const ck_attention *task) { attend(task, 0); }
-void ISA(ck_attention_f32_f16)(const ck_attention *task) { attend(task, 1); }
-
-/// Zeroes the panels that a token begins, so that the lanes of tokens to come never hold what was forgotten.
-CK_INLINE void clear_panels(const ck_store *s, size_t width, ptrdiff_t page, ptrdiff_t key_at, ptrdiff_t value_at) {
-  memset((char *)s->key_pages[page] + (size_t)key_at * width, 0, (size_t)(CK_PANEL * s->head_dimension) * width);
-  for (ptrdiff_t d = 0; d < s->padded_dimension; d += CK_PANEL)
-    memset((char *)s->value_pages[page] + (size_t)(value_at + d * s->page_tokens) * width, 0,
-           (size_t)(CK_PANEL * CK_PANEL) * width);
-}
-
-/// Stores one token's keys and values of one head: keys into lane `inside % 16` of their panel, values row by row.
-CK_INLINE void store_token(const ck_store *s, const int is_f16, const float *k, const float *v, ptrdiff_t head,
-                           ptrdiff_t position) {
-  ptrdiff_t page = position / s->page_tokens, inside = position % s->page_tokens;
-  ptrdiff_t key_at = head * s->page_tokens * s->head_dimension + inside / CK_PANEL * CK_PANEL * s->head_dimension +
-                     inside % CK_PANEL;
-  ptrdiff_t value_at = head * s->page_tokens * s->padded_dimension + inside * CK_PANEL;
-  if (inside % CK_PANEL == 0) clear_panels(s, is_f16 ? 2 : 4, page, key_at, value_at);
-  for (ptrdiff_t d = 0; d < s->head_dimension; d += CK_PANEL) {
-    ptrdiff_t count = s->head_dimension - d < CK_PANEL ? s->head_dimension - d : CK_PANEL;
-    float keys[16] = {0};
-    memcpy(keys, k + d, (size_t)count * sizeof(float));
-    if (is_f16) {
-      uint16_t halves[16], *to = (uint16_t *)s->key_pages[page] + key_at + d * CK_PANEL;
-      v_store_f16(halves, v_load(keys));
-      for (ptrdiff_t i = 0; i < count; i++) to[i * CK_PANEL] = halves[i];
-    } else {
-      float *to = (float *)s->key_pages[page] + key_at + d * CK_PANEL;
-      for (ptrdiff_t i = 0; i < count; i++) to[i * CK_PANEL] = keys[i];
-    }
-  }
-  for (ptrdiff_t d = 0; d < s->value_dimension; d += CK_PANEL) {
-    ptrdiff_t count = s->value_dimension - d < CK_PANEL ? s->value_dimension - d : CK_PANEL;
-    float values[16] = {0};
-    memcpy(values, v + d, (size_t)count * sizeof(float));
-    ptrdiff_t at = value_at + d * s->page_tokens;
-    if (is_f16) v_store_f16((uint16_t *)s->value_pages[page] + at, v_load(values));
-    else v_store((float *)s->value_pages[page] + at, v_load(values));
-  }
-}
-
-#define CK_DEFINE_STORE(NAME, IS_F16)                                                                                \
-  void ISA(NAME)(const ck_store *s, ptrdiff_t head) {                                                                \
-    for (ptrdiff_t t = 0; t < s->tokens; t++)                                                                        \
-      store_token(s, IS_F16, s->k + t * s->k_stride + head * s->head_dimension,                                      \
-                  s->v + t * s->v_stride + head * s->value_dimension, head, s->first_position + t);                  \
-  }
-
-CK_DEFINE_STORE(ck_store_kv_f32_f32, 0)
-CK_DEFINE_STORE(ck_store_kv_f32_f16, 1)

@@ -38,10 +38,8 @@
   double ck_sum_exp_f32_f32_##ISA(const float *, float, ptrdiff_t);                                                  \
   void ck_exp_f32_f32_##ISA(const float *, float, float, float *, ptrdiff_t);                                        \
   void ck_narrow_f32_f16_##ISA(const float *, uint16_t *, ptrdiff_t);                                                \
-  void ck_attention_f32_f32_##ISA(const ck_attention *);                                                             \
-  void ck_attention_f32_f16_##ISA(const ck_attention *);                                                             \
-  void ck_store_kv_f32_f32_##ISA(const ck_store *, ptrdiff_t);                                                       \
-  void ck_store_kv_f32_f16_##ISA(const ck_store *, ptrdiff_t);
+  void ck_attention_f32_##ISA(const ck_attention *);                                                                 \
+  void ck_store_kv_f32_##ISA(const ck_store *);
 
 #define TABLE(ISA)                                                                                                   \
   static const ck_table table_##ISA = {                                                                              \
@@ -70,8 +68,8 @@
       .sum_exp = ck_sum_exp_f32_f32_##ISA,                                                                           \
       .exp = ck_exp_f32_f32_##ISA,                                                                                   \
       .narrow_f16 = ck_narrow_f32_f16_##ISA,                                                                         \
-      .attention = {ck_attention_f32_f32_##ISA, ck_attention_f32_f16_##ISA},                                         \
-      .store = {ck_store_kv_f32_f32_##ISA, ck_store_kv_f32_f16_##ISA},                                               \
+      .attention = ck_attention_f32_##ISA,                                                                           \
+      .store = ck_store_kv_f32_##ISA,                                                                                \
   };
 
 DECLARE(portable)
@@ -100,5 +98,6 @@ const ck_table *ck_table_for(int32_t instruction_set) {
 
 ptrdiff_t ck_attention_scratch(ptrdiff_t rows, ptrdiff_t head_dimension, ptrdiff_t padded_dimension) {
   ptrdiff_t wide = CK_PANEL * (head_dimension > CK_KEY_TILE ? head_dimension : CK_KEY_TILE);
-  return rows * (head_dimension + CK_KEY_TILE + padded_dimension + CK_PANEL + 1) + wide;
+  ptrdiff_t stride = (head_dimension + CK_PANEL - 1) / CK_PANEL * CK_PANEL;
+  return rows * (2 * stride + 2 * CK_KEY_TILE + padded_dimension + CK_PANEL + 1) + wide;
 }

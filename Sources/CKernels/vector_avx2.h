@@ -34,6 +34,26 @@ CK_INLINE v16 v_load_u8(const uint8_t *p) {
   return v_make(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
                 _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))));
 }
+CK_INLINE v16 v_load_i8(const int8_t *p) {
+  __m128i bytes = _mm_loadu_si128((const __m128i *)p);
+  return v_make(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))));
+}
+CK_INLINE __m256 v_nibble_half(__m128i bytes, int high) {
+  __m256i words = _mm256_cvtepu8_epi32(bytes);
+  return _mm256_cvtepi32_ps(high ? _mm256_srli_epi32(words, 4) : _mm256_and_si256(words, _mm256_set1_epi32(15)));
+}
+CK_INLINE v16 v_nibbles(const uint8_t *p, int high) {
+  __m128i bytes = _mm_loadu_si128((const __m128i *)p);
+  return v_make(v_nibble_half(bytes, high), v_nibble_half(_mm_srli_si128(bytes, 8), high));
+}
+CK_INLINE v16 v_load_e4m3(const uint8_t *p) {
+  __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+  __m256i sign = _mm256_slli_epi16(_mm256_and_si256(words, _mm256_set1_epi16(128)), 8);
+  __m256i rest = _mm256_slli_epi16(_mm256_and_si256(words, _mm256_set1_epi16(127)), 7);
+  __m256i halves = _mm256_or_si256(sign, rest);
+  return v_make(_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)));
+}
 CK_INLINE __m256 v_byte(const uint8_t *p, int shift, int mask) {
   __m256i words = _mm256_loadu_si256((const __m256i *)p);
   return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(words, shift), _mm256_set1_epi32(mask)));

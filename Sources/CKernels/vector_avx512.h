@@ -27,6 +27,19 @@ CK_INLINE void v_store_f16(uint16_t *p, v16 v) {
 CK_INLINE v16 v_load_u8(const uint8_t *p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
+CK_INLINE v16 v_load_i8(const int8_t *p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+CK_INLINE v16 v_nibbles(const uint8_t *p, int high) {
+  __m512i words = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+  return _mm512_cvtepi32_ps(high ? _mm512_srli_epi32(words, 4) : _mm512_and_si512(words, _mm512_set1_epi32(15)));
+}
+CK_INLINE v16 v_load_e4m3(const uint8_t *p) {
+  __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+  __m256i sign = _mm256_slli_epi16(_mm256_and_si256(words, _mm256_set1_epi16(128)), 8);
+  __m256i rest = _mm256_slli_epi16(_mm256_and_si256(words, _mm256_set1_epi16(127)), 7);
+  return _mm512_cvtph_ps(_mm256_or_si256(sign, rest));
+}
 CK_INLINE v16 v_byte(const uint8_t *p, int shift, int mask) {
   __m512i words = _mm512_loadu_si512((const void *)p);
   return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(words, (unsigned)shift), _mm512_set1_epi32(mask)));

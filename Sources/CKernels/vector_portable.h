@@ -28,6 +28,19 @@ CK_INLINE v16 v_load_bf16(const uint16_t *p) {
 CK_INLINE v16 v_load_f16(const uint16_t *p) { v16 r; CK_EACH r.lane[i] = ck_half_to_float(p[i]); return r; }
 CK_INLINE void v_store_f16(uint16_t *p, v16 a) { CK_EACH p[i] = ck_float_to_half(a.lane[i]); }
 CK_INLINE v16 v_load_u8(const uint8_t *p) { v16 r; CK_EACH r.lane[i] = (float)p[i]; return r; }
+CK_INLINE v16 v_load_i8(const int8_t *p) { v16 r; CK_EACH r.lane[i] = (float)p[i]; return r; }
+/// The lower or the upper four bits of 16 bytes.
+CK_INLINE v16 v_nibbles(const uint8_t *p, int high) {
+  v16 r;
+  CK_EACH r.lane[i] = (float)(high ? p[i] >> 4 : p[i] & 15);
+  return r;
+}
+/// E4M3 codes other than NaN, times 2^-8: their bits, moved, are a half.
+CK_INLINE v16 v_load_e4m3(const uint8_t *p) {
+  v16 r;
+  CK_EACH r.lane[i] = ck_half_to_float((uint16_t)((p[i] & 128) << 8 | (p[i] & 127) << 7));
+  return r;
+}
 /// Code `column % 4` of each of the 16 rows; `high` takes the upper nibbles.
 CK_INLINE v16 v_codes_q8(const uint8_t *p, int column) { v16 r; CK_EACH r.lane[i] = (float)p[i * 4 + column]; return r; }
 CK_INLINE v16 v_codes_q4(const uint8_t *p, int column, int high) {

@@ -10,6 +10,8 @@ public struct SpeedMeasurement: Sendable, Equatable {
   public var depth: Int
   /// Seconds of each repetition.
   public var seconds: [Double]
+  /// Bytes of cached keys and values at the end.
+  public var cacheByteCount = 0
 
   /// A measurement from times taken elsewhere.
   public init(promptCount: Int, generatedCount: Int, depth: Int = 0, seconds: [Double]) {
@@ -70,12 +72,13 @@ public struct SpeedMeasurement: Sendable, Equatable {
     return depth > 0 ? "\(name) @ d\(depth)" : name
   }
 
-  /// `n_prompt`, `n_gen`, `n_depth`, `avg_ts`, `stddev_ts`, `samples_ts`.
+  /// `n_prompt`, `n_gen`, `n_depth`, `avg_ts`, `stddev_ts`, `samples_ts`, `cache_bytes`.
   public var json: JSONObject {
     [
       "n_prompt": JSONValue(promptCount), "n_gen": JSONValue(generatedCount), "n_depth": JSONValue(depth),
       "avg_ts": .number(mean), "stddev_ts": .number(standardDeviation),
       "samples_ts": .array(samples.map { .number($0) }),
+      "cache_bytes": JSONValue(cacheByteCount),
     ]
   }
 

@@ -4,8 +4,8 @@ import Kernels
 public struct ExecutionOptions: Sendable {
   /// Arithmetic of quantized linear layers: int8 activations (fast), or float32 (what the stored weights mean exactly).
   public var activations: ActivationPrecision
-  /// Element type of cached keys and values.
-  public var cacheElement: KVElement
+  /// How keys and values are cached.
+  public var cache: KVFormat
   /// Most tokens of one pass; longer inputs are cut.
   public var chunkLength: Int
   /// Kernels to use.
@@ -13,17 +13,17 @@ public struct ExecutionOptions: Sendable {
 
   /// Creates options.
   public init(
-    activations: ActivationPrecision = .int8, cacheElement: KVElement = .f16, chunkLength: Int = 512,
+    activations: ActivationPrecision = .int8, cache: KVFormat = .f16, chunkLength: Int = 512,
     kernels: KernelTable = .best
   ) {
     self.activations = activations
-    self.cacheElement = cacheElement
+    self.cache = cache
     self.chunkLength = max(1, chunkLength)
     self.kernels = kernels
   }
 
   /// Float32 everywhere: for calibration, and for measuring what weights alone cost.
   public static var reference: ExecutionOptions {
-    ExecutionOptions(activations: .float32, cacheElement: .f32)
+    ExecutionOptions(activations: .float32, cache: .f32)
   }
 }

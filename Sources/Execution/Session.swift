@@ -32,7 +32,7 @@ public final class Session {
     for (number, shape) in program.caches {
       caches[number] = KVPages(
         heads: shape.heads, headDimension: shape.headDimension, valueDimension: shape.valueDimension,
-        element: program.options.cacheElement, window: shape.window)
+        format: program.options.cache, window: shape.window)
     }
   }
 

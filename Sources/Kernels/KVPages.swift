@@ -1,24 +1,19 @@
 import CKernels
 
-/// How cached keys and values are stored.
-public enum KVElement: String, Sendable, CaseIterable {
-  case f32, f16
-
-  /// Bytes of an element.
-  public var byteCount: Int { self == .f32 ? 4 : 2 }
-}
-
 /// Keys and values of one layer, in pages of 256 tokens.
 ///
 /// A page of keys holds, for each key/value head, 16 panels of 16 keys: for each element of a head, 16 consecutive
 /// keys. A page of values holds, for each head, panels of 16 elements (the value padded with zeros to a multiple of 16):
-/// for each token, 16 consecutive elements.
+/// for each token, 16 consecutive elements. Codes of four bits lie two columns to a byte. After the panels of all heads come
+/// their scales and minima as halves, `[head][group][token]`, or for keys with scales of channels `[head][tile][element]`.
 ///
 /// A cache with a window keeps the pages that the next token can still see, and uses the others again.
 @safe
 public final class KVPages: @unchecked Sendable {
   /// Tokens of a page.
   public static let pageTokens = 256
+  /// Keys that are attended to at a time.
+  static let tileTokens = Int(CK_KEY_TILE)
   /// Key/value heads.
   public let heads: Int
   /// Elements of a key.
@@ -26,53 +21,76 @@ public final class KVPages: @unchecked Sendable {
   /// Elements of a value.
   public let valueDimension: Int
   /// How elements are stored.
-  public let element: KVElement
+  public let format: KVFormat
   /// Tokens that a token sees, itself included; 0 for all.
   public let window: Int
   /// Tokens stored, those among them that were forgotten.
   public private(set) var count = 0
   let paddedDimension: Int
-  private(set) var keyPages: [UnsafeMutableRawPointer] = unsafe []
-  private(set) var valuePages: [UnsafeMutableRawPointer] = unsafe []
+  let keyLayout: KVPageLayout
+  let valueLayout: KVPageLayout
+  /// The last tokens as halves, when the format keeps them.
+  let recent: KVPages?
+  private(set) var keyPages: [UnsafeMutableRawPointer?] = unsafe []
+  private(set) var valuePages: [UnsafeMutableRawPointer?] = unsafe []
   /// The first page that is kept; those before it are in use further on, or free.
   private var firstPage = 0
-  private var freePages: [(keys: UnsafeMutableRawPointer, values: UnsafeMutableRawPointer)] = unsafe []
+  private var freePages: [(keys: UnsafeMutableRawPointer?, values: UnsafeMutableRawPointer?)] = unsafe []
+  private let scratch = AlignedBuffer()
 
   /// Creates an empty cache.
   /// - Parameter valueDimension: elements of a value; nil for as many as a key has.
   public init(
-    heads: Int, headDimension: Int, valueDimension: Int? = nil, element: KVElement, window: Int = 0
+    heads: Int, headDimension: Int, valueDimension: Int? = nil, format: KVFormat = .f16, window: Int = 0
   ) {
     precondition(heads > 0 && headDimension > 0, "a cache needs heads")
     self.heads = heads
     self.headDimension = headDimension
     self.valueDimension = valueDimension ?? headDimension
-    self.element = element
+    self.format = format
     self.window = window
     paddedDimension = (self.valueDimension + 15) / 16 * 16
+    keyLayout = KVPageLayout(keys: format, heads: heads, dimension: headDimension)
+    valueLayout = KVPageLayout(values: format, heads: heads, dimension: self.valueDimension)
+    let tiles = KVPages.tileTokens
+    recent =
+      format.keepsRecent
+      ? KVPages(
+        heads: heads, headDimension: headDimension, valueDimension: self.valueDimension, format: .f16,
+        window: (format.recent + 2 * tiles - 1) / tiles * tiles) : nil
   }
 
   deinit {
     releasePages(firstPage..<pageCount)
     unsafe freePages.forEach { pages in
-      unsafe pages.keys.deallocate()
-      unsafe pages.values.deallocate()
+      unsafe pages.keys?.deallocate()
+      unsafe pages.values?.deallocate()
     }
   }
-
-  private var keyPageByteCount: Int { heads * KVPages.pageTokens * headDimension * element.byteCount }
-  private var valuePageByteCount: Int { heads * KVPages.pageTokens * paddedDimension * element.byteCount }
 
   private var pageCount: Int { unsafe keyPages.count }
 
   /// Bytes of all pages.
   public var byteCount: Int {
-    unsafe (pageCount - firstPage + freePages.count) * (keyPageByteCount + valuePageByteCount)
+    unsafe (pageCount - firstPage + freePages.count) * (keyLayout.byteCount + valueLayout.byteCount)
+      + (recent?.byteCount ?? 0)
+  }
+
+  /// Bytes that a token takes, without the copies of the last ones.
+  public var bytesPerToken: Double {
+    Double(keyLayout.byteCount + valueLayout.byteCount) / Double(KVPages.pageTokens)
+  }
+
+  /// Room for rotating a head's key and value.
+  func scratch(head: Int) -> UnsafeMutablePointer<Float> {
+    let width = headDimension + valueDimension
+    return unsafe scratch.floats(heads * width) + head * width
   }
 
   /// Makes room for `tokens` tokens in all, so that appending does not allocate. With a window, pages that the token after
   /// the last stored one cannot see are used again.
   public func reserve(_ tokens: Int) {
+    recent?.reserve(tokens)
     if window > 0 {
       let unseen = max(count - window + 1, 0) / KVPages.pageTokens
       if unseen > firstPage {
@@ -83,7 +101,7 @@ public final class KVPages: @unchecked Sendable {
     while pageCount * KVPages.pageTokens < tokens {
       let pages =
         unsafe freePages.popLast()
-        ?? (keys: KVPages.page(keyPageByteCount), values: KVPages.page(valuePageByteCount))
+        ?? (keys: KVPages.page(keyLayout.byteCount), values: KVPages.page(valueLayout.byteCount))
       unsafe keyPages.append(pages.keys)
       unsafe valuePages.append(pages.values)
     }
@@ -94,18 +112,22 @@ public final class KVPages: @unchecked Sendable {
     for page in range { unsafe freePages.append((keyPages[page], valuePages[page])) }
   }
 
-  private static func page(_ byteCount: Int) -> UnsafeMutableRawPointer {
+  private static func page(_ byteCount: Int) -> UnsafeMutableRawPointer? {
     let page = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
     unsafe page.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount)
     return unsafe page
   }
 
   /// Counts tokens that were stored beyond ``count``.
-  func advance(by tokens: Int) { count += tokens }
+  func advance(by tokens: Int) {
+    count += tokens
+    recent?.advance(by: tokens)
+  }
 
   /// Whether everything that the token after the first `tokens` can see is still there.
   public func canTruncate(to tokens: Int) -> Bool {
-    tokens == 0 || tokens - window + 1 >= firstPage * KVPages.pageTokens || firstPage == 0
+    let isThere = tokens == 0 || tokens - window + 1 >= firstPage * KVPages.pageTokens || firstPage == 0
+    return isThere && recent?.canTruncate(to: tokens) ?? true
   }
 
   /// Forgets all but the first `tokens` tokens, for which ``canTruncate(to:)`` must hold; pages stay for later.
@@ -115,35 +137,18 @@ public final class KVPages: @unchecked Sendable {
   public func truncate(to tokens: Int) {
     precondition(tokens >= 0 && tokens <= count, "a cache cannot grow by truncation")
     precondition(canTruncate(to: tokens), "a window that was forgotten cannot come back")
+    recent?.truncate(to: tokens)
     if tokens == 0, firstPage > 0 {
       releasePages(firstPage..<pageCount)
       unsafe keyPages.removeAll()
       unsafe valuePages.removeAll()
       firstPage = 0
     }
-    let lane = tokens % PanelMatrix.panelRows
-    if tokens < count, lane > 0 {
+    if tokens < count, tokens % PanelMatrix.panelRows > 0 {
       let page = tokens / KVPages.pageTokens
-      for head in 0..<heads { clearLanes(page: page, head: head, token: tokens % KVPages.pageTokens) }
+      unsafe keyLayout.clearLanes(keyPages[page], from: tokens % KVPages.pageTokens)
+      unsafe valueLayout.clearLanes(valuePages[page], from: tokens % KVPages.pageTokens)
     }
     count = tokens
-  }
-
-  /// Zeroes the lanes from a token's on in its panel of keys, and the rows from its own on in the panels of values.
-  private func clearLanes(page: Int, head: Int, token: Int) {
-    let width = element.byteCount
-    let lane = token % PanelMatrix.panelRows
-    let free = PanelMatrix.panelRows - lane
-    let keys = unsafe keyPages[page] + (head * KVPages.pageTokens + token - lane) * headDimension * width
-    for d in 0..<headDimension {
-      unsafe (keys + (d * PanelMatrix.panelRows + lane) * width).initializeMemory(
-        as: UInt8.self, repeating: 0, count: free * width)
-    }
-    let values = unsafe valuePages[page] + head * KVPages.pageTokens * paddedDimension * width
-    for panel in 0..<paddedDimension / PanelMatrix.panelRows {
-      let start = (panel * KVPages.pageTokens + token) * PanelMatrix.panelRows * width
-      unsafe (values + start).initializeMemory(
-        as: UInt8.self, repeating: 0, count: free * PanelMatrix.panelRows * width)
-    }
   }
 }

@@ -78,7 +78,7 @@ public struct KernelBenchmark {
   /// Measures attention of 32 heads of 64 over 8 key/value heads.
   public func attention(_ element: KVElement, keys: Int, tokens: Int) -> KernelMeasurement {
     let (heads, kvHeads, dimension) = (32, 8, 64)
-    let cache = KVPages(heads: kvHeads, headDimension: dimension, element: element)
+    let cache = KVPages(heads: kvHeads, headDimension: dimension, format: KVFormat(keys: element))
     let values = RandomRows(rows: keys, columns: kvHeads * dimension)
     unsafe table.appendKV(k: values.view, v: values.view, to: cache, pool: pool)
     let q = RandomRows(rows: tokens, columns: heads * dimension)
@@ -92,7 +92,7 @@ public struct KernelBenchmark {
     return measurement(
       "attention", "\(heads)/\(kvHeads) heads of \(dimension), \(tokens) of \(keys)", element.rawValue,
       seconds,
-      operations: 4 * pairs * dimension * heads, bytes: 2 * keys * kvHeads * dimension * element.byteCount)
+      operations: 4 * pairs * dimension * heads, bytes: Int(cache.bytesPerToken * Double(keys)))
   }
 
   private func normalization() -> KernelMeasurement {

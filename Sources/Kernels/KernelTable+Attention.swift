@@ -6,7 +6,8 @@ extension KernelTable {
   /// - Parameters:
   ///   - k: `[T, heads * headDimension]`, rotated already.
   ///   - v: `[T, heads * valueDimension]`.
-  ///   - cache: f16 pages take the nearest half, ties to even.
+  ///   - cache: takes them in its format. Halves are the nearest ones, ties to even; codes of int8 and fp8 have the scale
+  ///     `absmax / 127` or `absmax / 448`, those of int4 lie evenly between bounds that the squared error chooses.
   public func appendKV(k: Rows, v: Rows, to cache: KVPages, pool: ThreadPool) {
     unsafe precondition(k.rows == v.rows, "different numbers of keys and values")
     unsafe precondition(
@@ -15,23 +16,24 @@ extension KernelTable {
     let tokens = unsafe k.rows
     guard tokens > 0 else { return }
     cache.reserve(cache.count + tokens)
-    let functions = unsafe self.functions.store
-    guard let store = unsafe cache.element == .f32 ? functions.0 : functions.1 else { return }
-    let keyPages = unsafe cache.keyPages.map(Optional.init)
-    let valuePages = unsafe cache.valuePages.map(Optional.init)
-    unsafe keyPages.withUnsafeBufferPointer { keys in
-      unsafe valuePages.withUnsafeBufferPointer { values in
-        let task = unsafe ck_store(
-          k: k.pointer, k_stride: k.stride, v: v.pointer, v_stride: v.stride, tokens: tokens,
-          first_position: cache.count, head_dimension: cache.headDimension,
-          value_dimension: cache.valueDimension, padded_dimension: cache.paddedDimension,
-          page_tokens: KVPages.pageTokens, key_pages: keys.baseAddress, value_pages: values.baseAddress)
-        forEachRow(cache.heads, columns: tokens * cache.headDimension, pool) { head in
-          var copy = unsafe task
-          unsafe store(&copy, head)
-        }
-      }
+    guard let store = unsafe functions.store else { return }
+    let pages = KVPagePointers(cache)
+    let rotation = KVRotationBlocks(cache)
+    // Scratch grows here, before threads take their parts of it.
+    _ = unsafe cache.scratch(head: 0)
+    forEachRow(cache.heads, columns: tokens * cache.headDimension, pool) { head in
+      let sides = unsafe pages.sides(head)
+      var task = unsafe ck_store(
+        k: k.pointer + head * cache.headDimension, k_stride: k.stride,
+        v: v.pointer + head * cache.valueDimension, v_stride: v.stride, tokens: tokens,
+        first_position: cache.count, head_dimension: cache.headDimension,
+        value_dimension: cache.valueDimension, page_tokens: KVPages.pageTokens,
+        keys: sides.keys, values: sides.values, recent_keys: sides.recentKeys,
+        recent_values: sides.recentValues, has_recent: cache.recent == nil ? 0 : 1,
+        key_rotation: rotation.keys, value_rotation: rotation.values, scratch: cache.scratch(head: head))
+      unsafe store(&task)
     }
+    pages.release()
     cache.advance(by: tokens)
   }
 
@@ -68,36 +70,81 @@ extension KernelTable {
     workspace.reserve(
       threadCount: pool.threadCount,
       floatCount: ck_attention_scratch(blockTokens * group, cache.headDimension, cache.paddedDimension))
-    let functions = unsafe self.functions.attention
-    guard let function = unsafe cache.element == .f32 ? functions.0 : functions.1 else { return }
-    let keyPages = unsafe cache.keyPages.map { unsafe Optional(UnsafeRawPointer($0)) }
-    let valuePages = unsafe cache.valuePages.map { unsafe Optional(UnsafeRawPointer($0)) }
-    unsafe keyPages.withUnsafeBufferPointer { keys in
-      unsafe valuePages.withUnsafeBufferPointer { values in
-        pool.run(taskCount: blocks * cache.heads) { task, worker in
-          // The last blocks see most keys: they go first.
-          let block = blocks - 1 - task / cache.heads
-          let head = task % cache.heads
-          let first = block * blockTokens
-          let column = head * group * cache.headDimension
-          let target = head * group * cache.valueDimension
-          var work = unsafe ck_attention(
-            q: q[first] + column, q_stride: q.stride, y: y[first] + target, y_stride: y.stride,
-            tokens: min(blockTokens, tokens - first), group: group, head_dimension: cache.headDimension,
-            first_position: cache.count - tokens + first, window: window, scale: scale, softcap: softcap,
-            slopes: slopes.map { unsafe $0 + head * group }, key_pages: keys.baseAddress,
-            value_pages: values.baseAddress,
-            key_offset: head * KVPages.pageTokens * cache.headDimension,
-            value_offset: head * KVPages.pageTokens * cache.paddedDimension, page_tokens: KVPages.pageTokens,
-            value_dimension: cache.valueDimension, padded_dimension: cache.paddedDimension,
-            sinks: sinks.map { unsafe $0 + head * group }, scratch: workspace.scratch(worker))
-          unsafe function(&work)
-        }
-      }
+    guard let function = unsafe functions.attention else { return }
+    let pages = KVPagePointers(cache)
+    let rotation = KVRotationBlocks(cache)
+    pool.run(taskCount: blocks * cache.heads) { task, worker in
+      // The last blocks see most keys: they go first.
+      let block = blocks - 1 - task / cache.heads
+      let head = task % cache.heads
+      let first = block * blockTokens
+      let column = head * group * cache.headDimension
+      let target = head * group * cache.valueDimension
+      let sides = unsafe pages.sides(head)
+      var work = unsafe ck_attention(
+        q: q[first] + column, q_stride: q.stride, y: y[first] + target, y_stride: y.stride,
+        tokens: min(blockTokens, tokens - first), group: group, head_dimension: cache.headDimension,
+        first_position: cache.count - tokens + first, window: window, scale: scale, softcap: softcap,
+        slopes: slopes.map { unsafe $0 + head * group }, keys: sides.keys, values: sides.values,
+        recent_keys: sides.recentKeys, recent_values: sides.recentValues,
+        recent: cache.recent == nil ? -1 : cache.format.recent, key_rotation: rotation.keys,
+        value_rotation: rotation.values, page_tokens: KVPages.pageTokens,
+        value_dimension: cache.valueDimension, padded_dimension: cache.paddedDimension,
+        sinks: sinks.map { unsafe $0 + head * group }, scratch: workspace.scratch(worker))
+      unsafe function(&work)
     }
+    pages.release()
     withExtendedLifetime(cache) {}
   }
 
   /// Query rows (tokens times heads of a group) of a task.
   private static let attentionRows = 48
+}
+
+/// Hadamard blocks of a cache's keys and values; 0 for none.
+private struct KVRotationBlocks {
+  let keys: Int
+  let values: Int
+
+  init(_ cache: KVPages) {
+    let rotation = cache.format.rotation
+    keys = rotation == .none ? 0 : KVFormat.rotationBlock(cache.headDimension)
+    values = rotation == .both ? KVFormat.rotationBlock(cache.valueDimension) : 0
+  }
+}
+
+/// The pages of a cache as kernels see them, until they are released.
+@safe
+private struct KVPagePointers {
+  private let cache: KVPages
+  private let pointers: [UnsafeMutableBufferPointer<UnsafeMutableRawPointer?>]
+
+  init(_ cache: KVPages) {
+    self.cache = cache
+    let lists = unsafe [
+      cache.keyPages, cache.valuePages, cache.recent?.keyPages ?? [], cache.recent?.valuePages ?? [],
+    ]
+    unsafe pointers = lists.map { list in
+      let copy = UnsafeMutableBufferPointer<UnsafeMutableRawPointer?>.allocate(
+        capacity: unsafe max(list.count, 1))
+      _ = unsafe copy.initialize(from: list)
+      return unsafe copy
+    }
+  }
+
+  func release() { unsafe pointers.forEach { unsafe $0.deallocate() } }
+
+  typealias Sides = (
+    keys: ck_cache_side, values: ck_cache_side, recentKeys: ck_cache_side, recentValues: ck_cache_side
+  )
+
+  func sides(_ head: Int) -> Sides {
+    let recent = cache.recent ?? cache
+    return unsafe (
+      cache.keyLayout.side(head, pages: UnsafePointer(pointers[0].baseAddress)),
+      cache.valueLayout.side(head, pages: UnsafePointer(pointers[1].baseAddress)),
+      recent.keyLayout.side(head, pages: UnsafePointer(pointers[2].baseAddress)),
+      recent.valueLayout.side(head, pages: UnsafePointer(pointers[3].baseAddress))
+    )
+  }
 }

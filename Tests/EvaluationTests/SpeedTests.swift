@@ -10,7 +10,8 @@ struct SpeedTests {
     #expect(speed.samples == [100, 200, 400])
     #expect(abs(speed.mean - 700 / 3.0) < 1e-9)
     #expect(abs(speed.standardDeviation - 152.7525231652) < 1e-6)
-    #expect(speed.json.keys == ["n_prompt", "n_gen", "n_depth", "avg_ts", "stddev_ts", "samples_ts"])
+    #expect(
+      speed.json.keys == ["n_prompt", "n_gen", "n_depth", "avg_ts", "stddev_ts", "samples_ts", "cache_bytes"])
   }
 
   @Test("A table as llama-bench prints it")

@@ -57,7 +57,8 @@ struct AttentionTests {
   {
     let pool = ThreadPool(threadCount: threads, isPinned: false)
     let cache = KVPages(
-      heads: test.kvHeads, headDimension: test.dimension, valueDimension: test.values, element: element)
+      heads: test.kvHeads, headDimension: test.dimension, valueDimension: test.values,
+      format: KVFormat(keys: element))
     let width = test.kvHeads * test.dimension
     let values = test.kvHeads * test.valueDimension
     var start = 0
@@ -121,7 +122,7 @@ struct AttentionTests {
   func matchesSoftmax(set: InstructionSet, test: Case) throws {
     let table = try table(set)
     let data = Data(test)
-    for element in KVElement.allCases {
+    for element in [KVElement.f32, .f16] {
       let found = AttentionTests.run(table, test, data, element)
       let expected = AttentionTests.reference(test, data, element)
       let error = zip(found, expected).map { abs(Double($0) - $1) }.max() ?? 0
@@ -135,13 +136,18 @@ struct AttentionTests {
     }
   }
 
-  @Test(arguments: instructionSets, KVElement.allCases)
-  func truncationForgets(set: InstructionSet, element: KVElement) throws {
+  static let formats =
+    KVElement.allCases.map { KVFormat(keys: $0) } + [
+      KVFormat(keys: .int4, rotation: .both, recent: 3), KVFormat(keys: .int8, keyScales: .channel),
+    ]
+
+  @Test(arguments: instructionSets, formats)
+  func truncationForgets(set: InstructionSet, format: KVFormat) throws {
     let table = try table(set)
     let pool = ThreadPool(threadCount: 1)
     var generator = SeededGenerator(seed: 31)
-    let cache = KVPages(heads: 1, headDimension: 16, element: element)
-    let fresh = KVPages(heads: 1, headDimension: 16, element: element)
+    let cache = KVPages(heads: 1, headDimension: 16, format: format)
+    let fresh = KVPages(heads: 1, headDimension: 16, format: format)
     let first = RowBuffer(generator.normals(300 * 16), rows: 300, columns: 16)
     let poison = RowBuffer([Float](repeating: .nan, count: 300 * 16), rows: 300, columns: 16)
     let next = RowBuffer(generator.normals(16), rows: 1, columns: 16)

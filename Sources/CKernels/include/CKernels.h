@@ -82,6 +82,24 @@ typedef double (*ck_sum_exp_fn)(const float *x, float reference, ptrdiff_t count
 typedef void (*ck_exp_fn)(const float *x, float reference, float factor, float *y, ptrdiff_t count);
 typedef void (*ck_narrow_fn)(const float *x, uint16_t *y, ptrdiff_t count);
 
+/// How cached keys or values are stored. Codes (all but floats and halves) have scales, INT4 also minima, both as halves;
+/// those of FP8 are for values times 2^-8.
+enum { CK_KV_F32 = 0, CK_KV_F16 = 1, CK_KV_INT8 = 2, CK_KV_INT4 = 3, CK_KV_FP8 = 4 };
+
+/// The keys, or the values, of one head in pages: see KVPages.swift.
+typedef struct ck_cache_side {
+  void *const *pages;
+  int32_t element;
+  /// Elements of a token that share a scale, at most CK_KEY_TILE and a multiple of 16; 0 for keys that have a scale for each
+  /// channel of a tile of CK_KEY_TILE keys.
+  int32_t group;
+  /// Bytes in a page before this head's panels, scales and minima. Scales of tokens are [group][page_tokens], those of channels
+  /// [tile][head dimension rounded up to 16].
+  ptrdiff_t offset;
+  ptrdiff_t scales;
+  ptrdiff_t minima;
+} ck_cache_side;
+
 /// One task of attention: one key/value head and the query rows that share it.
 typedef struct ck_attention {
   /// `tokens * group` query rows: row r is token r / group, head r % group of the group.
@@ -101,12 +119,16 @@ typedef struct ck_attention {
   float softcap;
   /// For each head of the group what is added to a logit for each key further on; null for nothing.
   const float *slopes;
-  /// Pages of this head: keys as panels of 16 keys, values as panels of 16 elements.
-  const void *const *key_pages;
-  const void *const *value_pages;
-  /// Offset of this head in each page, in elements.
-  ptrdiff_t key_offset;
-  ptrdiff_t value_offset;
+  ck_cache_side keys;
+  ck_cache_side values;
+  /// The last keys and values once more, as floats or halves: a token sees those tiles there that do not end `recent` or more
+  /// tokens before it. -1 for none.
+  ck_cache_side recent_keys;
+  ck_cache_side recent_values;
+  ptrdiff_t recent;
+  /// Sizes of the Hadamard blocks that keys and values are multiplied with; 0 for none.
+  ptrdiff_t key_rotation;
+  ptrdiff_t value_rotation;
   ptrdiff_t page_tokens;
   /// Elements of a value, and those that are stored: rounded up to 16.
   ptrdiff_t value_dimension;
@@ -121,7 +143,7 @@ ptrdiff_t ck_attention_scratch(ptrdiff_t rows, ptrdiff_t head_dimension, ptrdiff
 
 typedef void (*ck_attention_fn)(const ck_attention *task);
 
-/// Keys and values on their way into pages.
+/// Keys and values of one head on their way into pages.
 typedef struct ck_store {
   const float *k;
   ptrdiff_t k_stride;
@@ -131,14 +153,20 @@ typedef struct ck_store {
   ptrdiff_t first_position;
   ptrdiff_t head_dimension;
   ptrdiff_t value_dimension;
-  ptrdiff_t padded_dimension;
   ptrdiff_t page_tokens;
-  void *const *key_pages;
-  void *const *value_pages;
+  ck_cache_side keys;
+  ck_cache_side values;
+  ck_cache_side recent_keys;
+  ck_cache_side recent_values;
+  int32_t has_recent;
+  ptrdiff_t key_rotation;
+  ptrdiff_t value_rotation;
+  /// head_dimension + value_dimension floats.
+  float *scratch;
 } ck_store;
 
 /// Stores the keys and values of one head for all tokens.
-typedef void (*ck_store_fn)(const ck_store *task, ptrdiff_t head);
+typedef void (*ck_store_fn)(const ck_store *task);
 
 /// All kernels of one instruction set.
 typedef struct ck_table {
@@ -168,9 +196,8 @@ typedef struct ck_table {
   ck_sum_exp_fn sum_exp;
   ck_exp_fn exp;
   ck_narrow_fn narrow_f16;
-  /// By element: 0 f32, 1 f16.
-  ck_attention_fn attention[2];
-  ck_store_fn store[2];
+  ck_attention_fn attention;
+  ck_store_fn store;
 } ck_table;
 
 enum { CK_PORTABLE = 0, CK_AVX2 = 1, CK_AVX512 = 2 };

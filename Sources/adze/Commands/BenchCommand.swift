@@ -98,6 +98,7 @@ struct BenchCommand: ParsableCommand {
   private func printResults(_ results: [SpeedMeasurement], _ model: LanguageModel, threads: Int) throws {
     let size = model.source.fileByteCount
     let isa = model.program.options.kernels.instructionSet.rawValue
+    let cache = model.program.options.cache
     if format == .json {
       return try Console.print(
         .array(
@@ -107,17 +108,20 @@ struct BenchCommand: ParsableCommand {
             object["model_size"] = JSONValue(size)
             object["n_threads"] = JSONValue(threads)
             object["isa"] = .string(isa)
+            object["type_k"] = .string(cache.keys.rawValue)
+            object["type_v"] = .string(cache.values.rawValue)
             object["bits_per_weight"] = .number(model.bitsPerWeight)
             return .object(object)
           }))
     }
     var table = TextTable(
-      ["model", "size", "bits/weight", "isa", "threads", "test", "t/s"], alignments: [.leading])
+      ["model", "size", "bits/weight", "isa", "threads", "cache", "test", "t/s"],
+      alignments: [.leading])
     for result in results {
       table.addRow([
         FileReading.fileName(model.source.path), NumberFormat.bytes(size),
         NumberFormat.fixed(model.bitsPerWeight, 3),
-        isa, "\(threads)", result.testName,
+        isa, "\(threads)", "\(cache), \(NumberFormat.bytes(result.cacheByteCount))", result.testName,
         "\(NumberFormat.fixed(result.mean, 2)) ± \(NumberFormat.fixed(result.standardDeviation, 2))",
       ])
     }

@@ -24,7 +24,8 @@ struct CompareCommand: ParsableCommand {
   @OptionGroup var inference: InferenceArguments
 
   func run() throws {
-    let loaded = try ([base] + models).map { try inference.load($0) }
+    // What the cache costs belongs to the models, not to what they are compared with.
+    let loaded = try [inference.load(base, cache: .f16)] + models.map { try inference.load($0) }
     let windows = try text.windows(for: loaded[0].source)
     let pool = inference.execution.pool()
     let candidates = loaded.map { model in
@@ -60,7 +61,7 @@ struct CompareCommand: ParsableCommand {
       try Interruption.check()
       let arguments =
         ["bench", path, "--summary", "-t", String(pool.threadCount), "--isa", inference.execution.isa]
-        + ["--activations", inference.activations.rawValue]
+        + ["--activations", inference.activations.rawValue] + (index > 0 ? inference.cache.arguments : [])
       let summary = try JSONValue.parse(ChildProcess.output(arguments: arguments), file: "bench")
       measurements[index].speed = ModelMeasurement.Speed(
         prefill: summary["prefill_ts"]?.doubleValue ?? 0, decode: summary["decode_ts"]?.doubleValue ?? 0,
@@ -79,6 +80,7 @@ struct CompareCommand: ParsableCommand {
         .init("windows", "\(windows.count) of \(windows.length) tokens"),
         .init("predictions", NumberFormat.grouped(Double(windows.predictionCount))),
         .init("activations of quantized layers", inference.activations.rawValue),
+        .init("cache of the models, f16 for the base", "\(inference.cache.format(default: .f16))"),
         .init("threads", "\(inference.execution.pool().threadCount)"),
         .init("adze", AdzeVersion.current),
       ],

@@ -22,8 +22,7 @@ struct LogitsCommand: ParsableCommand {
   var chunk: Int = 512
   @Option(help: "Arithmetic of quantized layers: float32 or int8.") var activations: ActivationPrecision =
     .float32
-  @Option(name: .customLong("kv"), help: "Type of cached keys and values: f32 or f16.") var cacheElement:
-    KVElement = .f32
+  @OptionGroup var cache: CacheArguments
   @OptionGroup var execution: ExecutionArguments
 
   func validate() throws {
@@ -36,7 +35,8 @@ struct LogitsCommand: ParsableCommand {
     let model = try LanguageModel(
       source,
       options: ExecutionOptions(
-        activations: activations, cacheElement: cacheElement, chunkLength: chunk, kernels: execution.kernels()
+        activations: activations, cache: cache.format(default: .f32), chunkLength: chunk,
+        kernels: execution.kernels()
       ))
     let bar = ProgressBar("logits")
     let logits = try LogitsStage(model: model, pool: execution.pool()).run(inputFile: input) {

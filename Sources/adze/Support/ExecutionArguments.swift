@@ -42,8 +42,7 @@ struct InferenceArguments: ParsableArguments {
       """)
   var activations: ActivationPrecision = .int8
 
-  @Option(name: .customLong("kv"), help: "Type of cached keys and values: f16 or f32.")
-  var cacheElement: KVElement = .f16
+  @OptionGroup var cache: CacheArguments
 
   @Option(help: "Tokens that go through the model at a time.")
   var chunk: Int = 512
@@ -52,19 +51,19 @@ struct InferenceArguments: ParsableArguments {
     guard (1...65536).contains(chunk) else { throw ValidationError("--chunk is 1 to 65536.") }
   }
 
-  func options() throws -> ExecutionOptions {
+  func options(cache format: KVFormat? = nil) throws -> ExecutionOptions {
     ExecutionOptions(
-      activations: activations, cacheElement: cacheElement, chunkLength: chunk,
+      activations: activations, cache: format ?? cache.format(default: .f16), chunkLength: chunk,
       kernels: try execution.kernels())
   }
 
   /// Reads a model and makes it ready, with its warnings on standard error.
-  func load(_ path: String) throws -> LanguageModel {
+  /// - Parameter cache: how keys and values are cached; nil for what was asked for.
+  func load(_ path: String, cache format: KVFormat? = nil) throws -> LanguageModel {
     let source = try ModelFormats.load(path)
     for warning in source.warnings { Console.warn(warning) }
-    return try LanguageModel(source, options: options())
+    return try LanguageModel(source, options: options(cache: format))
   }
 }
 
 extension ActivationPrecision: ExpressibleByArgument {}
-extension KVElement: ExpressibleByArgument {}

@@ -15,7 +15,7 @@ struct ModelBenchmark {
     let vocabulary = Int32(model.source.summary.sizes.vocabularySize)
     func token(_ index: Int) -> Int32 { Int32((index &* 7919 &+ 13) % Int(vocabulary)) }
     if depth > 0 { try unsafe session.forward((0..<depth).map(token)) { _ in } }
-    return try SpeedMeasurement.measure(
+    var result = try SpeedMeasurement.measure(
       promptCount: prompt, generatedCount: generated, depth: depth, repetitions: repetitions,
       prepare: {
         try Interruption.check()
@@ -25,6 +25,8 @@ struct ModelBenchmark {
         if prompt > 0 { try unsafe session.forward((0..<prompt).map { token(depth + $0) }) { _ in } }
         for index in 0..<generated { try unsafe session.forward([token(depth + prompt + index)]) { _ in } }
       })
+    result.cacheByteCount = session.cacheByteCount
+    return result
   }
 }
 
