@@ -95,7 +95,8 @@ let package = Package(
       "Architectures", ["TensorCore", "SafeIO", "GraphIR", "Codecs", collections], exclude: ["FAMILIES.md"]),
     room("GraphDrawing", ["GraphIR", collections]),
     room("GraphPasses", ["TensorCore", "GraphIR", collections]),
-    room("Kernels", ["TensorCore", "Codecs", "CKernels", "COpenBLAS", collections]),
+    room(
+      "Kernels", ["TensorCore", "Codecs", "CKernels", "COpenBLAS", collections], exclude: ["CACHE.md"]),
     // Level 4
     room("Execution", ["TensorCore", "GraphIR", "Codecs", "Kernels", collections]),
     room("Differentiation", ["TensorCore", "GraphIR", "Kernels"]),
