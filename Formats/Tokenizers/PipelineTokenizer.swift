@@ -56,13 +56,23 @@ struct PipelineTokenizer: Tokenizer {
           span.extracting(range), isFirst: range.lowerBound == 0, parseSpecialTokens, into: &tokens, &scratch)
       } else {
         let normalized = try NormalizationStep.apply(normalization, to: span.extracting(range).copied())
-        try encodeNormalized(
-          normalized.span, isFirst: range.lowerBound == 0, parseSpecialTokens, into: &tokens, &scratch)
+        let isFirst = range.lowerBound == 0 ? try keepsStart(of: span.extracting(range)) : false
+        try encodeNormalized(normalized.span, isFirst: isFirst, parseSpecialTokens, into: &tokens, &scratch)
       }
     }
     stepCount += scratch.stepCount
     if addSpecialTokens { tokens += suffix }
     return tokens
+  }
+
+  /// Whether something is left of the first character after normalization. Where nothing is, what follows does not count
+  /// as the start of the text: the reference goes by places in the text as it was.
+  private func keepsStart(of text: Span<UInt8>) throws(TokenizerError) -> Bool {
+    let looksAtStart = splitting.contains { if case .metaspace(.first, _) = $0 { true } else { false } }
+    guard looksAtStart, !text.isEmpty else { return true }
+    var count = 1
+    while count < text.count, text[count] & 0xC0 == 0x80 { count += 1 }
+    return try !NormalizationStep.apply(normalization, to: text.extracting(0..<count).copied()).isEmpty
   }
 
   private func encodeNormalized(

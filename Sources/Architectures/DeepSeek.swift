@@ -5,7 +5,7 @@ extension ModelFamily {
   static let deepSeek2 = decoder(
     name: "deepseek2",
     summary: "Keys and values from one narrow vector, experts chosen by softmax, shared experts.",
-    modelTypes: ["deepseek_v2"], architectures: ["DeepseekV2ForCausalLM"]
+    modelTypes: ["deepseek_v2"], architectures: ["DeepseekV2ForCausalLM"], gguf: .deepSeek2
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.deepSeek("deepseek2", &reader)
     decoder.feedForwardBias = try reader.bool("mlp_bias", default: false)
@@ -33,7 +33,7 @@ extension ModelFamily {
   static let deepSeek3 = decoder(
     name: "deepseek3",
     summary: "DeepSeek-V2 whose experts are chosen by sigmoid scores with corrections, out of some groups.",
-    modelTypes: ["deepseek_v3"], architectures: ["DeepseekV3ForCausalLM"]
+    modelTypes: ["deepseek_v3"], architectures: ["DeepseekV3ForCausalLM"], gguf: .deepSeek3
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.deepSeek("deepseek3", &reader)
     decoder.attention.isInterleaved = try reader.bool("rope_interleave", default: true)

@@ -20,7 +20,7 @@ extension ModelFamily {
   static let glm4MoE = decoder(
     name: "glm4-moe",
     summary: "Half-rotated heads, experts chosen by sigmoid scores with corrections, a shared expert.",
-    modelTypes: ["glm4_moe"], architectures: ["Glm4MoeForCausalLM"]
+    modelTypes: ["glm4_moe"], architectures: ["Glm4MoeForCausalLM"], gguf: .glm4MoE
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.llamaLike(
       "glm4-moe", &reader, epsilon: 1e-5, rotary: .init(fraction: 0.5), keys: .init(defaultKVHeads: 8))

@@ -30,7 +30,7 @@ extension ModelFamily {
   /// OLMo 3.
   static let olmo3 = decoder(
     name: "olmo3", summary: "OLMo 2 with windows on three of four layers, whose positions are not scaled.",
-    modelTypes: ["olmo3"], architectures: ["Olmo3ForCausalLM"]
+    modelTypes: ["olmo3"], architectures: ["Olmo3ForCausalLM"], gguf: .olmo3
   ) { (reader) throws(ArchitectureError) in
     var full = RotarySettings.Defaults(theta: 500_000)
     full.layerType = "full_attention"

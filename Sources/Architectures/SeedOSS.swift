@@ -2,7 +2,7 @@ extension ModelFamily {
   /// Seed-OSS.
   static let seedOSS = decoder(
     name: "seed-oss", summary: "Llama with biases on queries, keys and values.", modelTypes: ["seed_oss"],
-    architectures: ["SeedOssForCausalLM"]
+    architectures: ["SeedOssForCausalLM"], gguf: .seedOSS
   ) { (reader) throws(ArchitectureError) in
     var decoder = try Decoder.llamaLike(
       "seed-oss", &reader, keys: .init(defaultKVHeads: 8, defaultHeadDimension: 128))

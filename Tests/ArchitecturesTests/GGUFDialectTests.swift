@@ -155,6 +155,10 @@ import Testing
     let scalings: [JSONValue] = [
       .null, ["rope_type": "linear", "factor": .number(4)],
       ["rope_type": "yarn", "factor": .number(4), "original_max_position_embeddings": 8192],
+      [
+        "rope_type": "yarn", "factor": .number(4), "original_max_position_embeddings": 8192,
+        "beta_fast": .number(16), "beta_slow": .number(2),
+      ],
       llama3(8, 1, 4, 8192), llama3(32, 1, 4, 8192), llama3(16, 1, 3, 4096), llama3(4, 1, 8, 16384),
     ]
     for scaling in scalings {
@@ -188,7 +192,7 @@ import Testing
 
   @Test func whatFilesCannotSayIsRefused() throws {
     let yarn: JSONValue = [
-      "rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 8192, "beta_fast": 16,
+      "rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 8192, "truncate": false,
     ]
     #expect(throws: ArchitectureError.self) { try written(yarn) }
     var odd = try read().configuration.objectValue ?? [:]

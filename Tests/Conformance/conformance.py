@@ -30,7 +30,7 @@ from tool import Adze  # noqa: E402
 PACKAGES = ["torch", "transformers", "tokenizers", "safetensors", "compressed-tensors", "gguf", "llama-cpp-python"]
 PACKAGES += ["gptqmodel", "sentencepiece", "mlx", "mlx-lm", "numpy"]
 SECTIONS = ["written", "read", "logits", "dialects", "experts", "gptq", "mlx", "companions", "tokens"]
-SECTIONS += ["loading", "identity", "llama", "perplexity"]
+SECTIONS += ["loading", "identity", "llama", "errors", "perplexity"]
 BEGIN, END = "<!-- {0}: begin -->", "<!-- {0}: end -->"
 
 
@@ -92,6 +92,7 @@ def run_section(section: str, report: Report, adze: Adze, acorn: Model, tiny: Mo
         "loading": ("loading", None, (tiny,)),
         "identity": ("identity", None, (tiny,)),
         "llama": ("llama_tools", None, (acorn, options.llama_tools)),
+        "errors": ("errors", None, (options.llama_tools,)),
         "perplexity": ("perplexity", None, (options.windows,)),
     }[section]
     if package and importlib.util.find_spec(package) is None:

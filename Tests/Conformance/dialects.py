@@ -49,20 +49,48 @@ PLAIN = {
     "cohere-norms": {"attention_bias": False, "use_qk_norm": False, "tie_word_embeddings": True},
     "phi-norms": {"qk_layernorm": False},
     "qwen3-moe-mixed": {"norm_topk_prob": True},
+    "deepseek2": {
+        "rope_parameters": {
+            "factor": 4.0,
+            "mscale": 0.707,
+            "mscale_all_dim": 0.707,
+            "original_max_position_embeddings": 16,
+            "rope_theta": 10000.0,
+            "rope_type": "yarn",
+        }
+    },
+    "deepseek3": {"scoring_func": "sigmoid"},
+    "deepseek2-groups": {"attention_bias": False, "topk_method": "greedy", "n_group": 1, "topk_group": 1},
+    "olmo3": {
+        "rope_parameters": {
+            "full_attention": {
+                "factor": 4.0,
+                "original_max_position_embeddings": 16,
+                "rope_theta": 90000.0,
+                "rope_type": "yarn",
+            },
+            "sliding_attention": {"rope_theta": 90000.0, "rope_type": "default"},
+        }
+    },
+    "seed-oss": {"attention_out_bias": False, "mlp_bias": False},
+    "ernie4-5-bias": {"use_bias": False},
 }
 # Tensors that a change takes away, by parts of their names.
 DROPPED = {
     "falcon-new": ["query_key_value.bias", "dense.bias", "_4h.bias", "_to_h.bias"],
     "qwen3-bias": ["_proj.bias"],
+    "deepseek2-groups": ["_proj.bias", "_mqa.bias"],
+    "seed-oss": ["o_proj.bias", "gate_proj.bias", "up_proj.bias", "down_proj.bias"],
+    "ernie4-5-bias": ["_proj.bias"],
     "cohere-norms": ["_proj.bias", "_norm.weight", "lm_head"],
     "phi-norms": ["_layernorm.weight", "_layernorm.bias"],
 }
 # Kept although a part says otherwise.
 KEPT = ["input_layernorm", "final_layernorm", "post_attention_layernorm"]
 # GGUF has no such thing, or no such family.
-IMPOSSIBLE = {"falcon-rw", "gpt2-inner", "llama-dynamic", "gptj", "opt", "opt-after"}
-# Adze has no dialect for them yet.
-IMPOSSIBLE |= {"deepseek2", "deepseek2-groups", "deepseek3", "deepseek3-plain"}
+IMPOSSIBLE = {"falcon-rw", "gpt2-inner", "gpt2-by-layer", "llama-dynamic", "gptj", "opt", "opt-after", "opt-narrow"}
+# Halves where files have neighbours.
+IMPOSSIBLE |= {"deepseek3-plain"}
 # Layers without experts between others are not loaded; the loader wants as many norms of heads as it has layers.
 UNLOADABLE = {"qwen3-moe-mixed"}
 # What llama.cpp's converter loses or refuses: the base of GPT-NeoX's rotary positions, Phi's key heads and width of
@@ -107,9 +135,24 @@ def adapted(adze: Adze, golden: Path) -> Path:
         for name, weight in weights.items()
         if any(part in name for part in KEPT) or not any(part in name for part in dropped)
     }
+    if config.get("kv_lora_rank"):
+        narrow_heads(config, kept)
     save_file(kept, path / "model.safetensors", metadata={"format": "pt"})
     (path / "config.json").write_text(json.dumps(config))
     return path
+
+
+def narrow_heads(config: dict, weights: dict[str, torch.Tensor]):
+    """Takes a column away from heads that have an odd number of unrotated ones, with which llama.cpp ends."""
+    plain, rotated, value = (config[key] for key in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
+    if plain % 2 == 0:
+        return
+    config.update(qk_nope_head_dim=plain - 1, qk_head_dim=plain - 1 + rotated)
+    for name, weight in weights.items():
+        rest = {"q_proj": rotated, "q_b_proj": rotated, "kv_b_proj": value}.get(name.split(".")[-2])
+        if rest is not None:
+            heads = weight.view(config["num_attention_heads"], plain + rest, -1)
+            weights[name] = torch.cat([heads[:, 1:plain], heads[:, plain:]], 1).flatten(0, 1).contiguous()
 
 
 def limit_for(model: Path) -> float:

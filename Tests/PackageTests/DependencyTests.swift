@@ -47,6 +47,18 @@ import Testing
       rooms.contains { $0.name == "Pipeline" && $0.dependencies.count > 10 }, "the description was misread")
   }
 
+  @Test func theTableOfRoomsIsThePackages() {
+    var written: [String: Int] = [:]
+    for line in Files.text(SharedData.projectRoot + "/CONTRIBUTING.md").split(separator: "\n") {
+      let cells = line.split(separator: "|", omittingEmptySubsequences: false)
+      guard cells.count > 3, let level = cells[1].wholeMatch(of: #/ ([0-9]|–) /#)?.output.1 else { continue }
+      for name in cells[2].matches(of: /`([A-Za-z0-9]+)`/) {
+        written[String(name.output.1)] = Int(level) ?? -1
+      }
+    }
+    #expect(written == Self.levels)
+  }
+
   /// What a source imports of ours is declared, and what is declared is imported.
   @Test func importsMatchTheDeclaredDependencies() {
     let ours = Set(Self.levels.keys).union(["TestSupport"])

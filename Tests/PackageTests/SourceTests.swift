@@ -42,4 +42,23 @@ import Testing
       for mark in marks { #expect(!text.contains(mark), "\(Files.short(path)) contains \(mark)") }
     }
   }
+
+  /// The table of hostile inputs names tests that are there, and leaves none of the 25 out.
+  @Test func hostileInputsHaveTests() throws {
+    let rows = Files.text(Self.root + "/SECURITY.md").split(separator: "\n").filter {
+      $0.firstMatch(of: /^\| [0-9]+ \|/) != nil
+    }
+    #expect(
+      rows.compactMap { $0.split(separator: " ").dropFirst().first.flatMap { Int($0) } } == Array(1...25))
+    let tests = Files.swift(below: Self.root + "/Tests")
+    for row in rows {
+      let names = row.matches(of: /`([A-Za-z0-9]+)\.([A-Za-z0-9]+)`/)
+      #expect(!names.isEmpty, "\(row)")
+      for name in names {
+        let files = tests.filter { $0.hasSuffix("/\(name.output.1).swift") }
+        let isThere = files.contains { Files.text($0).contains("func \(name.output.2)(") }
+        #expect(isThere, "\(name.output.0)")
+      }
+    }
+  }
 }

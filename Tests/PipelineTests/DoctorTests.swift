@@ -78,6 +78,19 @@ import Testing
     #expect(try serious(path).isEmpty, "only running the model shows it")
   }
 
+  @Test func randomWeightsAreNotAnOrderOfRows() throws {
+    var generator = SeededGenerator(seed: 5)
+    let path = try patient(tensors: { tensors in
+      for (name, tensor) in tensors where tensor.shape.rank == 2 {
+        let values = (0..<tensor.shape.elementCount).map { _ in
+          Float.random(in: -0.5...0.5, using: &generator)
+        }
+        tensors[name] = try Tensor(values, shape: tensor.shape)
+      }
+    })
+    #expect(try serious(path, runsModel: true) == ["warning plain-text"])
+  }
+
   @Test func aMissingHeadIsFound() throws {
     let path = try patient(
       configuration: { $0["tie_word_embeddings"] = false }, tensors: { $0["lm_head.weight"] = nil })

@@ -18,11 +18,8 @@ import Testing
   static let refused = [
     "falcon-rw": "order of residual sums", "gpt2-inner": "activation", "llama-dynamic": "rope_scaling",
     "smollm3": "rotary positions of layer 1", "smollm3-window": "rotary positions of layer 1",
-    "deepseek2": "model_type", "deepseek2-groups": "model_type", "deepseek3": "model_type",
-    "deepseek3-plain": "model_type", "gptj": "model_type", "opt": "model_type", "opt-after": "model_type",
-    "opt-narrow": "model_type", "ernie4-5": "model_type", "ernie4-5-bias": "model_type",
-    "glm4-moe": "model_type", "glm4-moe-norms": "model_type", "olmo3": "model_type", "seed-oss": "model_type",
-    "gpt2-by-layer": "attention scale by layer",
+    "deepseek3-plain": "rope_interleave", "gptj": "model_type", "opt": "model_type",
+    "opt-after": "model_type", "opt-narrow": "model_type", "gpt2-by-layer": "attention scale by layer",
   ]
 
   /// What llama.cpp would not do as it is meant, of which converting warns; all other goldens have no such thing.
@@ -34,6 +31,10 @@ import Testing
     "qwen3-moe-mixed": ["expert_weights_norm", "no experts"],
     "cohere-norms": ["attn_output.bias", "a head of its own", "2 layers with norms"],
     "cohere-one-key": ["2 layers with norms"],
+    "deepseek2": ["square of the magnitude"], "deepseek3": ["unrotated columns"],
+    "deepseek2-groups": ["biases", "sum of their two best"],
+    "ernie4-5-bias": ["ffn_up.bias"], "olmo3": ["one base"],
+    "seed-oss": ["attn_output.bias", "ffn_up.bias"],
   ]
 
   static var directories: [String] {
@@ -97,6 +98,93 @@ import Testing
     let what = Self.refused[Self.name(directory)] ?? "?"
     #expect(failure?.rendered.contains(what) == true, "\(failure?.rendered ?? "written")")
     #expect(!FileReading.exists(output.file("m.gguf")))
+  }
+
+  /// A file with the tensors of `golden`'s changed.
+  private func rewritten(
+    _ golden: String, metadata change: (inout OrderedDictionary<String, GGUFValue>) -> Void = { _ in },
+    _ tensors: (String, Tensor) throws -> [(String, Tensor)]
+  ) throws -> (LoadedModel, LoadedModel) {
+    let directory = try #require(Self.directories.first { Self.name($0) == golden })
+    let model = try ModelFormats.load(directory)
+    let file = try GGUFFile(path: write(model, to: "m.gguf"))
+    var sources: OrderedDictionary<String, GGUFTensorSource> = [:]
+    for name in file.tensors.keys {
+      for (name, tensor) in try tensors(name, file.tensor(named: name)) {
+        sources[name] = try GGUFTensorSource(tensor)
+      }
+    }
+    var metadata = file.metadata
+    change(&metadata)
+    try GGUFWriter.write(metadata: metadata, tensors: sources, to: output.file("changed.gguf"))
+    return (model, try ModelFormats.load(output.file("changed.gguf")))
+  }
+
+  /// Newer files hold the projection to keys and values in two tensors, keys transposed, and tell widths by other keys.
+  @Test(arguments: [("deepseek2", 8), ("deepseek3", 7)])
+  func splitLatentProjectionsAreJoined(golden: String, plain: Int) throws {
+    let (heads, rank, value) = (4, 18, 9)
+    let width = plain + value
+    let (model, read) = try rewritten(golden) { metadata in
+      for (key, size) in [("key", plain + 6), ("value", value)] {
+        metadata["deepseek2.attention.\(key)_length_mla"] = .uint32(UInt32(size))
+      }
+      metadata["deepseek2.attention.key_length"] = .uint32(24)
+      metadata["deepseek2.attention.value_length"] = .uint32(18)
+      metadata["deepseek2.attention.head_count_kv"] = .uint32(1)
+    } _: { name, tensor in
+      guard name.hasSuffix("attn_kv_b.weight") else { return [(name, tensor)] }
+      let floats = try tensor.floats()
+      var (keys, values): ([Float], [Float]) = ([], [])
+      for head in 0..<heads {
+        for column in 0..<rank {
+          for row in 0..<plain { keys.append(floats[(head * width + row) * rank + column]) }
+        }
+        for row in plain..<width {
+          values += floats[(head * width + row) * rank..<(head * width + row + 1) * rank]
+        }
+      }
+      let prefix = name.dropLast("kv_b.weight".count)
+      return [
+        (prefix + "k_b.weight", try Tensor(keys, shape: Shape([heads, rank, plain]))),
+        (prefix + "v_b.weight", try Tensor(values, shape: Shape([heads, value, rank]))),
+      ]
+    }
+    try expectSameWeights(read, model)
+    #expect(try TestModels.logits(read) == TestModels.logits(model))
+  }
+
+  /// Blocks that predict further tokens lie behind the others in files of GLM, and count as blocks there.
+  @Test func blocksForFurtherTokensArePassedOver() throws {
+    let (model, read) = try rewritten("glm4-moe") { metadata in
+      metadata["glm4moe.block_count"] = .uint32(3)
+      metadata["glm4moe.nextn_predict_layers"] = .uint32(1)
+    } _: { name, tensor in
+      guard name.hasPrefix("blk.1.") else { return [(name, tensor)] }
+      let last = "blk.2." + name.dropFirst("blk.1.".count)
+      return [
+        (name, tensor), (last, tensor), ("blk.2.nextn.enorm.weight", try Tensor([1] as [Float], shape: [1])),
+      ]
+    }
+    #expect(read.summary.sizes.layerCount == 2)
+    #expect(try TestModels.logits(read) == TestModels.logits(model))
+  }
+
+  /// Where a family has one projection for queries, keys and values, a file may have three.
+  @Test(arguments: [("phi3-partial", 40, 20), ("falcon", 40, 10)])
+  func separateProjectionsAreFused(golden: String, queries: Int, keys: Int) throws {
+    let (model, read) = try rewritten(golden) { name, tensor in
+      guard let suffix = [".weight", ".bias"].first(where: { name.hasSuffix("attn_qkv" + $0) }) else {
+        return [(name, tensor)]
+      }
+      let bounds = [0, queries, queries + keys, tensor.shape.dimensions[0]]
+      let prefix = name.dropLast("qkv".count + suffix.count)
+      return try ["q", "k", "v"].enumerated().map { index, part in
+        (prefix + part + suffix, try tensor.selecting(rows: Array(bounds[index]..<bounds[index + 1])))
+      }
+    }
+    try expectSameWeights(read, model)
+    #expect(try TestModels.logits(read) == TestModels.logits(model))
   }
 
   /// Rows of experts are quantized one by one and lie in one tensor; splitting it gives the same bits.

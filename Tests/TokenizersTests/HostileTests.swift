@@ -185,4 +185,109 @@ struct HostileTests {
       #expect(tokenizer.decode([-1, Int32.max]).isEmpty)
     }
   }
+
+  // MARK: Names that look like bytes
+
+  /// Anchors, hostile input 15: names of bytes that are none are plain text, not places in a table of bytes.
+  @Test func byteTokensThatAreNoBytesAreText() throws {
+    let odd = ["<0x-1>", "<0x100>", "<0xGG>", "<0x>", "<0x 1>", "<0x+1>", "<0x1>"]
+    let names = ["<unk>", "a", "<0x41>"] + odd
+    let vocabulary = JSONObject(names.enumerated().map { ($1, JSONValue($0)) })
+    let document: JSONValue = [
+      "version": "1.0", "added_tokens": [], "normalizer": nil, "pre_tokenizer": nil, "post_processor": nil,
+      "decoder": ["type": "Sequence", "decoders": [["type": "ByteFallback"], ["type": "Fuse"]]],
+      "model": [
+        "type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "fuse_unk": false,
+        "vocab": .object(vocabulary), "merges": [],
+      ],
+    ]
+    let tokenizer = try ConversionTests.load(document)
+    #expect(try tokenizer.encode("aA") == [1, 2])
+    for (index, name) in odd.enumerated() {
+      let id = Int32(index + 3)
+      #expect(String(decoding: tokenizer.decode([1, id, 1]).utf8, as: UTF8.self) == "a\(name)a")
+      // Spelt out in a text, each character is unknown or a byte; none of them is looked up below zero.
+      let ids = try tokenizer.encode(name)
+      #expect(!ids.isEmpty && ids.allSatisfy { (0..<Int32(names.count)).contains($0) })
+    }
+  }
+
+  /// Anchors, hostile input 15: ids of 2^40 wherever a file gives one.
+  @Test func idsOfTrillionsAreRefusedEverywhere() throws {
+    let huge: JSONValue = 1_099_511_627_776
+    let byteLevel = try Golden(name: "llama3").document().objectValue.orFail()
+    for (key, value) in [
+      ("added_tokens", .array([Self.added(huge, "x!!")])),
+      (
+        "post_processor",
+        [
+          "type": "TemplateProcessing", "single": [["SpecialToken": ["id": "s", "type_id": 0]]], "pair": [],
+          "special_tokens": ["s": ["id": "s", "ids": [huge], "tokens": ["s"]]],
+        ]
+      ),
+      ("post_processor", ["type": "RobertaProcessing", "sep": ["s", huge], "cls": ["c", 0]]),
+      ("post_processor", ["type": "BertProcessing", "sep": ["s", huge], "cls": ["c", 0]]),
+    ] as [(String, JSONValue)] {
+      var changed = byteLevel
+      changed[key] = value
+      #expect(throws: TokenizerError.self, "\(value.serialized())") {
+        try ConversionTests.load(.object(changed))
+      }
+    }
+    let unigram: JSONValue = [
+      "version": "1.0", "added_tokens": [], "normalizer": nil, "pre_tokenizer": nil, "post_processor": nil,
+      "decoder": nil,
+      "model": ["type": "Unigram", "unk_id": huge, "vocab": [["a", 0]], "byte_fallback": false],
+    ]
+    #expect(throws: TokenizerError.self) { try ConversionTests.load(unigram) }
+  }
+
+  // MARK: What a normalizer takes away
+
+  /// Ids that tokenizers 0.23.3 gives: where the normalizer takes the first character away, what follows does not count as
+  /// the start of the text, so that it gets no mark in front.
+  static let starts: [(normalizer: JSONValue, ids: [String: [Int32]])] = [
+    (nil, ["a": [3], "\u{1}a": [1, 0, 2], " a": [3]]),
+    (
+      ["type": "Nmt"],
+      [
+        "a": [3], "\u{1}a": [2], "\u{1}\u{2}ab": [2, 4], "ba": [5, 2], "\u{301}a": [1, 0, 2],
+        "\u{1} a": [3], "a\u{1}b": [3, 4],
+      ]
+    ),
+    (
+      ["type": "Strip", "strip_left": true, "strip_right": false],
+      ["a": [3], " a": [2], "\u{1} a": [1, 0, 3]]
+    ), (["type": "StripAccents"], ["\u{301}a": [2], " a": [3]]),
+    (
+      [
+        "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": false, "strip_accents": nil,
+        "lowercase": false,
+      ], ["\u{1}a": [2], "\u{1}\u{2}ab": [2, 4], "a\u{1}b": [3, 4]]
+    ), (["type": "Replace", "pattern": ["String": "b"], "content": ""], ["ba": [2], "a": [3]]),
+    (
+      ["type": "Sequence", "normalizers": [["type": "Prepend", "prepend": "x"], ["type": "Nmt"]]],
+      ["\u{1}a": [7, 2], "a": [7, 2], "\u{1} a": [7, 3]]
+    ),
+    (
+      ["type": "Sequence", "normalizers": [["type": "Nmt"], ["type": "Prepend", "prepend": "x"]]],
+      ["\u{1}a": [6, 2], "a": [7, 2], "\u{1} a": [6, 3]]
+    ),
+  ]
+
+  @Test(arguments: starts.indices) func whatANormalizerTakesAwayIsNoStart(index: Int) throws {
+    let (normalizer, expected) = Self.starts[index]
+    let pieces: [JSONValue] = [
+      ["<unk>", 0], ["▁", -3], ["a", -2], ["▁a", .number(-1.5)], ["b", .number(-2.5)], ["▁b", .number(-2.2)],
+      ["x", -4], ["▁x", .number(-4.5)],
+    ]
+    let tokenizer = try ConversionTests.load([
+      "version": "1.0", "added_tokens": [], "normalizer": normalizer, "post_processor": nil, "decoder": nil,
+      "pre_tokenizer": ["type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true],
+      "model": ["type": "Unigram", "unk_id": 0, "vocab": .array(pieces), "byte_fallback": false],
+    ])
+    for (text, ids) in expected {
+      #expect(try tokenizer.encode(text) == ids, "\(text.debugDescription)")
+    }
+  }
 }

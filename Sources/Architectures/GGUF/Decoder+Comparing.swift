@@ -48,6 +48,12 @@ extension Decoder {
     {
       return ("normalization of queries and keys", norm == nil ? "none" : "some")
     }
+    if attention.latent != other.attention.latent {
+      return ("narrow projections of attention", "\(String(describing: attention.latent))")
+    }
+    if attention.latent != nil, attention.isInterleaved != other.attention.isInterleaved {
+      return ("rope_interleave", "\(attention.isInterleaved)")
+    }
     let slopes = zip(attention.slopes, other.attention.slopes).allSatisfy { Double($0).isNear(Double($1)) }
     if attention.slopes.count != other.attention.slopes.count || !slopes {
       return ("biases by distance", "\(attention.slopes.prefix(4))")

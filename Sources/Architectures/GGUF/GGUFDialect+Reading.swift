@@ -58,7 +58,11 @@ extension GGUFDialect {
     var result = configuration
     try readSizes(&reader, contents, into: &result)
     try readEpsilon(&reader, into: &result)
-    try readHeads(&reader, into: &result)
+    if isLatent {
+      try readLatentAttention(&reader, into: &result)
+    } else {
+      try readHeads(&reader, into: &result)
+    }
     if let rotary {
       try readRotary(rotary, &reader, contents, into: &result)
     } else {
@@ -67,11 +71,15 @@ extension GGUFDialect {
     }
     try readWindows(&reader, into: &result)
     try readExperts(&reader, contents, into: &result)
+    if let lateExperts { try readLateExperts(lateExperts, &reader, into: &result) }
     for entry in entries { try read(entry, &reader, into: &result) }
     for flag in flags {
-      // Queries may lie in one tensor with keys and values.
-      let fused = flag.tensor.replacing("attn_q.", with: "attn_qkv.")
-      result[flag.key] = .bool(contents.hasTensor(flag.tensor) || contents.hasTensor(fused))
+      // Queries may lie in one tensor with keys and values, or by themselves.
+      let names = [
+        flag.tensor, flag.tensor.replacing("attn_q.", with: "attn_qkv."),
+        flag.tensor.replacing("attn_qkv.", with: "attn_q."),
+      ]
+      result[flag.key] = .bool(names.contains(where: contents.hasTensor))
     }
     result["tie_word_embeddings"] = .bool(!contents.hasTensor("output.weight"))
     try complete(&result, contents, &reader)
@@ -96,10 +104,11 @@ extension GGUFDialect {
   private func readSizes(
     _ reader: inout ConfigurationReader, _ contents: Contents, into result: inout JSONObject
   ) throws(ArchitectureError) {
-    let layers = try reader.integer("block_count", in: 1...10_000)
-    let heads = try size("attention.head_count", &reader, layers: layers)
-    let hidden = try size("embedding_length", &reader, layers: layers)
-    let inner = try size("feed_forward_length", &reader, layers: layers)
+    let blocks = try reader.integer("block_count", in: 1...10_000)
+    let layers = try withoutSpareLayers(blocks, &reader, into: &result)
+    let heads = try size("attention.head_count", &reader, layers: blocks)
+    let hidden = try size("embedding_length", &reader, layers: blocks)
+    let inner = try size("feed_forward_length", &reader, layers: blocks)
     result[sizes.layers[0]] = JSONValue(layers)
     result[sizes.context[0]] = JSONValue(try reader.integer("context_length", in: 1...1 << 31))
     result[sizes.hidden[0]] = JSONValue(hidden)
@@ -112,10 +121,10 @@ extension GGUFDialect {
         reason: "\(architecture) models have feed-forwards of four times embedding_length \(hidden)")
     }
     if reader.value("attention.head_count_kv") != nil {
-      let kvHeads = try size("attention.head_count_kv", &reader, layers: layers)
+      let kvHeads = try size("attention.head_count_kv", &reader, layers: blocks)
       if let key = sizes.kvHeads?[0] {
         result[key] = JSONValue(kvHeads)
-      } else if kvHeads != heads {
+      } else if kvHeads != heads, !(isLatent && kvHeads == 1) {
         throw .unsupported(
           key: reader.path("attention.head_count_kv"), found: "\(kvHeads)",
           reason: "\(architecture) models have as many key heads as query heads, \(heads)")

@@ -12,7 +12,8 @@ extension GGUFDialect {
     let theta = try reader.number("rope.freq_base", in: 1e-3...1e15, default: 10_000)
     result[rotary.thetaKey] = .number(theta)
     if let key = rotary.localThetaKey {
-      result[key] = .number(try reader.number("rope.freq_base_swa", in: 1e-3...1e15, default: 10_000))
+      result[key] = .number(
+        try reader.number("rope.freq_base_swa", in: 1e-3...1e15, default: rotary.localTheta ?? theta))
     }
     let dimension = try readDimension(rotary, &reader, into: &result)
     let type = try reader.optionalString(Self.scaling + "type")
@@ -37,13 +38,8 @@ extension GGUFDialect {
       result["original_max_position_embeddings"] = original
     case (.none, "yarn"):
       guard factor != 1 else { return try require(attention == 1, "attn_factor", "\(attention)", reader) }
-      let standard = RotarySettings.yarnMagnitude(factor, 1)
-      result["rope_scaling"] = [
-        "rope_type": "yarn", "factor": .number(factor), "original_max_position_embeddings": original,
-      ]
-      guard attention != 1, var scaling = result["rope_scaling"]?.objectValue else { return }
-      scaling["attention_factor"] = .number(standard * attention)
-      result["rope_scaling"] = .object(scaling)
+      result["rope_scaling"] = .object(
+        try readYarn(rotary, &reader, factor: factor, original: original, attention: attention))
     case (.none, "linear"):
       try require(attention == 1, "attn_factor", "\(attention)", reader)
       if factor != 1 { result["rope_scaling"] = ["rope_type": "linear", "factor": .number(factor)] }
@@ -54,6 +50,30 @@ extension GGUFDialect {
         reason: "only linear and yarn, and longrope with its tables, are computed")
     }
   }
+
+  private func readYarn(
+    _ rotary: Rotary, _ reader: inout ConfigurationReader, factor: Double, original: JSONValue,
+    attention: Double
+  ) throws(ArchitectureError) -> JSONObject {
+    var scaling: JSONObject = [
+      "rope_type": "yarn", "factor": .number(factor), "original_max_position_embeddings": original,
+    ]
+    for (name, key) in Self.betas {
+      if let beta = try reader.optionalNumber(Self.scaling + name, in: 1e-6...1e6) {
+        scaling[key] = .number(beta)
+      }
+    }
+    // Files hold a tenth of the weight; a magnitude that it stands for is taken back from cosine and sine.
+    let tenth =
+      rotary.hasScoreWeight ? try reader.optionalNumber(Self.scoreWeight, in: 0...1e6) ?? 0 : 0
+    if tenth > 0 { scaling["mscale_all_dim"] = .number(tenth / 0.1) }
+    let standard = tenth > 0 ? 1 : RotarySettings.yarnMagnitude(factor, 1)
+    if attention != 1 || tenth > 0 { scaling["attention_factor"] = .number(standard * attention) }
+    return scaling
+  }
+
+  private static let betas = [("yarn_beta_fast", "beta_fast"), ("yarn_beta_slow", "beta_slow")]
+  private static let scoreWeight = scaling + "yarn_log_multiplier"
 
   private func require(
     _ condition: Bool, _ key: String, _ found: String, _ reader: ConfigurationReader
@@ -67,6 +87,7 @@ extension GGUFDialect {
   private func readDimension(
     _ rotary: Rotary, _ reader: inout ConfigurationReader, into result: inout JSONObject
   ) throws(ArchitectureError) -> Int {
+    if isLatent { return result["qk_rope_head_dim"]?.intValue ?? 0 }
     let heads = max(result[sizes.heads[0]]?.intValue ?? 1, 1)
     let width =
       sizes.headDimension.flatMap { result[$0]?.intValue } ?? (result[sizes.hidden[0]]?.intValue ?? 0) / heads
@@ -143,11 +164,12 @@ extension GGUFDialect {
     if rotary.localThetaKey != nil, let local = places(true) {
       result.metadata[prefix + "freq_base_swa"] = .float32(Float(local.theta))
     }
-    try writeScaling(embedding, rotary, into: &result)
+    let scores = decoder.attention.scale * Double(decoder.sizes.headDimension).squareRoot()
+    try writeScaling(embedding, rotary, scoreFactor: rotary.hasScoreWeight ? scores : 1, into: &result)
   }
 
   private func writeScaling(
-    _ embedding: RotaryEmbedding, _ rotary: Rotary, into result: inout GGUFDescription
+    _ embedding: RotaryEmbedding, _ rotary: Rotary, scoreFactor: Double, into result: inout GGUFDescription
   ) throws(ArchitectureError) {
     let prefix = architecture + "." + Self.scaling
     let names = Self.rotaryTableNames
@@ -177,17 +199,32 @@ extension GGUFDialect {
         context, "original_max_position_embeddings")
       result.rotaryTables[names[1]] = short
       result.rotaryTables[names[2]] = long
-    case .yarn(let yarn):
-      guard yarn.fast == 32, yarn.slow == 1, yarn.isTruncated else {
-        throw unwritable("yarn with beta_fast, beta_slow or truncate of its own")
-      }
-      result.metadata[prefix + "type"] = .string("yarn")
-      result.metadata[prefix + "factor"] = .float32(Float(yarn.factor))
-      result.metadata[prefix + "original_context_length"] = try Self.count(
-        yarn.originalContext, "original_max_position_embeddings")
-      let share = yarn.magnitude / RotarySettings.yarnMagnitude(yarn.factor, 1)
-      if abs(share - 1) > 1e-6 { result.metadata[prefix + "attn_factor"] = .float32(Float(share)) }
+    case .yarn(let yarn): try writeYarn(yarn, scoreFactor: scoreFactor, into: &result)
     }
+  }
+
+  private func writeYarn(
+    _ yarn: RotaryEmbedding.Scaling.Yarn, scoreFactor: Double, into result: inout GGUFDescription
+  ) throws(ArchitectureError) {
+    guard yarn.isTruncated else { throw unwritable("yarn with truncate false") }
+    let prefix = architecture + "." + Self.scaling
+    result.metadata[prefix + "type"] = .string("yarn")
+    result.metadata[prefix + "factor"] = .float32(Float(yarn.factor))
+    result.metadata[prefix + "original_context_length"] = try Self.count(
+      yarn.originalContext, "original_max_position_embeddings")
+    for (name, value, usual) in [("yarn_beta_fast", yarn.fast, 32.0), ("yarn_beta_slow", yarn.slow, 1)]
+    where value != usual {
+      result.metadata[prefix + name] = .float32(Float(value))
+      result.warn("does not look at \(prefix)\(name)")
+    }
+    var standard = RotarySettings.yarnMagnitude(yarn.factor, 1)
+    if scoreFactor > 1 + 1e-9, yarn.factor > 1 {
+      let weight = (scoreFactor.squareRoot() - 1) / (RotarySettings.yarnMagnitude(yarn.factor, 1) - 1)
+      result.metadata[architecture + "." + Self.scoreWeight] = .float32(Float(0.1 * weight))
+      standard = 1
+    }
+    let share = yarn.magnitude / standard
+    if abs(share - 1) > 1e-6 { result.metadata[prefix + "attn_factor"] = .float32(Float(share)) }
   }
 
   private func unwritable(_ scaling: String) -> ArchitectureError {

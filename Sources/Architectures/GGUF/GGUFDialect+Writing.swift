@@ -37,6 +37,7 @@ extension GGUFDialect {
     try writeSizes(decoder, into: &result)
     writeWindows(decoder, into: &result)
     try writeExperts(decoder, into: &result)
+    if let lateExperts { try writeLateExperts(lateExperts, decoder, into: &result) }
     for entry in entries {
       guard let field = entry.write(decoder) else { continue }
       result.metadata[architecture + "." + entry.name] = field
@@ -47,6 +48,7 @@ extension GGUFDialect {
     for item in refusedByLoader(decoder) {
       result.warn("does not load files of architecture '\(architecture)' with \(item)")
     }
+    for item in computedOtherwise(decoder) { result.warn(item) }
     let sizes = decoder.sizes
     if assumesFullHeads, sizes.headCount * sizes.headDimension != sizes.hiddenSize {
       result.warn(
@@ -78,10 +80,11 @@ extension GGUFDialect {
     for (key, value, name) in [
       ("vocab_size", sizes.vocabularySize, "vocab_size"),
       ("attention.key_length", sizes.headDimension, "head_dim"),
-      ("attention.value_length", sizes.headDimension, "head_dim"),
+      ("attention.value_length", decoder.attention.latent?.value ?? sizes.headDimension, "head_dim"),
     ] {
       result.metadata[architecture + "." + key] = try Self.count(value, name)
     }
+    if let latent = decoder.attention.latent { try writeLatentAttention(latent, into: &result) }
   }
 
   static func count(_ value: Int, _ key: String) throws(ArchitectureError) -> Field {

@@ -39,6 +39,10 @@ public struct GGUFDialect: Sendable {
   var windows: Windows?
   /// Nil for families without experts.
   var experts: ExpertKeys?
+  /// Nil for families whose experts do not begin behind some layers without.
+  var lateExperts: LateExperts?
+  /// Whether keys and values come from a narrow vector.
+  var isLatent = false
   /// Further keys, in the order in which they are written.
   var entries: [Entry] = []
   /// Configuration keys that say whether a model has certain tensors, with the name of one.
@@ -59,6 +63,8 @@ public struct GGUFDialect: Sendable {
   var assumesFullHeads = false
   /// Tensors and settings of a model that its loader does not know for this architecture, so that it does not load it.
   var refusedByLoader: @Sendable (Decoder) -> [String] = { _ in [] }
+  /// What it does otherwise than a model means it.
+  var computedOtherwise: @Sendable (Decoder) -> [String] = { _ in [] }
 
   /// A dialect for models of this type and class, with further entries of the configuration.
   init(
@@ -88,6 +94,10 @@ public struct GGUFDialect: Sendable {
     var thetaKey = "rope_theta"
     /// The base of layers with a window, where it is another one.
     var localThetaKey: String?
+    /// The base of such layers in files that do not say; nil for that of the others.
+    var localTheta: Double? = 10_000
+    /// Whether the weight of yarn's magnitude that scores are multiplied by has a key.
+    var hasScoreWeight = false
     /// The rotated share of heads; nil when all of it is.
     var fractionKey: String?
   }
@@ -116,6 +126,13 @@ public struct GGUFDialect: Sendable {
     var normalizationKey: String?
     /// Layers that have none.
     var denseLayersKey: String?
+  }
+
+  /// Experts behind some layers that have none, under the keys that the configurations of DeepSeek and GLM share.
+  struct LateExperts: Sendable {
+    /// Whether scores are sigmoids, with corrections for choosing, and groups are chosen by their two best; otherwise softmax,
+    /// and by their best.
+    var isSigmoid: Bool
   }
 
   /// A number or truth value of the metadata.

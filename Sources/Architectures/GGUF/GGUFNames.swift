@@ -6,6 +6,13 @@ public enum GGUFTransform: Sendable, Equatable {
   case none
   /// Rows of this many heads lie in the order of rotary pairs in the file, and in halves in the checkpoint.
   case rotaryRows(headCount: Int)
+  /// Row `i` of the file is row `order[i]` of the weight; a permutation.
+  case rows([Int])
+  /// The file's tensor holds, for each head, the rows of a projection that make keys (`isTransposed`) or values; the weight has
+  /// those of all keys, then those of all values.
+  case headRows(isTransposed: Bool)
+  /// The file's tensor is part of a fused projection: of queries (0), keys (1) or values (2), whose rows follow one another.
+  case fusedPart(Int)
   /// The file's tensor holds tensors of this rank one after the other, those of experts or heads; the checkpoint's name
   /// has `@` for their number.
   case stacked(rank: Int)
@@ -19,6 +26,7 @@ public enum GGUFTransform: Sendable, Equatable {
   /// Row `head * width + 2 j + t` of the file is row `head * width + t * width / 2 + j` of the checkpoint.
   /// - Returns: nil when rows stay where they are, or when `rows` are not such heads.
   public func checkpointRows(count rows: Int) -> [Int]? {
+    if case .rows(let order) = self { return order.count == rows ? order : nil }
     guard case .rotaryRows(let heads) = self, heads > 0, rows % (2 * heads) == 0 else { return nil }
     let half = rows / heads / 2
     return (0..<rows).map { row in
@@ -29,6 +37,12 @@ public enum GGUFTransform: Sendable, Equatable {
 
   /// The file's row of each row of the checkpoint; the inverse of ``checkpointRows(count:)``.
   public func storedRows(count rows: Int) -> [Int]? {
+    if case .rows(let order) = self {
+      guard order.count == rows else { return nil }
+      var inverse = order
+      for (stored, row) in order.enumerated() { inverse[row] = stored }
+      return inverse
+    }
     guard case .rotaryRows(let heads) = self, heads > 0, rows % (2 * heads) == 0 else { return nil }
     let half = rows / heads / 2
     return (0..<rows).map { row in
@@ -53,6 +67,8 @@ public struct GGUFPlace: Sendable, Equatable {
 /// Tensor names of one model on both sides.
 public struct GGUFNames: Sendable {
   private let rows: [Row]
+  /// Blocks behind the model's layers that files may hold and logits do not need.
+  private let spareLayers: Range<Int>
 
   /// A tensor's name on both sides without `.weight` or `.bias`; `#` stands for the number of the layer, `@` for that of
   /// an expert or head.
@@ -62,6 +78,8 @@ public struct GGUFNames: Sendable {
     let transform: GGUFTransform
     /// Rows of the stored tensor; nil for all.
     var rows: Range<Int>?
+    /// Whether the names go to their ends, as what follows the last dot is not the same on both sides.
+    var isWhole = false
   }
 
   /// The names for a model of this configuration.
@@ -76,6 +94,8 @@ public struct GGUFNames: Sendable {
     var decoder = decoder
     if let weights { decoder.names = decoder.names(in: weights) }
     let renamed = dialect.renamed(decoder)
+    let layers = decoder.sizes.layerCount
+    spareLayers = layers..<layers + decoder.spareLayers
     rows =
       Self.outside(decoder)
       + Self.inBlocks(decoder, dialect).map { row in
@@ -83,8 +103,16 @@ public struct GGUFNames: Sendable {
         return Row(
           stored: "blk.#." + name,
           checkpoint: decoder.names.root + decoder.names.layers + "#." + row.checkpoint,
-          transform: row.transform, rows: row.rows)
+          transform: row.transform, rows: row.rows, isWhole: row.isWhole)
       }
+  }
+
+  /// Whether a tensor of a file belongs to a block behind the model's layers.
+  public func isSpare(stored name: String) -> Bool {
+    guard name.hasPrefix("blk."), let number = name.split(separator: ".").dropFirst().first else {
+      return false
+    }
+    return Int(number).map(spareLayers.contains) ?? false
   }
 
   private static func outside(_ decoder: Decoder) -> [Row] {
@@ -121,8 +149,11 @@ public struct GGUFNames: Sendable {
     add("post_attention_norm", names.afterAttentionNorm, norm)
     add("ffn_norm", names.feedForwardNorm, norm)
     add("post_ffw_norm", names.afterFeedForwardNorm, norm)
-    if let fused = names.attention.fused {
+    if let latent = decoder.attention.latent {
+      rows += self.latent(latent, heads: decoder.sizes.headCount)
+    } else if let fused = names.attention.fused {
       add("attn_qkv", fused)
+      for (index, part) in ["attn_q", "attn_k", "attn_v"].enumerated() { add(part, fused, .fusedPart(index)) }
     } else {
       rows += projections(decoder, dialect)
     }
@@ -157,8 +188,37 @@ public struct GGUFNames: Sendable {
       + parts.map { Row(stored: "attn_qkv", checkpoint: $0.name, transform: $0.transform, rows: $0.rows) }
   }
 
+  /// Narrow projections. Files have the rows of heads as checkpoints do, the model's weights in an order of their own.
+  private static func latent(_ latent: LatentAttention, heads: Int) -> [Row] {
+    func order(_ width: Int, _ place: (_ head: Int, _ row: Int) -> Int) -> GGUFTransform {
+      .rows((0..<heads).flatMap { head in (0..<width).map { place(head, $0) } })
+    }
+    let (width, both) = (latent.plain + latent.rotated, latent.plain + latent.value)
+    let queries = order(width) { head, row in
+      head * width + (row < latent.plain ? row + latent.rotated : row - latent.plain)
+    }
+    let keysAndValues = order(both) { head, row in
+      row < latent.plain
+        ? head * latent.plain + row : heads * latent.plain + head * latent.value + row - latent.plain
+    }
+    let parts: [(stored: String, name: String, transform: GGUFTransform)] = [
+      ("attn_q", "q_proj", queries), ("attn_q_a", "q_a_proj", .none),
+      ("attn_q_a_norm", "q_a_layernorm", .none),
+      ("attn_q_b", "q_b_proj", queries), ("attn_kv_a_mqa", "kv_a_proj_with_mqa", .none),
+      ("attn_kv_a_norm", "kv_a_layernorm", .none), ("attn_kv_b", "kv_b_proj", keysAndValues),
+      ("attn_k_b", "kv_b_proj", .headRows(isTransposed: true)),
+      ("attn_v_b", "kv_b_proj", .headRows(isTransposed: false)),
+    ]
+    return parts.map { Row(stored: $0.stored, checkpoint: "self_attn." + $0.name, transform: $0.transform) }
+  }
+
   private static func experts(_ experts: Experts) -> [Row] {
-    var rows = [Row(stored: "ffn_gate_inp", checkpoint: experts.router, transform: .none)]
+    var rows: [Row] = []
+    if let correction = experts.correction {
+      rows.append(
+        Row(stored: "exp_probs_b.bias", checkpoint: correction, transform: .none, isWhole: true))
+    }
+    rows.append(Row(stored: "ffn_gate_inp", checkpoint: experts.router, transform: .none))
     for (stored, name) in [("gate", experts.gate), ("up", experts.up), ("down", experts.down)] {
       let checkpoint = "\(experts.prefix).@.\(name)"
       rows.append(Row(stored: "ffn_\(stored)_exps", checkpoint: checkpoint, transform: .stacked(rank: 2)))
@@ -197,7 +257,7 @@ public struct GGUFNames: Sendable {
   private func place(
     of name: String, _ row: Row, from source: KeyPath<Row, String>, to target: KeyPath<Row, String>
   ) -> GGUFPlace? {
-    guard let dot = name.lastIndex(of: "."),
+    guard let dot = row.isWhole ? name.endIndex : name.lastIndex(of: "."),
       let numbers = Self.numbers(in: name[..<dot], pattern: row[keyPath: source])
     else { return nil }
     var stem = row[keyPath: target].replacing("#", with: numbers.layer)

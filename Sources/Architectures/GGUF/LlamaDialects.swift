@@ -73,6 +73,27 @@ extension GGUFDialect {
     }
     return dialect
   }()
+
+  /// Seed-OSS.
+  static let seedOSS: GGUFDialect = {
+    var dialect = GGUFDialect("seed_oss", model: "seed_oss", class: "SeedOssForCausalLM")
+    dialect.flags = [
+      ("attention_bias", "blk.0.attn_q.bias"), ("attention_out_bias", "blk.0.attn_output.bias"),
+      ("mlp_bias", "blk.0.ffn_gate.bias"),
+    ]
+    dialect.renamed = { _ in ["ffn_norm": "post_attention_norm"] }
+    dialect.refusedByLoader = smolLM3.refusedByLoader
+    return dialect
+  }()
+
+  /// ERNIE 4.5 without experts.
+  static let ernie: GGUFDialect = {
+    var dialect = GGUFDialect("ernie4_5", model: "ernie4_5", class: "Ernie4_5ForCausalLM")
+    dialect.rotary = Rotary(order: .neighbours)
+    dialect.flags = [("use_bias", "blk.0.attn_q.bias")]
+    dialect.refusedByLoader = { $0.feedForwardBias ? ["blk.#.ffn_up.bias"] : [] }
+    return dialect
+  }()
 }
 
 extension JSONObject {

@@ -20,10 +20,38 @@ extension GGUFDialect {
   /// OLMo 2.
   static let olmo2: GGUFDialect = {
     var dialect = GGUFDialect("olmo2", model: "olmo2", class: "Olmo2ForCausalLM")
+    dialect.isMeant = { ($0["attention.sliding_window"]?.intValue ?? 0) == 0 }
     dialect.flags = olmo.flags
     dialect.refusedByLoader = olmo.refusedByLoader
     dialect.needsHead = true
     dialect.assumesFullHeads = true
     return dialect
   }()
+
+  /// OLMo 3, an OLMo 2 with windows, whose layers with a window have no scaling.
+  static let olmo3: GGUFDialect = {
+    var dialect = GGUFDialect("olmo2", model: "olmo3", class: "Olmo3ForCausalLM")
+    dialect.isMeant = { !olmo2.isMeant($0) }
+    dialect.rotary = Rotary(localThetaKey: localThetaKey, localTheta: nil)
+    dialect.windows = Windows(period: 4, isComputedByPeer: true)
+    dialect.flags = olmo.flags
+    dialect.complete = { (result, _, _) throws(ArchitectureError) in
+      var full = result["rope_scaling"]?.objectValue ?? ["rope_type": "default"]
+      full["rope_theta"] = result["rope_theta"]
+      let sliding: JSONValue = ["rope_type": "default", "rope_theta": result[localThetaKey] ?? .null]
+      result["rope_parameters"] = ["full_attention": .object(full), "sliding_attention": sliding]
+      for key in ["rope_scaling", "rope_theta", localThetaKey] { result[key] = nil }
+    }
+    dialect.refusedByLoader = olmo.refusedByLoader
+    dialect.computedOtherwise = { decoder in
+      let bases = Set(decoder.rotary.compactMap { $0?.theta })
+      return bases.count > 1 ? ["takes one base of the rotary positions for all layers"] : []
+    }
+    dialect.needsHead = true
+    dialect.assumesFullHeads = true
+    return dialect
+  }()
+
+  /// Where a base waits for its place in `rope_parameters`.
+  private static let localThetaKey = "sliding_attention.rope_theta"
 }

@@ -45,4 +45,16 @@ extension GGUFDialect {
     dialect.flags = [("attention_bias", "blk.0.attn_q.bias")]
     return dialect
   }()
+
+  /// GLM-4.5.
+  static let glm4MoE: GGUFDialect = {
+    var dialect = GGUFDialect("glm4moe", model: "glm4_moe", class: "Glm4MoeForCausalLM")
+    dialect.rotary?.fractionKey = "partial_rotary_factor"
+    dialect.lateExperts = LateExperts(isSigmoid: true)
+    dialect.flags = [
+      ("attention_bias", "blk.0.attn_q.bias"), ("use_qk_norm", "blk.0.attn_q_norm.weight"),
+    ]
+    dialect.renamed = { _ in ["ffn_norm": "post_attention_norm"] }
+    return dialect
+  }()
 }

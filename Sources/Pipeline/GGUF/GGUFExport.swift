@@ -196,7 +196,7 @@ package struct GGUFExport {
       weight = try recodings.apply(to: weight, named: name)
     }
     switch place.transform {
-    case .none, .stacked: return GGUFPart(weight, name: name, stored: place.name)
+    case .none, .stacked, .fusedPart: return GGUFPart(weight, name: name, stored: place.name)
     case .row:
       // A vector of the values that a quantized row stands for.
       let values =
@@ -211,10 +211,10 @@ package struct GGUFExport {
       }
       let shifted = try Tensor(tensor.floats().map { $0 + amount }, shape: tensor.shape)
       return GGUFPart(.dense(shifted), name: name, stored: place.name)
-    case .rotaryRows(let heads):
+    case .rotaryRows, .rows, .headRows:
       let rows = weight.shape.dimensions.first ?? 0
       guard let order = place.transform.checkpointRows(count: rows) else {
-        throw PipelineError.weight(name, reason: "\(rows) rows are not \(heads) heads of an even width")
+        throw PipelineError.weight(name, reason: "\(rows) rows are not the heads of the configuration")
       }
       return GGUFPart(weight, name: name, stored: place.name, order: order)
     }

@@ -7,7 +7,7 @@ import TensorCore
 
 /// Turns the tensors of a GGUF file into weights under the checkpoint's names.
 struct GGUFWeights {
-  private let checkpoint: GGUFCheckpoint
+  let checkpoint: GGUFCheckpoint
   private let names: GGUFNames
   private let architecture: String
   private static let scaleSuffix = ".scale"
@@ -24,14 +24,18 @@ struct GGUFWeights {
   func read() throws -> (OrderedDictionary<String, Weight>, companions: OrderedDictionary<String, Tensor>) {
     var weights: OrderedDictionary<String, Weight> = [:]
     var companions: OrderedDictionary<String, Tensor> = [:]
+    var unfinished: OrderedDictionary<String, [Int: GGUFTensor]> = [:]
     for (name, entry) in checkpoint.tensors where !GGUFDialect.rotaryTableNames.contains(name) {
+      if names.isSpare(stored: name) { continue }
       let places = names.checkpointPlaces(ofStored: name)
       guard let place = places.first else {
         throw PipelineError.weight(
           name,
           reason: "a \(architecture) model has no such tensor, so that nobody knows what it would change")
       }
-      if name.hasSuffix(Self.inputScaleSuffix) {
+      if let number = place.transform.partNumber {
+        unfinished[place.name, default: [:]][number] = entry
+      } else if name.hasSuffix(Self.inputScaleSuffix) {
         companions[place.name] = try checkpoint.tensor(named: name)
       } else if name.hasSuffix(Self.scaleSuffix) {
         try checkScale(name)
@@ -41,6 +45,11 @@ struct GGUFWeights {
             throw PipelineError.weight(target, reason: "two tensors of the file are this weight")
           }
         }
+      }
+    }
+    for (name, entries) in unfinished {
+      guard weights.updateValue(try joined(entries, name), forKey: name) == nil else {
+        throw PipelineError.weight(name, reason: "two tensors of the file are this weight")
       }
     }
     return (weights, companions)
@@ -91,7 +100,7 @@ struct GGUFWeights {
     return try weight.selecting(rows: Array(rows))
   }
 
-  private func weight(_ entry: GGUFTensor, _ bytes: Tensor, _ shape: Shape, scale: Float) throws -> Weight {
+  func weight(_ entry: GGUFTensor, _ bytes: Tensor, _ shape: Shape, scale: Float) throws -> Weight {
     if let type = entry.type.elementType {
       return .dense(try bytes.reinterpreted(as: type, shape: shape))
     }
@@ -105,7 +114,7 @@ struct GGUFWeights {
   }
 
   /// The scale of a whole NVFP4 weight (of each expert), which files leave out when it is 1.
-  private func scale(_ entry: GGUFTensor, _ expert: Int) throws -> Float {
+  func scale(_ entry: GGUFTensor, _ expert: Int) throws -> Float {
     guard entry.type.name == "NVFP4", entry.name.hasSuffix(".weight") else { return 1 }
     let name = entry.name.dropLast(7) + Self.scaleSuffix
     guard let scales = checkpoint.tensors[String(name)] else { return 1 }
@@ -118,7 +127,7 @@ struct GGUFWeights {
 
   private func applied(_ transform: GGUFTransform, to weight: Weight, _ name: String) throws -> Weight {
     switch transform {
-    case .none, .stacked: return weight
+    case .none, .stacked, .fusedPart: return weight
     case .row:
       guard case .dense(let tensor) = weight else {
         throw PipelineError.weight(name, reason: "quantized values are no vector")
@@ -129,10 +138,10 @@ struct GGUFWeights {
         throw PipelineError.weight(name, reason: "quantized values cannot be shifted")
       }
       return .dense(try Tensor(tensor.floats().map { $0 - amount }, shape: tensor.shape))
-    case .rotaryRows(let heads):
+    case .rotaryRows, .rows, .headRows:
       let rows = weight.shape.dimensions.first ?? 0
       guard let order = transform.storedRows(count: rows) else {
-        throw PipelineError.weight(name, reason: "\(rows) rows are not \(heads) heads of an even width")
+        throw PipelineError.weight(name, reason: "\(rows) rows are not the heads of the configuration")
       }
       return try weight.selecting(rows: order)
     }

@@ -41,7 +41,7 @@ extension DoctorCheck {
     if findings.isEmpty, asStored > chance {
       findings.append(
         Finding(
-          .warning, check: "rotary-order",
+          .warning, check: "plain-text",
           "a plain English text costs \(rounded(asStored)) nats a token, no less than guessing (\(rounded(chance)))",
           meaning: "the weights are random or damaged, or the tokenizer is that of another model",
           remedy: "compare with the original: adze compare ORIGINAL MODEL --corpus TEXT"))
