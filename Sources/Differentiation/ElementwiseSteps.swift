@@ -128,6 +128,25 @@ extension FunctionStep {
     })
 }
 
+/// `function(gate) * up`.
+struct GatedFunctionStep: DifferentiableStep {
+  let function: FunctionStep
+
+  func forward(_ operands: [FloatMatrix], _ run: RunContext) -> StepResult {
+    let open = function.forward([operands[0]], run).results[0]
+    return StepResult(open.zip(operands[1], *), saved: [open])
+  }
+
+  func backward(_ call: BackwardCall, _ run: RunContext) -> [FloatMatrix?] {
+    let (gate, up, gradient) = (call.operands[0], call.operands[1], call.gradients[0])
+    let slope = gate.map { Float(function.derivative(Double($0))) }
+    return [
+      call.wanted[0] ? gradient.zip(up, *).zip(slope, *) : nil,
+      call.wanted[1] ? gradient.zip(call.saved[0], *) : nil,
+    ]
+  }
+}
+
 /// `silu(gate)`, or `silu(gate) * up`; logistic functions by the vector kernel.
 struct SiluStep: DifferentiableStep {
   let isGated: Bool

@@ -26,6 +26,11 @@ struct StepBuilder {
         epsilon: try node.float("eps"),
         heads: try node.integer("heads"))
     case .addRMSNorm: AddNormalizationStep(normalization: try rmsNorm(node, weight: 2, heads: 1))
+    case .addLayerNorm:
+      AddNormalizationStep(
+        normalization: NormalizationStep(
+          isCentered: true, gains: try vector(node, 2), shifts: try vector(node, 3),
+          epsilon: try node.float("eps"), heads: 1))
     case .rope: try rope(node)
     case .attention: try attention(node)
     case .joinHeads:
@@ -48,16 +53,20 @@ struct StepBuilder {
     case .clamp:
       let (low, high) = (Float(try node.float("minimum")), Float(try node.float("maximum")))
       return FunctionStep.clamp(Double(low), Double(high))
-    case .gelu:
-      switch try node.string("approximate") {
-      case "tanh": return FunctionStep.geluTanh
-      case "sigmoid": return FunctionStep.geluSigmoid
-      default: return FunctionStep.gelu
-      }
+    case .gelu: return try gelu(node)
+    case .geglu: return GatedFunctionStep(function: try gelu(node))
     default:
       throw DifferentiationError.unsupported(
         operation: node.operation.rawValue, scope: node.scope,
         reason: "learned rounding does not know its derivative; use another method for this model")
+    }
+  }
+
+  private func gelu(_ node: Node) throws -> FunctionStep {
+    switch try node.string("approximate") {
+    case "tanh": FunctionStep.geluTanh
+    case "sigmoid": FunctionStep.geluSigmoid
+    default: FunctionStep.gelu
     }
   }
 

@@ -10,6 +10,8 @@ public struct ExecutionOptions: Sendable {
   public var chunkLength: Int
   /// Kernels to use.
   public var kernels: KernelTable
+  /// What the planner does beside choosing kernels; everything unless the worth of a part is measured.
+  public var layout: LayoutOptions = .all
 
   /// Creates options.
   public init(
@@ -26,4 +28,29 @@ public struct ExecutionOptions: Sendable {
   public static var reference: ExecutionOptions {
     ExecutionOptions(activations: .float32, cache: .f32)
   }
+}
+
+/// What the planner does to need less memory and time; no part changes a bit of the results.
+public struct LayoutOptions: OptionSet, Sendable, Hashable {
+  /// The parts as bits.
+  public let rawValue: Int
+
+  /// The parts with these bits.
+  public init(rawValue: Int) { self.rawValue = rawValue }
+
+  /// Values that are not needed at the same time share memory.
+  public static let sharedArena = LayoutOptions(rawValue: 1)
+  /// Operations overwrite an operand that nothing needs after them.
+  public static let inPlace = LayoutOptions(rawValue: 2)
+  /// After the last keys and values only rows are computed that somebody reads: queries of the last attention, its
+  /// feed-forward, and logits.
+  public static let readRows = LayoutOptions(rawValue: 4)
+
+  /// All parts.
+  public static let all: LayoutOptions = [.sharedArena, .inPlace, .readRows]
+
+  /// The parts with their names.
+  public static let named: [(name: String, part: LayoutOptions)] = [
+    ("shared-arena", .sharedArena), ("in-place", .inPlace), ("read-rows", .readRows),
+  ]
 }

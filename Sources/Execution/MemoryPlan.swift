@@ -36,8 +36,8 @@ package struct MemoryPlan {
   /// Most floats per token of an arena: far above any model, and small enough that no size overflows.
   package static let maximumArenaColumns = 1 << 22
 
-  package init(_ graph: Graph) throws(ExecutionError) {
-    var builder = Builder(graph: graph)
+  package init(_ graph: Graph, layout: LayoutOptions = .all) throws(ExecutionError) {
+    var builder = Builder(graph: graph, layout: layout)
     for (index, node) in graph.nodes.enumerated() { try builder.place(node, at: index) }
     let (locations, arenaColumns) = builder.finish()
     guard arenaColumns <= MemoryPlan.maximumArenaColumns else {
@@ -88,12 +88,14 @@ extension MemoryPlan {
 
   private struct Builder {
     let graph: Graph
+    let layout: LayoutOptions
     let uses: UseTable
     var buffers: [Buffer] = []
     var views: [ValueID: View] = [:]
 
-    init(graph: Graph) {
+    init(graph: Graph, layout: LayoutOptions) {
       self.graph = graph
+      self.layout = layout
       uses = graph.uses
       for (number, input) in graph.inputs.enumerated() {
         guard let columns = graph.type(of: input).columns, graph.type(of: input).element == .f32 else {
@@ -141,12 +143,12 @@ extension MemoryPlan {
     /// A view of an operand that result number `position` may overwrite.
     private func reusable(_ node: Node, _ position: Int, at index: Int) -> View? {
       let overwriting: Set<Operation> = [
-        .rope, .add, .multiply, .scale, .silu, .gelu, .relu, .sigmoid, .clamp, .softcap, .swiglu, .addRMSNorm,
-        .scaleRows,
+        .rope, .add, .multiply, .scale, .silu, .gelu, .relu, .sigmoid, .clamp, .softcap, .swiglu, .geglu,
+        .addRMSNorm, .addLayerNorm, .scaleRows,
       ]
-      // Operands besides the first one that are of another shape.
-      let onlyFirst: Set<Operation> = [.rope, .scaleRows]
-      guard position == 0, overwriting.contains(node.operation) else { return nil }
+      // Operands besides the first one are of another shape, or are read after the result was begun.
+      let onlyFirst: Set<Operation> = [.rope, .scaleRows, .geglu]
+      guard layout.contains(.inPlace), position == 0, overwriting.contains(node.operation) else { return nil }
       let candidates =
         onlyFirst.contains(node.operation) ? Array(node.valueOperands.prefix(1)) : node.valueOperands
       return candidates.lazy.compactMap { value -> View? in
@@ -171,7 +173,7 @@ extension MemoryPlan {
       for index in buffers.indices where buffers[index].space == nil {
         let width = (buffers[index].columns + 15) & ~15
         // Buffers stand in the order of their births: what is dead now is dead for all that follow.
-        living.removeAll { $0.death < buffers[index].birth }
+        if layout.contains(.sharedArena) { living.removeAll { $0.death < buffers[index].birth } }
         var offset = 0
         for other in living where other.range.lowerBound < offset + width {
           offset = max(offset, other.range.upperBound)

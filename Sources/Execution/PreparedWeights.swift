@@ -29,6 +29,14 @@ public struct PreparedWeights: Sendable {
     throws
   {
     self.init()
+    try add(graph: graph, weight: weight, matrices: packing)
+  }
+
+  /// Packs the constants of one more graph; operands that are there already are shared.
+  /// - Throws: ``ExecutionError``, or what `weight` throws.
+  public mutating func add(
+    graph: Graph, weight: (String) throws -> Weight, matrices packing: MatrixPacking = .panels
+  ) throws {
     for node in graph.nodes {
       for (operand, isMatrix) in PreparedWeights.parts(of: node) {
         let key = PreparedWeights.key(operand)
@@ -82,9 +90,11 @@ public struct PreparedWeights: Sendable {
     node.operands.enumerated().flatMap { position, operand -> [(operand: Operand, isMatrix: Bool)] in
       if operand.value != nil { return [] }
       if node.operation == .expertLinear { return operand.constants.map { (.constant($0), true) } }
-      return [(operand, position == 1 && (node.operation == .linear || node.operation == .embedding))]
+      return [(operand, position == 1 && takesMatrix.contains(node.operation))]
     }
   }
+
+  private static let takesMatrix: Set<Operation> = [.linear, .embedding, .linearActivation]
 
   private static func checked(_ weight: Weight, name: String, type: ConstantType?) throws -> Weight {
     guard let type, weight.shape.dimensions == type.dimensions else {

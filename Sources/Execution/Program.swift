@@ -48,7 +48,7 @@ public final class Program: Sendable {
   public init(graph: Graph, weights: PreparedWeights, options: ExecutionOptions = .init()) throws {
     try graph.verify()
     try Program.checkInputs(of: graph)
-    let plan = try MemoryPlan(graph)
+    let plan = try MemoryPlan(graph, layout: options.layout)
     var builder = StepBuilder(graph: graph, plan: plan, weights: weights)
     var steps: [Step] = []
     var caches: [Int: CacheShape] = [:]
@@ -71,7 +71,8 @@ public final class Program: Sendable {
     }
     steps += plan.copies.map { Step(kind: .copy, inputs: [$0.source], outputs: [$0.target]) }
     for index in steps.indices {
-      steps[index].isAfterLastAttention = index > lastAttention
+      steps[index].isAfterLastAttention = index > lastAttention && options.layout.contains(.readRows)
+      steps[index].isLastAttention = index == lastAttention && options.layout.contains(.readRows)
       let makesOutput = steps[index].outputs.contains { if case .output = $0.space { true } else { false } }
       if index <= lastAttention, makesOutput { outputBeforeLastAttention = true }
     }

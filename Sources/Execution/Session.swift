@@ -70,10 +70,11 @@ public final class Session {
   public func forward<Result>(
     _ tokens: [Int32], rows: Range<Int>? = nil, _ body: (UnsafeBufferPointer<Float>) throws -> Result
   ) throws -> Result {
-    let wanted = rows ?? max(tokens.count - 1, 0)..<tokens.count
-    guard wanted.lowerBound >= 0, wanted.upperBound <= tokens.count else {
-      throw ExecutionError.rows(expected: "0..<\(tokens.count)", found: "\(wanted)")
+    let asked = rows ?? max(tokens.count - 1, 0)..<tokens.count
+    guard asked.lowerBound >= 0, asked.upperBound <= tokens.count else {
+      throw ExecutionError.rows(expected: "0..<\(tokens.count)", found: "\(asked)")
     }
+    let wanted = program.options.layout.contains(.readRows) ? asked : tokens.indices
     guard program.outputColumns.count == 1, program.inputs.first?.columns == nil else {
       throw ExecutionError.input(
         "tokens", expected: "a graph from tokens to logits", found: program.graph.name)
@@ -93,7 +94,10 @@ public final class Session {
       position += chunk.count
       start = chunk.upperBound
     }
-    return try unsafe body(outputs[0].prefix(wanted.count * program.outputColumns[0]))
+    let columns = program.outputColumns[0]
+    let first = (asked.lowerBound - wanted.lowerBound) * columns
+    let all = unsafe outputs[0].prefix(wanted.count * columns)
+    return try unsafe body(UnsafeBufferPointer(rebasing: all[first..<first + asked.count * columns]))
   }
 
   /// Runs a part of a model on float inputs, all rows, and gives its outputs in order.
@@ -131,7 +135,8 @@ public final class Session {
     if changes { truncateCaches(to: 0) }
     while cachedCount < position {
       let chunk = Array(history[cachedCount..<min(cachedCount + program.options.chunkLength, position)])
-      let rows = program.canSelectRows ? 0..<0 : chunk.indices
+      let skips = program.canSelectRows && program.options.layout.contains(.readRows)
+      let rows = skips ? 0..<0 : chunk.indices
       outputs[0].reserve(rows.count * program.outputColumns[0])
       try unsafe run(tokens: chunk, floats: [:], rows: rows, outputRow: 0)
     }

@@ -6,10 +6,11 @@ import OrderedCollections
 struct Step {
   enum Kind {
     case embedding(PanelMatrix, tokens: Int, offset: Int)
-    case linear(PanelMatrix, bias: [Float]?)
+    case linear(PanelMatrix, bias: [Float]?, then: KernelTable.Activation?)
     case rmsNorm(weight: [Float], epsilon: Float, heads: Int)
     case layerNorm(weight: [Float], bias: [Float]?, epsilon: Float, heads: Int)
     case addRMSNorm(weight: [Float], epsilon: Float)
+    case addLayerNorm(weight: [Float], bias: [Float]?, epsilon: Float)
     case rope(RopeParameters)
     case attention(AttentionParameters)
     case add
@@ -22,6 +23,7 @@ struct Step {
     case clamp(Float, Float)
     case softcap(Float)
     case swiglu
+    case geglu(KernelTable.GELU)
     case scaleRows
     case joinHeads(heads: Int, isShared: Bool)
     case route(RoutingOptions)
@@ -82,6 +84,8 @@ struct Step {
   let outputs: [MemoryPlan.Location]
   /// Whether rows do not depend on each other from here to the end, so that only the rows asked for are computed.
   var isAfterLastAttention = false
+  /// Whether this is the last attention, which appends all keys and values and attends for the rows asked for alone.
+  var isLastAttention = false
 }
 
 /// Turns the nodes of a graph into steps.
@@ -115,11 +119,21 @@ struct StepBuilder {
     case .embedding:
       return .embedding(
         try matrix(node), tokens: try inputNumber(node, 0), offset: try node.integer("offset"))
-    case .linear: return .linear(try matrix(node), bias: node.operands.count > 2 ? try vector(node, 2) : nil)
+    case .linear:
+      return .linear(
+        try matrix(node), bias: node.operands.count > 2 ? try vector(node, 2) : nil, then: nil)
+    case .linearActivation:
+      return .linear(
+        try matrix(node), bias: node.operands.count > 2 ? try vector(node, 2) : nil,
+        then: try activation(node))
     case .rmsNorm:
       return .rmsNorm(
         weight: try gains(node, 1), epsilon: Float(try node.float("eps")), heads: try node.integer("heads"))
     case .addRMSNorm: return .addRMSNorm(weight: try gains(node, 2), epsilon: Float(try node.float("eps")))
+    case .addLayerNorm:
+      return .addLayerNorm(
+        weight: try vector(node, 2), bias: node.operands.count > 3 ? try vector(node, 3) : nil,
+        epsilon: Float(try node.float("eps")))
     case .layerNorm:
       return .layerNorm(
         weight: try vector(node, 1), bias: node.operands.count > 2 ? try vector(node, 2) : nil,
@@ -131,6 +145,7 @@ struct StepBuilder {
     case .scale: return .scale(Float(try node.float("factor")))
     case .silu: return .silu
     case .gelu: return .gelu(.init(rawValue: try node.string("approximate")) ?? .none)
+    case .geglu: return .geglu(.init(rawValue: try node.string("approximate")) ?? .none)
     case .relu: return .relu
     case .sigmoid: return .sigmoid
     case .clamp: return .clamp(Float(try node.float("minimum")), Float(try node.float("maximum")))
@@ -146,6 +161,21 @@ struct StepBuilder {
     default:
       throw ExecutionError.unsupported(
         operation: node.operation.rawValue, scope: node.scope, reason: "the executor has no step for it")
+    }
+  }
+
+  private func activation(_ node: Node) throws -> KernelTable.Activation {
+    let name = try node.string("activation")
+    switch name {
+    case "silu": return .silu
+    case "relu": return .relu
+    case "sigmoid": return .sigmoid
+    case "gelu": return .gelu(.none)
+    case "gelu_tanh": return .gelu(.tanh)
+    case "gelu_sigmoid": return .gelu(.sigmoid)
+    default:
+      throw ExecutionError.unsupported(
+        operation: node.operation.rawValue, scope: node.scope, reason: "there is no activation '\(name)'")
     }
   }
 

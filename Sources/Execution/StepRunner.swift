@@ -18,11 +18,11 @@ struct StepRunner {
     switch step.kind {
     case .embedding(let table, let input, let offset):
       unsafe embed(table, inputs.integers(input), offset: Int32(offset), into: place(step.outputs[0]))
-    case .linear(let matrix, let bias):
+    case .linear(let matrix, let bias, let activation):
       let (x, y) = unsafe (place(step.inputs[0]), place(step.outputs[0]))
       unsafe withOptionalPointer(bias) { bias in
         unsafe kernels.linear(
-          x, matrix, bias: bias, into: y, activations: session.program.options.activations,
+          x, matrix, bias: bias, then: activation, into: y, activations: session.program.options.activations,
           workspace: session.workspace, pool: pool)
       }
     case .rmsNorm(let weight, let epsilon, let heads):
@@ -40,6 +40,12 @@ struct StepRunner {
         place(step.inputs[0]), place(step.inputs[1]), weight: weight, epsilon: epsilon,
         sum: place(step.outputs[0]),
         into: place(step.outputs[1]), pool: pool)
+    case .addLayerNorm(let weight, let bias, let epsilon):
+      unsafe withOptionalPointer(bias) { bias in
+        unsafe kernels.addLayerNorm(
+          place(step.inputs[0]), place(step.inputs[1]), weight: weight, bias: bias, epsilon: epsilon,
+          sum: place(step.outputs[0]), into: place(step.outputs[1]), pool: pool)
+      }
     case .rope(let parameters):
       unsafe kernels.rope(
         place(step.inputs[0]), table: session.rotaryTables[parameters.table], heads: parameters.heads,
@@ -73,6 +79,7 @@ struct StepRunner {
     case .multiply: unsafe kernels.multiply(x, place(step.inputs[1]), into: y, pool: pool)
     case .scaleRows: unsafe kernels.scaleRows(x, by: place(step.inputs[1]), into: y, pool: pool)
     case .swiglu: unsafe kernels.swiglu(gate: x, up: place(step.inputs[1]), into: y, pool: pool)
+    case .geglu(let kind): unsafe kernels.geglu(gate: x, up: place(step.inputs[1]), kind, into: y, pool: pool)
     case .scale(let factor): unsafe kernels.scale(x, by: factor, into: y, pool: pool)
     case .silu: unsafe kernels.silu(x, into: y, pool: pool)
     case .relu: unsafe kernels.relu(x, into: y, pool: pool)
@@ -87,9 +94,10 @@ struct StepRunner {
     }
   }
 
-  /// The rows of a value that this step works on.
-  private func place(_ location: MemoryPlan.Location) -> Rows {
+  /// The rows of a value that this step works on, or other ones.
+  private func place(_ location: MemoryPlan.Location, _ chosen: Range<Int>? = nil) -> Rows {
     let base: UnsafeMutablePointer<Float>
+    let rows = chosen ?? rows
     var first = rows.lowerBound
     switch location.space {
     case .arena(let offset): unsafe base = session.arena.start + offset * inputs.tokens.count
@@ -121,12 +129,16 @@ struct StepRunner {
       preconditionFailure("caches were made with the session")
     }
     unsafe kernels.appendKV(k: place(step.inputs[1]), v: place(step.inputs[2]), to: cache, pool: pool)
+    // The kernel takes the last rows of the sequence; what nobody reads is left out where that allows it.
+    let readsLast = step.isLastAttention && selection.upperBound == rows.upperBound
+    let asking = selection.isEmpty && step.isLastAttention ? 0..<0 : readsLast ? selection : rows
+    guard !asking.isEmpty else { return }
     unsafe withOptionalPointer(parameters.slopes) { slopes in
       unsafe withOptionalPointer(parameters.sinks) { sinks in
         unsafe kernels.attention(
-          place(step.inputs[0]), cache: cache, heads: parameters.heads, scale: parameters.scale,
+          place(step.inputs[0], asking), cache: cache, heads: parameters.heads, scale: parameters.scale,
           window: parameters.window, softcap: parameters.softcap, slopes: slopes, sinks: sinks,
-          into: place(step.outputs[0]), workspace: session.workspace, pool: pool)
+          into: place(step.outputs[0], asking), workspace: session.workspace, pool: pool)
       }
     }
   }

@@ -68,6 +68,8 @@ struct BoxText: Equatable {
     .scale: ("Scale", .activation), .silu: ("SiLU", .activation), .gelu: ("GELU", .activation),
     .relu: ("ReLU", .activation), .sigmoid: ("Sigmoid", .activation), .clamp: ("Clamp", .activation),
     .softcap: ("Soft cap", .activation), .slice: ("Slice", .activation), .swiglu: ("SwiGLU", .activation),
+    .geglu: ("GEGLU", .activation), .addLayerNorm: ("Add, layer norm", .normalization),
+    .linearActivation: ("Linear, activation", .projection),
     .scaleRows: ("Scale rows", .activation), .route: ("Route", .experts),
     .expertSum: ("Sum of experts", .experts),
   ]

@@ -127,7 +127,7 @@ public struct GraphDrawing: Sendable {
 
   /// Numbers of the edges that carry the stream past a branch: into a sum, while another edge of the same value goes the long way.
   private static func residualEdges(_ part: DrawnPart, _ graph: Graph) -> Set<Int> {
-    let sums: Set<Operation> = [.add, .addRMSNorm]
+    let sums: Set<Operation> = [.add, .addRMSNorm, .addLayerNorm]
     var result: Set<Int> = []
     for (number, edge) in part.edges.enumerated() {
       guard case .node(let index) = part.items[edge.target], sums.contains(graph.nodes[index].operation)

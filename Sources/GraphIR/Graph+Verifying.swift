@@ -7,40 +7,45 @@ extension Graph {
   /// - Throws: ``GraphError``, naming the first offender.
   public func verify() throws(GraphError) {
     try verifyDeclarations()
-    var made = Set(inputs)
-    guard made.count == inputs.count else { throw .graph("an input is listed twice") }
-    for input in inputs where !contains(input) { throw .graph("an input is no value of this graph") }
-    var scope = ""
+    // By slot: whether the value is made.
+    var made = [Bool](repeating: false, count: slots.count)
+    for input in inputs {
+      guard contains(input) else { throw .graph("an input is no value of this graph") }
+      guard !made[input.raw] else { throw .graph("an input is listed twice") }
+      made[input.raw] = true
+    }
+    var scopes: Set<String> = [""]
     for node in nodes {
-      guard node.scope == scope || TextForm.isScope(node.scope) else {
+      guard scopes.contains(node.scope) || TextForm.isScope(node.scope) else {
         throw .node(node.operation.rawValue, scope: "", reason: "'\(node.scope)' is not a scope")
       }
-      scope = node.scope
+      scopes.insert(node.scope)
       try verify(node, made: made)
-      for result in node.results where !made.insert(result).inserted {
-        throw .node(name(of: result), scope: node.scope, reason: "is made twice")
+      for result in node.results {
+        guard !made[result.raw] else {
+          throw .node(name(of: result), scope: node.scope, reason: "is made twice")
+        }
+        made[result.raw] = true
       }
     }
     guard !outputs.isEmpty else { throw .graph("the graph returns nothing") }
     for output in outputs {
       guard contains(output) else { throw .graph("an output is no value of this graph") }
-      guard made.contains(output) else { throw .graph("nothing makes the output '\(name(of: output))'") }
+      guard made[output.raw] else { throw .graph("nothing makes the output '\(name(of: output))'") }
     }
-    for value in values where !made.contains(value) {
-      throw .graph("nothing makes the value '\(name(of: value))'")
+    for (slot, value) in slots.enumerated() where !made[slot] {
+      if let value { throw .graph("nothing makes the value '\(value.name)'") }
     }
   }
 
   private func verifyDeclarations() throws(GraphError) {
     try verifyName(name, what: "graph")
-    var seen: Set<String> = []
-    for value in values {
-      let name = name(of: value)
+    for (slot, value) in slots.enumerated() {
+      guard let value else { continue }
+      let (name, type) = (value.name, value.type)
       try verifyName(name, what: "value")
-      guard seen.insert(name).inserted, identifiers[name] == value else {
-        throw .graph("two values are called '\(name)'")
-      }
-      let type = type(of: value)
+      // Of two values with one name the table has one at most.
+      guard identifiers[name] == ValueID(slot) else { throw .graph("two values are called '\(name)'") }
       guard type.dimensions.count <= TextForm.maximumRank else {
         throw .graph("'\(name)' has too high a rank")
       }
@@ -70,13 +75,13 @@ extension Graph {
     }
   }
 
-  private func verify(_ node: Node, made: Set<ValueID>) throws(GraphError) {
+  private func verify(_ node: Node, made: [Bool]) throws(GraphError) {
     let first = node.results.first
     let label = first.flatMap { contains($0) ? name(of: $0) : nil } ?? node.operation.rawValue
     guard let definition = OperationDefinition.named(node.operation) else {
       throw .node(label, scope: node.scope, reason: "there is no operation '\(node.operation)'")
     }
-    for operand in node.valueOperands where !made.contains(operand) {
+    for case .value(let operand) in node.operands where !contains(operand) || !made[operand.raw] {
       let name = contains(operand) ? name(of: operand) : "?"
       throw .node(label, scope: node.scope, reason: "uses '\(name)' before it is made")
     }

@@ -53,6 +53,12 @@ public struct Operation: Hashable, Sendable, RawRepresentable, CustomStringConve
   public static let expertLinear = Operation(rawValue: "expert_linear")
   /// Weighted sum over the chosen experts.
   public static let expertSum = Operation(rawValue: "expert_sum")
+  /// gelu(gate) * up.
+  public static let geglu = Operation(rawValue: "geglu")
   /// A sum and its normalization.
   public static let addRMSNorm = Operation(rawValue: "add_rms_norm")
+  /// A sum and its normalization to mean zero and variance one.
+  public static let addLayerNorm = Operation(rawValue: "add_layer_norm")
+  /// Product with a weight matrix, and a bias, through an activation.
+  public static let linearActivation = Operation(rawValue: "linear_activation")
 }

@@ -1,7 +1,8 @@
 import GraphIR
 import OrderedCollections
 
-/// Computes once what several nodes compute from the same operands with the same attributes.
+/// Computes once what several nodes compute from the same operands with the same attributes, in whatever order sums and
+/// products have theirs.
 ///
 /// The first node stays, in its scope. Nodes that write a cache (attention) are never joined, nor is a node whose result
 /// is an output of the graph, whose name must stay.
@@ -31,7 +32,9 @@ public struct EliminateCommonSubexpressions: GraphPass {
       let operands = node.operands.map { operand in
         operand.value.flatMap { replacements[$0] }.map(Operand.value) ?? operand
       }
-      let key = Key(operation: node.operation, operands: operands, attributes: node.attributes)
+      let key = Key(
+        operation: node.operation, operands: Self.canonical(operands, of: node.operation),
+        attributes: node.attributes)
       guard let first = seen[key] else {
         seen[key] = node.results
         continue
@@ -48,5 +51,11 @@ public struct EliminateCommonSubexpressions: GraphPass {
     graph.replaceUses(replacements)
     graph.removeNodes(at: duplicates)
     return report
+  }
+
+  /// The operands in an order that does not matter for the result: a + b is b + a, to the bit.
+  private static func canonical(_ operands: [Operand], of operation: Operation) -> [Operand] {
+    guard operation == .add || operation == .multiply else { return operands }
+    return operands.sorted { a, b in (a.value?.raw ?? 0) < (b.value?.raw ?? 0) }
   }
 }

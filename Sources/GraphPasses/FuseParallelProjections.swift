@@ -59,12 +59,30 @@ public struct FuseParallelProjections: GraphPass {
     let grouped = Set(groups.joined())
     for (_, indices) in byInput.sorted(by: { $0.value[0] < $1.value[0] }) where indices.count > 1 {
       for index in indices where !grouped.contains(index) {
+        let others = indices.filter { $0 != index }
         report.missed(
-          at: graph.name(of: graph.nodes[index].results[0]),
-          "other projections of the same value differ in encoding, bias or scope")
+          at: graph.name(of: graph.nodes[index].results[0]), reason(graph.nodes[index], others, graph))
       }
     }
     return groups
+  }
+
+  /// The first condition that no other projection of the same value meets.
+  private func reason(_ node: Node, _ others: [Int], _ graph: Graph) -> String {
+    let near = others.map { graph.nodes[$0] }.filter { $0.scope == node.scope }
+    guard !near.isEmpty else { return "the other projections of the value lie in other scopes" }
+    let own = encodings(node.operands[1].constants, graph)
+    guard own.count == 1 else { return "its weights are stored in \(own.count) encodings" }
+    let alike = near.filter { encodings($0.operands[1].constants, graph) == own }
+    guard !alike.isEmpty else {
+      return
+        "no other projection of the value is stored as \(own[0]), and another encoding would be a lossy one or a larger one"
+    }
+    guard alike.contains(where: { $0.operands.count == node.operands.count }) else {
+      return node.operands.count > 2
+        ? "it has a bias and the others have none" : "the others have a bias and it has none"
+    }
+    return "its bias is stored otherwise than those of the others"
   }
 
   /// The distinct encodings of constants.

@@ -1,4 +1,5 @@
 import GraphIR
+import OrderedCollections
 
 /// A rewrite of a graph that does not change what it computes.
 ///
@@ -58,6 +59,9 @@ public struct PassReport: Sendable, Equatable {
   /// Where it nearly did.
   public private(set) var misses: [Miss] = []
 
+  /// Constants that it made, and how they are computed from those of the model.
+  public private(set) var folds: OrderedDictionary<String, ConstantExpression> = [:]
+
   /// A report of a pass that has not found anything yet.
   public init(pass: String) { self.pass = pass }
 
@@ -68,6 +72,8 @@ public struct PassReport: Sendable, Equatable {
 
   /// Notes a place where the pass rewrote.
   public mutating func fired(at site: String) { sites.append(site) }
+  /// Notes a constant that the pass declared.
+  public mutating func folded(_ name: String, _ expression: ConstantExpression) { folds[name] = expression }
   /// Notes a place where the pass nearly did, and the first condition that did not hold.
   public mutating func missed(at site: String, _ reason: String) {
     misses.append(Miss(site: site, reason: reason))

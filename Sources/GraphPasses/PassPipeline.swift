@@ -48,9 +48,9 @@ public struct PassPipeline: Sendable {
 
   /// What turns a textbook graph into one that runs well.
   public static let standard = PassPipeline([
-    RemoveDeadCode(), SimplifyAlgebra(), EliminateCommonSubexpressions(), FuseSwiGLU(),
-    FuseParallelProjections(),
-    FuseAddRMSNorm(), RemoveDeadCode(),
+    RemoveDeadCode(), SimplifyAlgebra(), EliminateCommonSubexpressions(), FuseSwiGLU(), FuseGEGLU(),
+    FuseParallelProjections(), FuseRotations(), FuseLinearActivation(), FuseAddRMSNorm(),
+    FuseAddLayerNorm(), RemoveDeadCode(),
   ])
 
   /// Verifies the graph, runs every pass and verifies after each.
@@ -60,17 +60,27 @@ public struct PassPipeline: Sendable {
     do throws(GraphError) { try graph.verify() } catch { throw .invalidInput(error) }
     var reports: [PassReport] = []
     for pass in passes {
-      let interface = GraphInterface(graph)
-      let report: PassReport
-      do throws(GraphError) { report = try pass.run(&graph) } catch { throw .passFailed(pass.name, error) }
-      do throws(GraphError) { try graph.verify() } catch { throw .verificationFailed(pass.name, error) }
-      guard GraphInterface(graph) == interface else {
-        throw .verificationFailed(pass.name, .graph("the pass changed the graph's inputs or outputs"))
-      }
+      let report = try Self.apply(pass, to: &graph)
       for instrument in instruments { instrument.afterPass(report, graph) }
       reports.append(report)
     }
     return reports
+  }
+}
+
+extension PassPipeline {
+  /// Runs one pass over a graph that is valid, and verifies what it leaves.
+  /// - Throws: ``GraphPassError``.
+  public static func apply(_ pass: any GraphPass, to graph: inout Graph) throws(GraphPassError) -> PassReport
+  {
+    let interface = GraphInterface(graph)
+    let report: PassReport
+    do throws(GraphError) { report = try pass.run(&graph) } catch { throw .passFailed(pass.name, error) }
+    do throws(GraphError) { try graph.verify() } catch { throw .verificationFailed(pass.name, error) }
+    guard GraphInterface(graph) == interface else {
+      throw .verificationFailed(pass.name, .graph("the pass changed the graph's inputs or outputs"))
+    }
+    return report
   }
 }
 
@@ -88,7 +98,9 @@ public enum PassRegistry {
   /// The passes, in the order of the documentation.
   public static let all: [any GraphPass.Type] = [
     RemoveDeadCode.self, SimplifyAlgebra.self, EliminateCommonSubexpressions.self, FuseSwiGLU.self,
-    FuseParallelProjections.self, FuseAddRMSNorm.self,
+    FuseGEGLU.self, FuseParallelProjections.self, FuseRotations.self, FuseLinearActivation.self,
+    FuseAddRMSNorm.self, FuseAddLayerNorm.self, FoldNormGains.self, FoldScales.self,
+    FoldConsecutiveProjections.self,
   ]
 
   /// The pass with this name.

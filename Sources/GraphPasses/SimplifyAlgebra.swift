@@ -1,15 +1,14 @@
 import GraphIR
 import OrderedCollections
 
-/// Removes operations that change nothing, and joins those that follow each other, without changing a bit of the result.
-///
-/// `scale` by 1; a `slice` of all columns; a `slice` of a `slice`. Factors of nested scales are not multiplied: that
-/// would round differently.
+/// Applies the laws of ``AlgebraRule/exact``: removes operations that change nothing and joins those that follow each other,
+/// without changing a bit of the result.
 public struct SimplifyAlgebra: GraphPass {
   /// `simplify-algebra`.
   public static let name = "simplify-algebra"
   /// The sentence for documents.
-  public static let summary = "Removes scales by one and whole slices, and joins nested slices."
+  public static let summary =
+    "Applies laws that change no bit: scales by one, nested scales, slices and clamps, parts of joined heads."
 
   /// The pass.
   public init() {}
@@ -18,39 +17,53 @@ public struct SimplifyAlgebra: GraphPass {
   public func run(_ graph: inout Graph) throws(GraphError) -> PassReport {
     var report = PassReport(pass: Self.name)
     let uses = graph.uses
+    let rules = Dictionary(grouping: AlgebraRule.exact) { $0.root }
+    var producers: [ValueID: Int] = [:]
+    for (index, node) in graph.nodes.enumerated() {
+      for result in node.results { producers[result] = index }
+    }
     var replacements: [ValueID: ValueID] = [:]
     var dead: Set<Int> = []
     for index in graph.nodes.indices {
-      let node = graph.nodes[index]
-      guard node.operation == .scale || node.operation == .slice, let result = node.results.first,
-        let operand = node.operands[0].value
+      guard let candidates = rules[graph.nodes[index].operation],
+        let result = graph.nodes[index].results.first
       else { continue }
       let site = graph.name(of: result)
-      let input = replacements[operand] ?? operand
-      if try isIdentity(node, input: input, graph) {
-        guard !uses.isOutput(result) else {
+      // A law may make way for another at the same place.
+      search: while true {
+        let matcher = AlgebraMatcher(graph: graph, producers: producers, replacements: replacements)
+        switch matcher.outcome(candidates, at: index) {
+        case nil: break search
+        case .refused(let reason):
+          report.missed(at: site, reason)
+          break search
+        case .value where uses.isOutput(result):
           report.missed(at: site, "it is an output of the graph")
-          continue
+          break search
+        case .value(let value):
+          replacements[result] = value
+          dead.insert(index)
+          report.fired(at: site)
+          break search
+        case .root(let operands, let attributes):
+          graph.nodes[index].operands = operands.map(Operand.value)
+          graph.nodes[index].attributes = attributes
+          report.fired(at: site)
         }
-        replacements[result] = input
-        dead.insert(index)
-        report.fired(at: site)
-      } else if node.operation == .slice, let producer = uses.producer(of: input),
-        graph.nodes[producer].operation == .slice
-      {
-        let start = try node.integer("start") + graph.nodes[producer].integer("start")
-        graph.nodes[index].operands = graph.nodes[producer].operands
-        graph.nodes[index].attributes["start"] = .int(start)
-        report.fired(at: site)
       }
     }
     graph.replaceUses(replacements)
     graph.removeNodes(at: dead)
     return report
   }
+}
 
-  private func isIdentity(_ node: Node, input: ValueID, _ graph: Graph) throws(GraphError) -> Bool {
-    if node.operation == .scale { return Float(try node.float("factor")) == 1 }
-    return try node.integer("length") == graph.type(of: input).columns
+extension AlgebraRule {
+  /// The operation at whose nodes the pattern begins.
+  fileprivate var root: Operation {
+    guard case .node(_, let operation, _) = pattern else {
+      preconditionFailure("a law begins with an operation")
+    }
+    return operation
   }
 }

@@ -10,6 +10,7 @@ extension KernelTable {
   ///   - x: `[T, columns]`.
   ///   - w: `[rows, columns]`.
   ///   - bias: `rows` values, or nil.
+  ///   - activation: what results go through, or nil.
   ///   - y: `[T, rows]`; must not overlap `x`.
   ///   - activations: for codes, what they are multiplied with; dense weights always take float32.
   ///   - workspace: scratch of the caller.
@@ -18,14 +19,14 @@ extension KernelTable {
   /// Float32: one fused multiply-add per product in order of the columns, then the bias. Int8: exact integer sums per
   /// block, then `acc = fma(sum, weight scale * activation scale, acc)` in order of the blocks, then the bias.
   public func linear(
-    _ x: Rows, _ w: PanelMatrix, bias: UnsafePointer<Float>? = nil, into y: Rows,
-    activations: ActivationPrecision = .float32, workspace: Workspace, pool: ThreadPool
+    _ x: Rows, _ w: PanelMatrix, bias: UnsafePointer<Float>? = nil, then activation: Activation? = nil,
+    into y: Rows, activations: ActivationPrecision = .float32, workspace: Workspace, pool: ThreadPool
   ) {
     unsafe precondition(
       x.columns == w.columns && y.columns == w.rows && x.rows == y.rows, "shapes of a linear layer")
     if w.encoding.isQuantized, activations == .int8 {
       unsafe quantizeActivations(x, blockLength: w.blockLength, into: workspace.activations, pool: pool)
-      unsafe linear(workspace.activations, w, bias: bias, into: y, pool: pool)
+      unsafe linear(workspace.activations, w, bias: bias, then: activation, into: y, pool: pool)
       return
     }
     let function = unsafe linearFunction(w.encoding)
@@ -35,19 +36,23 @@ extension KernelTable {
       threadCount: pool.threadCount,
       floatCount: Int(CK_LINEAR_SCRATCH) + Int(CK_LINEAR_TOKEN_SCRATCH) * max(blocks.tokensPerBlock, 1))
     let view = unsafe w.view
+    let finish = unsafe activation.flatMap { unsafe self.function(for: $0) }
     pool.run(taskCount: blocks.count) { task, worker in
       let (panels, tokens) = blocks[task]
       var panelsView = unsafe view
       unsafe function(
         &panelsView, x[tokens.lowerBound], x.stride, tokens.count, bias, y[tokens.lowerBound], y.stride,
         panels.lowerBound, panels.count, workspace.scratch(worker))
+      unsafe apply(finish, y, panels, tokens)
     }
     withExtendedLifetime(w.storage) {}
   }
 
   /// The same from activations that were quantized before with the block length of `w`.
   public func linear(
-    _ x: QuantizedRows, _ w: PanelMatrix, bias: UnsafePointer<Float>? = nil, into y: Rows, pool: ThreadPool
+    _ x: QuantizedRows, _ w: PanelMatrix, bias: UnsafePointer<Float>? = nil,
+    then activation: Activation? = nil,
+    into y: Rows, pool: ThreadPool
   ) {
     unsafe precondition(
       x.columns == w.columns && y.columns == w.rows && x.rows == y.rows, "shapes of a linear layer")
@@ -58,6 +63,7 @@ extension KernelTable {
       panels: w.panelCount, tokens: x.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
     let view = unsafe w.view
     let source = unsafe x.view
+    let finish = unsafe activation.flatMap { unsafe self.function(for: $0) }
     pool.run(taskCount: blocks.count) { task, _ in
       let (panels, tokens) = blocks[task]
       var panelsView = unsafe view
@@ -68,8 +74,17 @@ extension KernelTable {
       unsafe function(
         &panelsView, &part, tokens.count, bias, y[tokens.lowerBound], y.stride, panels.lowerBound,
         panels.count)
+      unsafe apply(finish, y, panels, tokens)
     }
     withExtendedLifetime((w.storage, x)) {}
+  }
+
+  /// Sends what a task has made through a function, while it is in the cache.
+  private func apply(_ function: ck_unary_fn?, _ y: Rows, _ panels: Range<Int>, _ tokens: Range<Int>) {
+    guard let function = unsafe function else { return }
+    let first = panels.lowerBound * Int(CK_PANEL)
+    let count = unsafe min(panels.upperBound * Int(CK_PANEL), y.columns) - first
+    for token in tokens { unsafe function(y[token] + first, y[token] + first, count) }
   }
 
   /// Rounds activations to int8 per token and block of `blockLength` columns (32, 64 or 128).

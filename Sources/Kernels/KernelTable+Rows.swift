@@ -46,6 +46,58 @@ extension KernelTable {
     unsafe binary(functions.swiglu, gate, up, y, pool)
   }
 
+  /// `y = gelu(gate) * up`; `y` may be `gate`.
+  public func geglu(gate: Rows, up: Rows, _ kind: GELU = .none, into y: Rows, pool: ThreadPool) {
+    unsafe requireSame(gate, up)
+    unsafe requireSame(gate, y)
+    guard let activate = unsafe function(for: .gelu(kind)), let multiply = unsafe functions.multiply else {
+      return
+    }
+    unsafe forEachRow(gate.rows, columns: gate.columns, pool) { row in
+      unsafe activate(gate[row], y[row], gate.columns)
+      unsafe multiply(y[row], up[row], y[row], gate.columns)
+    }
+  }
+
+  /// A function of one number.
+  public enum Activation: Sendable, Equatable {
+    /// x / (1 + exp(-x)).
+    case silu
+    /// max(x, 0).
+    case relu
+    /// 1 / (1 + exp(-x)).
+    case sigmoid
+    /// The Gaussian error linear unit.
+    case gelu(GELU)
+  }
+
+  func function(for activation: Activation) -> ck_unary_fn? {
+    switch activation {
+    case .silu: unsafe functions.silu
+    case .relu: unsafe functions.relu
+    case .sigmoid: unsafe functions.sigmoid
+    case .gelu(.none): unsafe functions.gelu
+    case .gelu(.tanh): unsafe functions.gelu_tanh
+    case .gelu(.sigmoid): unsafe functions.gelu_sigmoid
+    }
+  }
+
+  /// `sum = a + b`, and the normalization of `sum` to mean zero and variance one into `y`; `sum` may be `a` or `b`.
+  public func addLayerNorm(
+    _ a: Rows, _ b: Rows, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>?, epsilon: Float,
+    sum: Rows,
+    into y: Rows, pool: ThreadPool
+  ) {
+    unsafe requireSame(a, b)
+    unsafe requireSame(a, sum)
+    unsafe requireSame(a, y)
+    guard let add = unsafe functions.add, let normalize = unsafe functions.layer_norm else { return }
+    unsafe forEachRow(a.rows, columns: a.columns, pool) { row in
+      unsafe add(a[row], b[row], sum[row], a.columns)
+      unsafe normalize(sum[row], weight, bias, epsilon, y[row], a.columns)
+    }
+  }
+
   /// `y = x * factor`; `y` may be `x`.
   public func scale(_ x: Rows, by factor: Float, into y: Rows, pool: ThreadPool) {
     unsafe unary(functions.scale, factor, x, y, pool)

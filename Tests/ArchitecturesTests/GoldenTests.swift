@@ -14,6 +14,8 @@ import Testing
 struct Checkpoint {
   var model: ImportedModel
   let tensors: OrderedDictionary<String, Tensor>
+  /// Constants that passes made.
+  var folds = FoldedConstants()
 
   init(_ path: String) throws {
     let configuration = try JSONValue.parse(contentsOf: path + "/config.json")
@@ -23,6 +25,10 @@ struct Checkpoint {
 
   /// Finds constants: derived ones, then the checkpoint's.
   func constant(_ name: String) throws -> Tensor {
+    try folds.tensor(name, constant: stored) ?? stored(name)
+  }
+
+  private func stored(_ name: String) throws -> Tensor {
     guard let tensor = model.derivedConstants[name] ?? tensors[name] else {
       throw GraphError.execution(name, reason: "no such constant")
     }
@@ -153,6 +159,27 @@ struct Checkpoint {
     #expect(try checkpoint.logits(tokens) == before)
   }
 
+  /// Passes that fold numbers into weights, and then the standard ones, stay within 1e-5 of the deviation of the logits.
+  @Test(
+    .enabled(if: SharedData.isAvailable, "the reference data is not here"),
+    arguments: goldens.values.flatMap { $0 })
+  func foldsKeepTheLogits(name: String) throws {
+    var checkpoint = try Checkpoint(Self.folder(name))
+    let vocabulary = checkpoint.model.configuration.vocabularySize
+    let tokens = (0..<20).map { Int64($0 * 31 % vocabulary) }
+    let before = try checkpoint.logits(tokens)
+    let folding = PassPipeline(
+      [FoldScales(), FoldNormGains(), FoldConsecutiveProjections()] + PassPipeline.standard.passes)
+    for report in try folding.run(&checkpoint.model.graph) { checkpoint.folds.add(report) }
+    let after = try checkpoint.logits(tokens)
+    let mean = before.reduce(0.0) { $0 + Double($1) } / Double(before.count)
+    let squares = before.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) }
+    let deviation = (squares / Double(before.count)).squareRoot()
+    for (a, b) in zip(after, before) {
+      #expect(abs(Double(a) - Double(b)) <= PassPromise.tolerance * deviation, "\(a) was \(b)")
+    }
+  }
+
   @Test(
     .enabled(if: SharedData.isAvailable, "the reference data is not here"),
     arguments: ["llama", "llama31-rope"])
@@ -164,6 +191,7 @@ struct Checkpoint {
     #expect(counts["fuse-swiglu"] == layers)
     #expect(counts["fuse-parallel-projections"] == 2 * layers)
     #expect(counts["fuse-add-rms-norm"] == 2 * layers)
+    #expect(counts["fuse-rotations"] == layers)
     #expect(reports.allSatisfy { $0.misses.isEmpty })
     let graph = checkpoint.model.graph
     #expect(graph.linearNodes.count == 4 * layers + 1)

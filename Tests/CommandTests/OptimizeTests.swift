@@ -13,6 +13,7 @@ import Testing
     let run = CommandRun("optimize", Fixture.acorn, "--explain", "--prove", "-t", "1")
     #expect(run.status == 0, "\(run.errors)")
     #expect(run.output.contains("at      p* for 0-7") && run.output.contains("results have the same bits"))
+    #expect(run.output.contains("floating-point weights take float32 inputs"))
     let json = try CommandRun("optimize", Fixture.acorn, "--json").json()
     let passes = try #require(json["passes"]?.arrayValue)
     #expect(passes.contains { $0["pass"]?.stringValue == "fuse-swiglu" && $0["fired"]?.intValue == 8 })

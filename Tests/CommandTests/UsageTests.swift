@@ -41,7 +41,14 @@ import Testing
       ["--corpus", "-c", "--chunks", "--score", "--base", "--save-base", "--json", "--activations", "--kv"]
     ),
     ("compare", ["--corpus", "-c", "--chunks", "--score", "--no-speed", "--report", "--json"]),
-    ("bench", ["-p", "-n", "-d", "-r", "-o", "--threads", "--isa"]),
+    (
+      "optimize",
+      [
+        "--list", "--explain", "--passes", "--stop-after", "--print-ir-after", "--prove", "--draw", "--block",
+        "--reproducer", "--goldens", "--json",
+      ]
+    ),
+    ("bench", ["--ablate", "-p", "-n", "-d", "-r", "-o", "--threads", "--isa"]),
     ("logits", ["--input", "--output", "--chunk", "--activations", "--kv", "--threads"]),
   ]
 

@@ -67,9 +67,15 @@ import Testing
     Case(operation: .clamp, attributes: ["minimum": -0.8, "maximum": 1.1]),
     Case(
       operation: .addRMSNorm, operands: ["a", "b"], attributes: ["eps": 1e-3], constants: [[12]], results: 2),
+    Case(
+      operation: .addLayerNorm, operands: ["a", "b"], attributes: ["eps": 1e-3], constants: [[12], [12]],
+      results: 2),
+    Case(operation: .geglu, operands: ["a", "b"]),
+    Case(operation: .geglu, operands: ["a", "b"], attributes: ["approximate": "tanh"]),
   ]
 
-  static let refused: Set<GraphIR.Operation> = [.route, .expertLinear, .expertSum]
+  /// Experts, and what passes make for the runtime alone.
+  static let refused: Set<GraphIR.Operation> = [.route, .expertLinear, .expertSum, .linearActivation]
 
   /// Every definition has a case, is differentiated in all of them (linear), or is refused.
   @Test func everyOperationIsCoveredOrRefused() {

@@ -93,7 +93,7 @@ struct RandomGraph {
     let width = builder.type(of: x).columns ?? 0
     let same = pick(columns: width) ?? x
     let norm = OrderedDictionary<String, Attribute>(uniqueKeysWithValues: [("eps", .float(1e-5))])
-    switch Int.random(in: 0..<24, using: &generator) {
+    switch Int.random(in: 0..<26, using: &generator) {
     case 0, 1:
       let rows = [16, 32, 48].randomElement(using: &generator) ?? 16
       let bias = Bool.random(using: &generator) ? [try constant([rows])] : []
@@ -124,6 +124,18 @@ struct RandomGraph {
     case 18, 19: try mix(x, width)
     case 20: try place(width)
     case 21: try join(x, same)
+    case 22:
+      let kind = ["none", "tanh", "sigmoid"].randomElement(using: &generator) ?? "none"
+      let open = try builder.add(.gelu, [.value(x)], attributes: ["approximate": .string(kind)], name: "g")
+      let product = try builder.add(.multiply, [.value(open), .value(same)], name: "m")
+      pool.append(try builder.add(.softcap, [.value(product)], attributes: ["cap": 4.0], name: "t"))
+    case 23:
+      let sum = try builder.add(.add, [.value(x), .value(same)], name: "a")
+      let shift = Bool.random(using: &generator) ? [try constant([width])] : []
+      pool.append(sum)
+      pool.append(
+        try builder.add(
+          .layerNorm, [.value(sum), try constant([width])] + shift, attributes: norm, name: "n"))
     default: try attend(x, width)
     }
   }

@@ -1,4 +1,5 @@
 import GraphIR
+import GraphPasses
 import OrderedCollections
 import TensorCore
 import TestSupport
@@ -9,6 +10,31 @@ enum Evaluation {
 
   /// The bits of all outputs; NaN of any kind is one.
   static func outputs(of graph: Graph, seed: UInt64) throws -> [[UInt32]] {
+    try values(of: graph, seed: seed).map { $0.map { $0.isNaN ? UInt32.max : $0.bitPattern } }
+  }
+
+  /// The largest difference of two graphs' outputs, in standard deviations of the output in which it is.
+  static func deviation(_ found: [[Float]], _ expected: [[Float]]) -> Double {
+    var worst = 0.0
+    for (a, b) in zip(found, expected) {
+      let mean = b.reduce(0.0) { $0 + Double($1) } / Double(b.count)
+      let squares = b.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) } / Double(b.count)
+      for (x, y) in zip(a, b) where x != y && !(x.isNaN && y.isNaN) {
+        let difference = abs(Double(x) - Double(y)) / squares.squareRoot()
+        worst = max(worst, difference.isFinite ? difference : .infinity)
+      }
+    }
+    return worst
+  }
+
+  /// All outputs.
+  /// - Parameters:
+  ///   - folds: constants that passes made.
+  ///   - original: the graph whose constants the folds are made of; the same one when nil.
+  static func values(
+    of graph: Graph, seed: UInt64, folds: FoldedConstants = .init(), original: Graph? = nil
+  ) throws -> [[Float]] {
+    let source = original ?? graph
     var generator = SeededGenerator(seed: seed)
     var inputs: [String: Tensor] = [:]
     for input in graph.inputs {
@@ -22,14 +48,15 @@ enum Evaluation {
           (0..<shape.elementCount).map { Int32($0 % 5) }, shape: shape)
       }
     }
-    let results = try Interpreter.run(graph, inputs: inputs) { name in
-      let shape = try Shape(graph.constants[name]?.dimensions ?? [])
+    func constant(_ name: String) throws -> Tensor {
+      let shape = try Shape(source.constants[name]?.dimensions ?? [])
       var constants = SeededGenerator(seed: name.utf8.reduce(seed) { ($0 &* 31) &+ UInt64($1) })
       return try Tensor(constants.normals(shape.elementCount), shape: shape)
     }
-    return try results.map { tensor in
-      try tensor.floats().map { $0.isNaN ? UInt32.max : $0.bitPattern }
+    let results = try Interpreter.run(graph, inputs: inputs) { name in
+      try folds.tensor(name, constant: constant) ?? constant(name)
     }
+    return try results.map { try $0.floats() }
   }
 }
 
@@ -40,6 +67,8 @@ struct RandomGraph {
   private var pool: [ValueID] = []
   private let positions: ValueID
   private var constantCount = 0
+  private var freshCount = 0
+  private var cacheCount = 0
 
   init(seed: UInt64, nodeCount: Int) throws {
     generator = SeededGenerator(seed: seed)
@@ -79,7 +108,7 @@ struct RandomGraph {
   private mutating func grow() throws {
     let x = pick()
     let width = columns(x)
-    switch Int.random(in: 0..<12, using: &generator) {
+    switch Int.random(in: 0..<19, using: &generator) {
     case 0, 1, 2:
       let rows = [4, 8, 12].randomElement(using: &generator) ?? 4
       let encoding = Int.random(in: 0..<4, using: &generator) == 0 ? "bf16" : "f32"
@@ -91,15 +120,45 @@ struct RandomGraph {
     case 6, 7: pool.append(try builder.add(.add, [.value(x), .value(pick(like: x))], name: "a"))
     case 8:
       pool.append(
-        try builder.add(.rmsNorm, [.value(x), try constant([width])], attributes: ["eps": 1e-5], name: "n"))
+        try builder.add(
+          .rmsNorm, [.value(x), try fresh([width])],
+          attributes: ["eps": 1e-5, "offset": Bool.random(using: &generator) ? 1.0 : 0.0], name: "n"))
     case 9:
       let start = Int.random(in: 0...1, using: &generator) * width / 4
       pool.append(
         try builder.add(
           .slice, [.value(x)], attributes: ["start": .int(start), "length": .int(width - start)], name: "c"))
     case 10:
-      let factor: Attribute = Bool.random(using: &generator) ? 1.0 : 0.5
+      let factor: Attribute = [1.0, 0.5, 0.7].randomElement(using: &generator) ?? 1.0
       pool.append(try builder.add(.scale, [.value(x)], attributes: ["factor": factor], name: "f"))
+    case 11:
+      let operation: GraphIR.Operation = [.relu, .sigmoid].randomElement(using: &generator) ?? .relu
+      pool.append(try builder.add(operation, [.value(x)], name: "w"))
+    case 12:
+      let kind = ["none", "tanh", "sigmoid"].randomElement(using: &generator) ?? "none"
+      let open = try builder.add(
+        .gelu, [.value(x)], attributes: ["approximate": .string(kind)], name: "g")
+      pool.append(open)
+      pool.append(try builder.add(.multiply, [.value(open), .value(pick(like: x))], name: "m"))
+    case 13:
+      let shift = Bool.random(using: &generator) ? [try fresh([width])] : []
+      pool.append(
+        try builder.add(
+          .layerNorm, [.value(x), try fresh([width])] + shift, attributes: ["eps": 1e-5], name: "n"))
+    case 14: try attend(x, width)
+    case 15:
+      let inner = try builder.add(.linear, [.value(x), try fresh([6, width])], name: "l")
+      let bias = Bool.random(using: &generator) ? [try fresh([8])] : []
+      pool.append(try builder.add(.linear, [.value(inner), try fresh([8, 6])] + bias, name: "l"))
+    case 16:
+      let normal = try builder.add(
+        .rmsNorm, [.value(x), try fresh([width])], attributes: ["eps": 1e-5], name: "n")
+      pool.append(try builder.add(.linear, [.value(normal), try fresh([8, width])], name: "l"))
+    case 17:
+      let clamped = try builder.add(
+        .clamp, [.value(x)], attributes: ["minimum": -1.5, "maximum": 0.5], name: "b")
+      pool.append(
+        try builder.add(.clamp, [.value(clamped)], attributes: ["minimum": -0.5, "maximum": 2.0], name: "b"))
     default:
       if width % 4 != 0 { return }
       pool.append(
@@ -107,5 +166,41 @@ struct RandomGraph {
           .rope, [.value(x), .value(positions), try constant([2])],
           attributes: ["heads": .int(width / 4), "head_dim": 4], name: "r"))
     }
+  }
+
+  /// A constant that nothing else uses.
+  private mutating func fresh(_ dimensions: [Int]) throws -> Operand {
+    freshCount += 1
+    return try builder.constant("d\(freshCount)", ConstantType("f32", dimensions))
+  }
+
+  /// Queries, keys and values of one projection, or of three, rotated, with a scale on the queries.
+  private mutating func attend(_ x: ValueID, _ width: Int) throws {
+    let whole = try builder.add(.linear, [.value(x), try fresh([16, width])], name: "qkv")
+    func part(_ start: Int, _ length: Int) throws -> ValueID {
+      try builder.add(
+        .slice, [.value(whole)], attributes: ["start": .int(start), "length": .int(length)], name: "c")
+    }
+    let (q, k, v) = (try part(0, 8), try part(8, 4), try part(12, 4))
+    let frequencies = try builder.constant("c.2.f32", ConstantType("f32", [2]))
+    func turned(_ value: ValueID, _ heads: Int) throws -> ValueID {
+      try builder.add(
+        .rope, [.value(value), .value(positions), frequencies],
+        attributes: ["heads": .int(heads), "head_dim": 4],
+        name: "r")
+    }
+    var qr = try turned(q, 2)
+    let kr = try turned(k, 1)
+    if Bool.random(using: &generator) {
+      qr = try builder.add(.scale, [.value(qr)], attributes: ["factor": 0.3], name: "f")
+    }
+    if Bool.random(using: &generator) { pool.append(kr) }
+    pool.append(
+      try builder.add(
+        .attention, [.value(qr), .value(kr), .value(v)],
+        attributes: [
+          "heads": 2, "kv_heads": 1, "head_dim": 4, "scale": 0.5, "cache": .int(cacheCount),
+        ], name: "o"))
+    cacheCount += 1
   }
 }

@@ -6,12 +6,14 @@ import TestSupport
 import Testing
 
 @Suite struct PassPropertyTests {
-  /// Every pass alone, and the standard pipeline, leave random graphs equal to the bit, valid and printable.
+  /// Every pass alone, and the standard pipeline, leave random graphs equal (to the bit, or as near as they promise), valid
+  /// and printable.
   @Test func randomGraphsComputeTheSame() throws {
     var fired: [String: Int] = [:]
     for seed: UInt64 in 0..<300 {
       var random = try RandomGraph(seed: seed, nodeCount: 6 + Int(seed % 40))
       let graph = try random.finish()
+      let values = try Evaluation.values(of: graph, seed: seed)
       let expected = try Evaluation.outputs(of: graph, seed: seed)
       #expect(try Graph(parsing: graph.printed()) == graph, "seed \(seed)")
       let pipelines = PassRegistry.all.map { PassPipeline([$0.init()]) } + [.standard]
@@ -19,7 +21,16 @@ import Testing
         var rewritten = graph
         let reports = try pipeline.run(&rewritten)
         let name = pipeline.passes.map(\.name).joined(separator: ",")
-        #expect(try Evaluation.outputs(of: rewritten, seed: seed) == expected, "seed \(seed), \(name)")
+        if pipeline.passes.allSatisfy({ $0.promise == .exact }) {
+          #expect(try Evaluation.outputs(of: rewritten, seed: seed) == expected, "seed \(seed), \(name)")
+        } else {
+          var folds = FoldedConstants()
+          for report in reports { folds.add(report) }
+          let found = try Evaluation.values(of: rewritten, seed: seed, folds: folds, original: graph)
+          let deviation = Evaluation.deviation(found, values)
+          // Random graphs amplify the rounding of one operation in those that follow, where models do not.
+          #expect(deviation <= 100 * PassPromise.tolerance, "seed \(seed), \(name): \(deviation)")
+        }
         #expect(try Graph(parsing: rewritten.printed()) == rewritten, "seed \(seed), \(name)")
         if reports.count == 1 {
           let isOther = rewritten != graph

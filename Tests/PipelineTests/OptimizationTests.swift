@@ -1,3 +1,5 @@
+import Architectures
+import Execution
 import GraphIR
 import GraphPasses
 import OrderedCollections
@@ -77,6 +79,55 @@ import Testing
     }
     let unproved = OptimizationStage(PassPipeline([DoubleScale()]), reproducer: file)
     #expect(try unproved.run(subject).steps[0].report.changed)
+  }
+
+  /// Folding passes change weights: the proof and the packed file use the changed ones.
+  @Test func foldedWeightsAreProvedAndPacked() throws {
+    let model = try TestModels.acorn()
+    let subject = OptimizationSubject(model)
+    let passes: [any GraphPass] = [FoldNormGains()] + PassPipeline.standard.passes
+    let stage = OptimizationStage(
+      PassPipeline(passes), proof: try GraphProof(subject, pool: TestModels.pool))
+    let result = try stage.run(subject)
+    let difference = try #require(result.difference)
+    #expect(!difference.isExact && difference.keeps(.close), "\(difference)")
+    #expect(result.steps[0].report.firedCount == 2 * model.summary.sizes.layerCount)
+    var pack = try PackStage(model, options: PackOptions())
+    pack.passes = PassPipeline(passes)
+    let path = directory.file("folded.adze")
+    _ = try pack.write(to: path)
+    let tokens: [Int32] = [0, 5, 9, 200, 77]
+    func logits(_ model: LoadedModel) throws -> [Float] {
+      let session = Session(
+        program: try LanguageModel(model, options: .reference).program, pool: TestModels.pool)
+      return try unsafe session.forward(tokens, rows: 0..<5) { unsafe Array($0) }
+    }
+    let found = GraphProof.difference([try logits(ModelFormats.load(path))], [try logits(model)])
+    #expect(found.keeps(.close), "\(found)")
+  }
+
+  /// Every layout gives the same bits, whatever rows are asked for; less layout needs more memory.
+  @Test func variantsOfAnAblationComputeTheSame() throws {
+    let ablation = try Ablation(try TestModels.acorn(), options: .reference)
+    #expect(ablation.variants.first?.name == "all" && ablation.variants.last?.name == "without any")
+    let tokens = (0..<40).map { Int32($0 * 13 % 300) }
+    var expected: [[Float]] = []
+    for variant in ablation.variants {
+      let session = Session(program: variant.program, pool: TestModels.pool)
+      var found: [[Float]] = []
+      for rows in [39..<40, 3..<7, 0..<40, 38..<40] {
+        session.reset()
+        found.append(try unsafe session.forward(tokens, rows: rows) { unsafe Array($0) })
+      }
+      session.truncate(to: 30)
+      found.append(try unsafe session.forward(Array(tokens[30...])) { unsafe Array($0) })
+      if expected.isEmpty { expected = found }
+      #expect(found == expected, "\(variant.name)")
+    }
+    let arenas = Dictionary(uniqueKeysWithValues: ablation.variants.map { ($0.name, $0.arenaByteCount) })
+    #expect(2 * (arenas["all"] ?? 0) <= arenas["without any"] ?? 0)
+    #expect(arenas["all"] ?? 0 < arenas["without in-place"] ?? 0)
+    #expect(ablation.idlePasses.contains("fuse-geglu"))
   }
 
   @Test func differencesAreMeasuredInDeviations() {

@@ -12,18 +12,15 @@ extension Interpreter {
     }
   }
 
-  @Sendable
-  static func layerNorm(_ call: InterpreterCall) throws -> [RuntimeValue] {
+  /// The same with mean and variance; the operand after `weight` holds the shifts, if there are any.
+  static func layerNorm(_ call: InterpreterCall, _ x: Matrix, weight: Int, heads: Int) throws -> Matrix {
     let epsilon = try call.node.float("eps")
-    let shifts = call.operands.count > 2 ? try call.vector(2) : []
-    let result = normalized(
-      try call.matrix(0), heads: try call.node.integer("heads"), gains: try call.vector(1), shifts: shifts
-    ) { head in
+    let shifts = call.operands.count > weight + 1 ? try call.vector(weight + 1) : []
+    return normalized(x, heads: heads, gains: try call.vector(weight), shifts: shifts) { head in
       let mean = head.reduce(0.0) { $0 + Double($1) } / Double(head.count)
       let squares = head.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) }
       return (mean, 1 / (squares / Double(head.count) + epsilon).squareRoot())
     }
-    return [result.value]
   }
 
   /// gain * (x - center) * factor + shift, with a center and a factor for each head of each row.

@@ -7,12 +7,14 @@ extension Interpreter {
   /// What each operation computes; one entry for each definition, which a test checks.
   static let semantics: [Operation: Semantics] = [
     .embedding: embedding,
-    .linear: linear,
+    .linear: { call in [try linearProduct(call).value] },
     .slice: slice,
     .rmsNorm: { call in
       [try rmsNorm(call, call.matrix(0), weight: 1, heads: call.node.integer("heads")).value]
     },
-    .layerNorm: layerNorm,
+    .layerNorm: { call in
+      [try layerNorm(call, call.matrix(0), weight: 1, heads: call.node.integer("heads")).value]
+    },
     .rope: rope,
     .attention: attention,
     .joinHeads: joinHeads,
@@ -27,8 +29,8 @@ extension Interpreter {
       let functions = ["none": gelu, "tanh": geluTanh, "sigmoid": geluSigmoid]
       return [try call.matrix(0).map(functions[call.node.string("approximate")] ?? gelu).value]
     },
-    .relu: { call in [try call.matrix(0).map { $0 > 0 ? $0 : 0 }.value] },
-    .sigmoid: { call in [try call.matrix(0).map { Float(1 / (1 + exp(-Double($0)))) }.value] },
+    .relu: { call in [try call.matrix(0).map(relu).value] },
+    .sigmoid: { call in [try call.matrix(0).map(sigmoid).value] },
     .clamp: { call in
       let low = Float(try call.node.float("minimum"))
       let high = Float(try call.node.float("maximum"))
@@ -50,9 +52,28 @@ extension Interpreter {
       return [try call.matrix(0).map { Float(cap * tanh(Double($0) / cap)) }.value]
     },
     .swiglu: { call in [try call.matrix(0).zip(call.matrix(1)) { silu($0) * $1 }.value] },
+    .geglu: { call in
+      let functions = ["none": gelu, "tanh": geluTanh, "sigmoid": geluSigmoid]
+      let function = functions[try call.node.string("approximate")] ?? gelu
+      return [try call.matrix(0).zip(call.matrix(1)) { function($0) * $1 }.value]
+    },
+    .linearActivation: { call in
+      let functions = [
+        "silu": silu, "relu": relu, "sigmoid": sigmoid, "gelu": gelu, "gelu_tanh": geluTanh,
+        "gelu_sigmoid": geluSigmoid,
+      ]
+      guard let function = functions[try call.node.string("activation")] else {
+        throw call.error("there is no such activation")
+      }
+      return [try linearProduct(call).map(function).value]
+    },
     .addRMSNorm: { call in
       let sum = try call.matrix(0).zip(call.matrix(1), +)
       return [sum.value, try rmsNorm(call, sum, weight: 2, heads: 1).value]
+    },
+    .addLayerNorm: { call in
+      let sum = try call.matrix(0).zip(call.matrix(1), +)
+      return [sum.value, try layerNorm(call, sum, weight: 2, heads: 1).value]
     },
   ]
 
@@ -76,8 +97,7 @@ extension Interpreter {
     return [Matrix(rows: tokens.count, columns: columns, elements: result.elements).value]
   }
 
-  @Sendable
-  private static func linear(_ call: InterpreterCall) throws -> [RuntimeValue] {
+  private static func linearProduct(_ call: InterpreterCall) throws -> Matrix {
     let x = try call.matrix(0)
     let weights = try call.constants(1)
     let bias = call.operands.count > 2 ? try call.vector(2) : []
@@ -97,7 +117,7 @@ extension Interpreter {
         output += 1
       }
     }
-    return [result.value]
+    return result
   }
 
   @Sendable
@@ -108,6 +128,10 @@ extension Interpreter {
     let elements = (0..<x.rows).flatMap { x.row($0).dropFirst(start).prefix(length) }
     return [Matrix(rows: x.rows, columns: length, elements: elements).value]
   }
+
+  private static func relu(_ x: Float) -> Float { x > 0 ? x : 0 }
+
+  private static func sigmoid(_ x: Float) -> Float { Float(1 / (1 + exp(-Double(x)))) }
 
   private static func silu(_ x: Float) -> Float { Float(Double(x) / (1 + exp(-Double(x)))) }
 

@@ -62,33 +62,16 @@ extension OperationDefinition {
     },
   ]
 
-  static let fused = [
-    OperationDefinition(
-      operation: .swiglu, summary: "y = silu(gate) * up, silu rounded to float32 first.",
-      operands: [.value("gate"), .value("up")], attributes: [], infer: sameTypes),
-    OperationDefinition(
-      operation: .addRMSNorm,
-      summary: "Two results: sum = a + b, and rms_norm(sum, weight) with the same eps and offset.",
-      operands: [.value("a"), .value("b"), .constant("weight")],
-      attributes: [.required("eps", .float), .optional("offset", .float(0))]
-    ) { (types) throws(OperandTypes.Mismatch) in
-      let type = try sameTypes(types)[0]
-      try types.vector(2, count: try types.matrix(0).columns)
-      try types.nonNegative("eps")
-      return [type, type]
-    },
-  ]
-
   /// One result like the first operand, which must be a matrix of activations.
   @Sendable
-  private static func typeOfFirst(_ types: OperandTypes) throws(OperandTypes.Mismatch) -> [ValueType] {
+  static func typeOfFirst(_ types: OperandTypes) throws(OperandTypes.Mismatch) -> [ValueType] {
     _ = try types.matrix(0)
     return [try types.value(0)]
   }
 
   /// One result like both operands, which must be matrices of one type.
   @Sendable
-  private static func sameTypes(_ types: OperandTypes) throws(OperandTypes.Mismatch) -> [ValueType] {
+  static func sameTypes(_ types: OperandTypes) throws(OperandTypes.Mismatch) -> [ValueType] {
     _ = try types.matrix(0)
     let (a, b) = (try types.value(0), try types.value(1))
     guard a == b else { throw OperandTypes.Mismatch("operands of unequal types \(a) and \(b)") }

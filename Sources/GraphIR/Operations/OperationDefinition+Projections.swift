@@ -16,16 +16,8 @@ extension OperationDefinition {
       summary:
         "y[t, o] = sum over i of x[t, i] * weight[o, i], plus bias[o] when there is a bias. Weights and biases "
         + "may be concatenations: rows of several constants.",
-      operands: [.value("x"), .constants("weight"), .constants("bias", optional: true)], attributes: []
-    ) { (types) throws(OperandTypes.Mismatch) in
-      let x = try types.matrix(0)
-      let weight = try types.constant(1, rank: 2)
-      guard weight[1] == x.columns else {
-        throw OperandTypes.Mismatch("weight has \(weight[1]) columns, x has \(x.columns)")
-      }
-      if types.has(2) { try types.vector(2, count: weight[0]) }
-      return [ValueType(.f32, [x.rows, .fixed(weight[0])])]
-    },
+      operands: [.value("x"), .constants("weight"), .constants("bias", optional: true)], attributes: [],
+      infer: typesOfLinear),
     OperationDefinition(
       operation: .slice,
       summary: "Columns start..<start + length of x.",
@@ -41,4 +33,16 @@ extension OperationDefinition {
       return [ValueType(.f32, [x.rows, .fixed(length)])]
     },
   ]
+
+  /// The product of x with weight; the bias has a number a row.
+  @Sendable
+  static func typesOfLinear(_ types: OperandTypes) throws(OperandTypes.Mismatch) -> [ValueType] {
+    let x = try types.matrix(0)
+    let weight = try types.constant(1, rank: 2)
+    guard weight[1] == x.columns else {
+      throw OperandTypes.Mismatch("weight has \(weight[1]) columns, x has \(x.columns)")
+    }
+    if types.has(2) { try types.vector(2, count: weight[0]) }
+    return [ValueType(.f32, [x.rows, .fixed(weight[0])])]
+  }
 }

@@ -39,15 +39,13 @@ public struct GraphProof: Sendable {
   }
 
   /// The outputs of a graph, row-major.
+  /// - Parameter folds: Constants that passes made.
   /// - Throws: `ExecutionError`, `GraphError`.
-  public func outputs(of graph: Graph) throws -> [[Float]] {
-    guard let model = subject.model, let weights = subject.weights else { return try interpreted(graph) }
-    let program = try Program(graph: graph, options: .reference) { name in
-      guard let weight = weights[name] else {
-        throw PipelineError.weight(name, reason: "is not in the checkpoint")
-      }
-      return weight
+  public func outputs(of graph: Graph, folds: FoldedConstants = .init()) throws -> [[Float]] {
+    guard let model = subject.model, let weights = subject.weights else {
+      return try interpreted(graph, folds)
     }
+    let program = try Program(graph: graph, options: .reference) { try folds.weight($0, weights) }
     let session = Session(program: program, pool: pool)
     var generator = SplitMix64(seed: 7)
     let limit = program.positionCount.map { min($0, Self.tokenCount) } ?? Self.tokenCount
@@ -80,7 +78,7 @@ public struct GraphProof: Sendable {
 extension GraphProof {
   private static let rowCount = 8
 
-  private func interpreted(_ graph: Graph) throws -> [[Float]] {
+  private func interpreted(_ graph: Graph, _ folds: FoldedConstants) throws -> [[Float]] {
     var generator = SplitMix64(seed: 7)
     var inputs: [String: Tensor] = [:]
     for input in graph.inputs {
@@ -96,7 +94,10 @@ extension GraphProof {
         inputs[name] = try Tensor(values, shape: shape)
       }
     }
-    let results = try Interpreter.run(graph, inputs: inputs) { try Self.constant($0, in: graph) }
+    func constant(_ name: String) throws -> Tensor { try Self.constant(name, in: subject.graph) }
+    let results = try Interpreter.run(graph, inputs: inputs) { name in
+      try folds.tensor(name, constant: constant) ?? constant(name)
+    }
     return try results.map { try $0.floats() }
   }
 
@@ -121,5 +122,26 @@ extension GraphProof {
   /// Numbers of mean 0 and variance 1.
   private static func numbers(_ count: Int, _ generator: inout SplitMix64) -> [Float] {
     (0..<count).map { _ in Float((generator.nextUnit() - 0.5) * 12.0.squareRoot()) }
+  }
+}
+
+extension FoldedConstants {
+  /// A weight of the checkpoint, or one that passes made of it.
+  /// - Throws: ``PipelineError/weight(_:reason:)`` for a name that nobody knows.
+  func weight(_ name: String, _ weights: OrderedDictionary<String, Weight>) throws -> Weight {
+    let folded = try tensor(name) { inner in
+      let values = try Self.find(inner, weights).decoded()
+      let shape = try Self.find(inner, weights).shape
+      return try Tensor(values.values, shape: shape)
+    }
+    if let folded { return .dense(folded) }
+    return try Self.find(name, weights)
+  }
+
+  private static func find(_ name: String, _ weights: OrderedDictionary<String, Weight>) throws -> Weight {
+    guard let weight = weights[name] else {
+      throw PipelineError.weight(name, reason: "is not in the checkpoint")
+    }
+    return weight
   }
 }

@@ -1,3 +1,4 @@
+import Execution
 import GraphIR
 import GraphPasses
 import Kernels
@@ -28,6 +29,8 @@ public struct OptimizationStage {
     public let steps: [Step]
     /// The graph after.
     public let graph: Graph
+    /// Constants that passes made.
+    public let folds: FoldedConstants
     /// Outputs of the last graph against those of the first; nil without proof.
     public let difference: GraphProof.Difference?
 
@@ -66,20 +69,22 @@ public struct OptimizationStage {
     let original = try proof?.outputs(of: graph)
     var latest = original
     var steps: [Step] = []
+    var folds = FoldedConstants()
     let before = GraphMeasure(graph)
     for pass in pipeline.passes {
       let unchanged = graph
       let start = ContinuousClock.now
       let report: PassReport
       do {
-        report = try PassPipeline([pass]).run(&graph)[0]
+        report = try PassPipeline.apply(pass, to: &graph)
       } catch {
         throw try failure(pass, error.diagnostic.found ?? error.diagnostic.message, unchanged)
       }
+      folds.add(report)
       let seconds = (ContinuousClock.now - start) / .seconds(1)
       var difference: GraphProof.Difference?
       if let proof, report.changed, let expected = latest {
-        let found = try proof.outputs(of: graph)
+        let found = try proof.outputs(of: graph, folds: folds)
         let result = GraphProof.difference(found, expected)
         guard result.keeps(pass.promise) else {
           throw try failure(pass, Self.text(result, pass.promise), unchanged)
@@ -93,7 +98,7 @@ public struct OptimizationStage {
       try observe(step, graph)
     }
     let whole = original.flatMap { first in latest.map { GraphProof.difference($0, first) } }
-    return Result(before: before, steps: steps, graph: graph, difference: whole)
+    return Result(before: before, steps: steps, graph: graph, folds: folds, difference: whole)
   }
 
   private static func text(_ difference: GraphProof.Difference, _ promise: PassPromise) -> String {
@@ -107,5 +112,20 @@ public struct OptimizationStage {
       "// adze optimize THIS_FILE --passes \(pass.name)\(proof == nil ? "" : " --prove")\n// \(problem)\n"
     try AtomicFile.write(Array((head + graph.printed()).utf8), to: reproducer)
     return .failedPass(pass.name, problem: problem, reproducer: reproducer)
+  }
+}
+
+extension OptimizationStage.Result {
+  /// The kernels that the planner chooses for the last graph; empty for a graph without weights.
+  /// - Throws: `ExecutionError`, `KernelsError`.
+  public func kernelChoices(
+    _ subject: OptimizationSubject, options: ExecutionOptions = .init()
+  ) throws -> [KernelChoice] {
+    guard let model = subject.model else { return [] }
+    if case .packed(let prepared, _) = model.content {
+      return try Program(graph: model.graph, weights: prepared, options: options).kernelChoices
+    }
+    let weights = try model.requireCheckpoint()
+    return try Program(graph: graph, options: options) { try folds.weight($0, weights) }.kernelChoices
   }
 }

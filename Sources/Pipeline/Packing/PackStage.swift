@@ -62,6 +62,12 @@ public struct PackStage {
       }
     }
     let reports = try passes.run(&graph)
+    var folds = FoldedConstants()
+    for report in reports { folds.add(report) }
+    var weights = weights
+    for name in graph.constants.keys where folds.expressions[name] != nil {
+      weights[name] = try folds.weight(name, self.weights)
+    }
     var contents = PackedContents(options: options)
     try contents.add(graph: graph, weights: weights)
     try PackedWriter.write(

@@ -26,6 +26,11 @@ struct BenchCommand: ParsableCommand {
     Int = 5
   @Option(name: .customShort("o"), help: ArgumentHelp("md, json or csv.", valueName: "format")) var format:
     Format = .md
+  @Flag(
+    help:
+      "Measure what each graph pass and each part of the layout is worth: with all, without each, without any."
+  )
+  var ablate = false
   @Flag(help: .hidden) var summary = false
   @OptionGroup var inference: InferenceArguments
 
@@ -40,6 +45,7 @@ struct BenchCommand: ParsableCommand {
     if kernels { try measureKernels() }
     guard let model else { return }
     if summary { return try printSummary(model) }
+    if ablate { return try measureAblation(model) }
     try measureModel(try inference.load(model))
   }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Evaluation
+import Execution
 import GraphDrawing
 import GraphIR
 import GraphPasses
@@ -36,11 +37,16 @@ struct OptimizeCommand: ParsableCommand {
   @Option(help: "Which block to draw, from 0 (default: 0).") var block: Int?
   @Option(help: ArgumentHelp("Where the graph before a failing pass is written.", valueName: "file.ir"))
   var reproducer: String = "adze-reproducer.ir"
+  @Option(
+    help: ArgumentHelp("Count how often passes fire in every golden below; repeatable.", valueName: "dir"))
+  var goldens: [String] = []
   @Flag(help: "Print one JSON object.") var json = false
   @OptionGroup var execution: ExecutionArguments
 
   func validate() throws {
-    guard graph != nil || list else { throw ValidationError("Give a GRAPH, or --list.") }
+    guard graph != nil || list || !goldens.isEmpty else {
+      throw ValidationError("Give a GRAPH, --list, or --goldens DIR.")
+    }
     guard block == nil || draw != nil else { throw ValidationError("--block goes with --draw.") }
     guard block ?? 0 >= 0 else { throw ValidationError("--block is not negative.") }
     guard printIrAfter == nil || !json else {
@@ -50,6 +56,7 @@ struct OptimizeCommand: ParsableCommand {
 
   func run() throws {
     if list { try printPasses() }
+    if !goldens.isEmpty { try printTable() }
     guard let graph else { return }
     let pipeline = try chosenPasses()
     let subject = try OptimizationSubject.open(graph)
@@ -67,6 +74,7 @@ struct OptimizeCommand: ParsableCommand {
       try Console.print(.object(object))
     } else if printIrAfter == nil {
       try Console.write(OptimizationText(result, explains: explain).text)
+      if explain { try printKernels(try result.kernelChoices(subject, options: executionOptions())) }
     }
     if let draw { try write(drawing: draw, subject, result) }
     if let output { try write(output, subject, result, pipeline) }
@@ -84,6 +92,34 @@ struct OptimizeCommand: ParsableCommand {
       ])
     }
     try Console.write(table.plain)
+  }
+
+  private func executionOptions() throws -> ExecutionOptions {
+    ExecutionOptions(kernels: try execution.kernels())
+  }
+
+  private func printKernels(_ choices: [KernelChoice]) throws {
+    guard !choices.isEmpty else { return }
+    var table = TextTable(
+      ["steps", "operation", "shape", "stored as", "kernel", "because"],
+      alignments: [.trailing, .leading, .leading, .leading, .leading, .leading])
+    for choice in choices {
+      table.addRow([
+        "\(choice.count)", choice.operation, choice.shape.map(String.init).joined(separator: " x "),
+        choice.encodings.joined(separator: ", "), choice.kernel, choice.reason,
+      ])
+    }
+    try Console.write("\n" + table.plain)
+  }
+
+  private func printTable() throws {
+    var table = TextTable(["golden", "family"] + PassTable.passes, alignments: [.leading, .leading])
+    let rows = try PassTable.goldens(in: goldens).map { path in
+      try Interruption.check()
+      return try PassTable.row(path)
+    }
+    for cells in PassTable.cells(rows) { table.addRow(cells) }
+    try Console.write(table.markdown)
   }
 
   private func chosenPasses() throws -> PassPipeline {
