@@ -127,3 +127,27 @@ CK_INLINE void four_panels_i8(const int is_q4, const ck_panels *w, const ck_quan
 
 CK_DEFINE_I8(ck_linear_q8_i8, 0)
 CK_DEFINE_I8(ck_linear_q4_i8, 1)
+
+/// y += w * what of x is at or beyond the threshold, or NaN, in float: column after column.
+CK_INLINE void add_outliers(const int is_q4, const ck_panels *w, const float *x, float threshold, float *y,
+                            ptrdiff_t first, ptrdiff_t count) {
+  for (ptrdiff_t k = 0; k < w->columns; k++) {
+    float magnitude = x[k] < 0 ? -x[k] : x[k];
+    if (magnitude < threshold) continue;
+    for (ptrdiff_t p = first; p < first + count; p++) {
+      const uint8_t *panel = w->bytes + p * w->panel_bytes, *codes = panel + w->codes_offset;
+      grid g = block_grid(w, panel, k / w->block_length, is_q4 ? 8 : 128);
+      v16 code = is_q4 ? v_codes_q4(codes + k / 8 * 64, (int)(k % 4), k % 8 >= 4)
+                       : v_codes_q8(codes + k / 4 * 64, (int)(k % 4));
+      float *to = y + p * CK_PANEL;
+      v16 weight = v_mul(g.scale, v_sub(code, g.zero));
+      store_results(to, v_fma(v_set(x[k]), weight, load_results(to, w->rows - p * CK_PANEL)), w->rows - p * CK_PANEL);
+    }
+  }
+}
+void ISA(ck_outliers_q8)(const ck_panels *w, const float *x, float threshold, float *y, ptrdiff_t first, ptrdiff_t count) {
+  add_outliers(0, w, x, threshold, y, first, count);
+}
+void ISA(ck_outliers_q4)(const ck_panels *w, const float *x, float threshold, float *y, ptrdiff_t first, ptrdiff_t count) {
+  add_outliers(1, w, x, threshold, y, first, count);
+}

@@ -201,34 +201,74 @@ void ISA(ck_narrow_f32_f16)(const float *x, uint16_t *y, ptrdiff_t count) {
   }
 }
 
+/// Numbers at or beyond the threshold, and NaN, become zero: another kernel takes them. 0: no threshold.
+CK_INLINE v16 below(v16 v, float threshold) {
+  return threshold > 0 ? v_select_lt(v_abs(v), v_set(threshold), v, v_zero()) : v;
+}
+
+/// The largest magnitude, as bits, so that NaN counts.
+CK_INLINE uint32_t largest_bits(const float *x, ptrdiff_t count, float threshold) {
+  uint32_t bits = 0;
+  for (ptrdiff_t i = 0; i < count; i += 16) {
+    uint32_t now = v_magnitude_bits(below(count - i >= 16 ? v_load(x + i) : load_part(x + i, count - i), threshold));
+    bits = now > bits ? now : bits;
+  }
+  return bits;
+}
+
 /// scale = absmax / 127, code = x * (127 / absmax) to nearest even. A block too small for a normal scale becomes zero;
 /// one with infinities or NaN gets the scale NaN, so that they show in the result.
-void ISA(ck_quantize_f32_i8)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, int8_t *codes, float *scales,
-                             int32_t *sums) {
+CK_INLINE void quantize_block(const float *x, ptrdiff_t count, ptrdiff_t length, uint32_t bits, float threshold,
+                              int8_t *codes, float *scale, int32_t *sum) {
+  float largest, factor = 0;
+  memcpy(&largest, &bits, 4);
+  *scale = largest / 127.0f;
+  if (bits >= 0x7F800000u) *scale = __builtin_nanf("");
+  else if (*scale < 0x1p-126f) *scale = 0;
+  else factor = 127.0f / largest;
+  *sum = 0;
+  for (ptrdiff_t i = 0; i < length; i += 16) {
+    v16 v = v_zero();
+    if (factor > 0 && count - i >= 16) v = v_mul(below(v_load(x + i), threshold), v_set(factor));
+    else if (factor > 0 && i < count) v = v_mul(below(load_part(x + i, count - i), threshold), v_set(factor));
+    *sum += v_store_i8(codes + i, v);
+  }
+}
+
+/// With `whole` all blocks of the row share the scale of the row.
+void ISA(ck_quantize_f32_i8)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, int32_t whole, float threshold,
+                             int8_t *codes, float *scales, int32_t *sums) {
+  uint32_t row = whole ? largest_bits(x, columns, threshold) : 0;
   for (ptrdiff_t start = 0, block = 0; start < columns; start += block_length, block++) {
     ptrdiff_t count = columns - start < block_length ? columns - start : block_length;
-    uint32_t bits = 0;
-    for (ptrdiff_t i = 0; i < count; i += 16) {
-      v16 v = count - i >= 16 ? v_load(x + start + i) : load_part(x + start + i, count - i);
-      uint32_t largest = v_magnitude_bits(v);
-      bits = largest > bits ? largest : bits;
-    }
-    float largest, factor = 0;
+    uint32_t bits = whole ? row : largest_bits(x + start, count, threshold);
+    quantize_block(x + start, count, block_length, bits, threshold, codes + start, scales + block, sums + block);
+  }
+}
+
+/// Rounds a row to E4M3 and back: a scale of absmax / 448 for every `length` numbers. What is not finite becomes NaN.
+void ISA(ck_round_f32_e4m3)(const float *x, ptrdiff_t columns, ptrdiff_t length, float *y) {
+  for (ptrdiff_t start = 0; start < columns; start += length) {
+    ptrdiff_t count = columns - start < length ? columns - start : length;
+    uint32_t bits = largest_bits(x + start, count, 0);
+    float largest;
     memcpy(&largest, &bits, 4);
-    scales[block] = largest / 127.0f;
-    if (bits >= 0x7F800000u) {
-      scales[block] = __builtin_nanf("");
-    } else if (scales[block] < 0x1p-126f) {
-      scales[block] = 0;
-    } else {
-      factor = 127.0f / largest;
+    float scale = bits >= 0x7F800000u ? __builtin_nanf("") : largest / 448.0f;
+    if (scale < 0x1p-126f) {
+      memset(y + start, 0, (size_t)count * sizeof(float));
+      continue;
     }
-    sums[block] = 0;
-    for (ptrdiff_t i = 0; i < block_length; i += 16) {
-      v16 v = v_zero();
-      if (factor > 0 && count - i >= 16) v = v_mul(v_load(x + start + i), v_set(factor));
-      else if (factor > 0 && i < count) v = v_mul(load_part(x + start + i, count - i), v_set(factor));
-      sums[block] += v_store_i8(codes + start + i, v);
+    for (ptrdiff_t i = 0; i < count; i++) {
+      // Rounding to a multiple of an eighth of the power of two below, and of 2^-9 for small ones.
+      float value = x[start + i] / scale, magnitude = value < 0 ? -value : value;
+      uint32_t power;
+      memcpy(&power, &magnitude, 4);
+      power = power < 0x3C800000u ? 0x3C800000u : power & 0x7F800000u;
+      float step;
+      memcpy(&step, &power, 4);
+      float large = step * 0x1.8p20f;
+      magnitude = (magnitude + large) - large;
+      y[start + i] = (value < 0 ? -magnitude : magnitude) * scale;
     }
   }
 }

@@ -12,6 +12,12 @@ public struct CodecScheme: Sendable {
     CodecScheme(name: "W4A16", summary: "int4, group 128, symmetric", codecName: "int4-g128-sym"),
     CodecScheme(name: "W4A16_ASYM", summary: "int4, group 128, asymmetric", codecName: "int4-g128-asym"),
     CodecScheme(name: "W8A16", summary: "int8, one scale a row, symmetric", codecName: "int8-gall-sym"),
+    CodecScheme(
+      name: "W8A8", summary: "the same; run with --activations int8-token", codecName: "int8-gall-sym"),
+    CodecScheme(name: "INT8", summary: "the same", codecName: "int8-gall-sym"),
+    CodecScheme(
+      name: "W4A8", summary: "int4, group 128, symmetric; run with --activations int8-token",
+      codecName: "int4-g128-sym"),
     CodecScheme(name: "W3A16", summary: "int3, group 128, symmetric", codecName: "int3-g128-sym"),
     CodecScheme(name: "W2A16", summary: "int2, group 64, asymmetric", codecName: "int2-g64-asym"),
     CodecScheme(name: "NVFP4A16", summary: "NVIDIA FP4 weights", codecName: "nvfp4"),

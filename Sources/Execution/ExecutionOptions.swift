@@ -4,6 +4,8 @@ import Kernels
 public struct ExecutionOptions: Sendable {
   /// Arithmetic of quantized linear layers: int8 activations (fast), or float32 (what the stored weights mean exactly).
   public var activations: ActivationPrecision
+  /// Whether rounded activations are multiplied as floats, the plain way that integer arithmetic is compared with.
+  public var simulatesActivations = false
   /// How keys and values are cached.
   public var cache: KVFormat
   /// Most tokens of one pass; longer inputs are cut.

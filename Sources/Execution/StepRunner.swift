@@ -23,7 +23,7 @@ struct StepRunner {
       unsafe withOptionalPointer(bias) { bias in
         unsafe kernels.linear(
           x, matrix, bias: bias, then: activation, into: y, activations: session.program.options.activations,
-          workspace: session.workspace, pool: pool)
+          simulates: session.program.options.simulatesActivations, workspace: session.workspace, pool: pool)
       }
     case .rmsNorm(let weight, let epsilon, let heads):
       unsafe kernels.rmsNorm(
@@ -65,7 +65,8 @@ struct StepRunner {
     case .expertLinear(let experts, let chosen):
       unsafe kernels.expertLinear(
         x, routing: place(step.inputs[1]), experts: experts, chosen: chosen, into: y,
-        activations: session.program.options.activations, workspace: session.workspace, pool: pool)
+        activations: session.program.options.activations,
+        simulates: session.program.options.simulatesActivations, workspace: session.workspace, pool: pool)
     case .expertSum(let chosen):
       unsafe kernels.expertSum(x, routing: place(step.inputs[1]), chosen: chosen, into: y, pool: pool)
     default: preconditionFailure("not an operation on experts")

@@ -14,10 +14,11 @@ extension KernelTable {
   ///   - routing: `[T, experts]`; a token's experts are those with a weight other than 0, at most `chosen`.
   ///   - experts: a matrix `[out, columns]` for each expert.
   ///   - y: `[T, chosen * out]`; places without an expert become 0. Must not overlap `x`.
-  ///   - activations: as in ``linear(_:_:bias:into:activations:workspace:pool:)``, whose bits each row has.
+  ///   - activations: as in linear layers, whose bits each row has.
   public func expertLinear(
     _ x: Rows, routing: Rows, experts: [PanelMatrix], chosen: Int, into y: Rows,
-    activations: ActivationPrecision = .float32, workspace: Workspace, pool: ThreadPool
+    activations: ActivationPrecision = .float32, simulates: Bool = false, workspace: Workspace,
+    pool: ThreadPool
   ) {
     let (columns, outputs) = (experts[0].columns, experts[0].rows)
     unsafe precondition(
@@ -32,7 +33,9 @@ extension KernelTable {
         let place = places[0]
         let from = unsafe Rows(x[place.token] + place.place * inputStep, rows: 1, columns: columns)
         let to = unsafe Rows(y[place.token] + place.place * outputs, rows: 1, columns: outputs)
-        unsafe linear(from, matrix, into: to, activations: activations, workspace: workspace, pool: pool)
+        unsafe linear(
+          from, matrix, into: to, activations: activations, simulates: simulates, workspace: workspace,
+          pool: pool)
         continue
       }
       let (from, to) = unsafe workspace.expertRows(places.count, inputs: columns, outputs: outputs)
@@ -40,7 +43,9 @@ extension KernelTable {
         let place = places[row]
         unsafe from[row].update(from: x[place.token] + place.place * inputStep, count: columns)
       }
-      unsafe linear(from, matrix, into: to, activations: activations, workspace: workspace, pool: pool)
+      unsafe linear(
+        from, matrix, into: to, activations: activations, simulates: simulates, workspace: workspace,
+        pool: pool)
       forEachRow(places.count, columns: outputs, pool) { row in
         let place = places[row]
         unsafe (y[place.token] + place.place * outputs).update(from: to[row], count: outputs)

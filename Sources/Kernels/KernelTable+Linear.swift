@@ -13,6 +13,8 @@ extension KernelTable {
   ///   - activation: what results go through, or nil.
   ///   - y: `[T, rows]`; must not overlap `x`.
   ///   - activations: for codes, what they are multiplied with; dense weights always take float32.
+  ///   - simulates: whether rounded activations become floats again and are multiplied as floats: the plain way, which
+  ///     integer arithmetic equals up to the rounding of float sums.
   ///   - workspace: scratch of the caller.
   ///   - pool: threads.
   ///
@@ -20,13 +22,28 @@ extension KernelTable {
   /// block, then `acc = fma(sum, weight scale * activation scale, acc)` in order of the blocks, then the bias.
   public func linear(
     _ x: Rows, _ w: PanelMatrix, bias: UnsafePointer<Float>? = nil, then activation: Activation? = nil,
-    into y: Rows, activations: ActivationPrecision = .float32, workspace: Workspace, pool: ThreadPool
+    into y: Rows, activations: ActivationPrecision = .float32, simulates: Bool = false, workspace: Workspace,
+    pool: ThreadPool
   ) {
     unsafe precondition(
       x.columns == w.columns && y.columns == w.rows && x.rows == y.rows, "shapes of a linear layer")
-    if w.encoding.isQuantized, activations == .int8 {
-      unsafe quantizeActivations(x, blockLength: w.blockLength, into: workspace.activations, pool: pool)
-      unsafe linear(workspace.activations, w, bias: bias, then: activation, into: y, pool: pool)
+    let isRounded = w.encoding.isQuantized || (w.isFromCodes && !activations.isInteger)
+    if isRounded, activations != .float32 {
+      if simulates || !activations.isInteger {
+        let rounded = unsafe workspace.roundedRows(x.rows, columns: x.columns)
+        unsafe round(x, to: activations, blockLength: w.blockLength, into: rounded, workspace, pool)
+        return unsafe linear(
+          rounded, w, bias: bias, then: activation, into: y, workspace: workspace, pool: pool)
+      }
+      unsafe quantizeActivations(
+        x, blockLength: w.blockLength, hasTokenScales: activations.hasTokenScales,
+        threshold: activations.threshold, into: workspace.activations, pool: pool)
+      let hasOutliers = activations.threshold > 0
+      unsafe linear(
+        workspace.activations, w, bias: bias, then: hasOutliers ? nil : activation, into: y, pool: pool)
+      if hasOutliers {
+        unsafe addOutliers(x, w, threshold: activations.threshold, then: activation, into: y, pool: pool)
+      }
       return
     }
     let function = unsafe linearFunction(w.encoding)
@@ -91,13 +108,20 @@ extension KernelTable {
   ///
   /// `scale = absmax / 127`, code = value * (127 / absmax) to nearest even. Blocks whose scale would not be a normal
   /// number become zero; blocks with infinities or NaN get the scale NaN, which reaches the result.
-  public func quantizeActivations(_ x: Rows, blockLength: Int, into target: QuantizedRows, pool: ThreadPool) {
+  /// - Parameters:
+  ///   - hasTokenScales: whether the blocks of a token share its scale.
+  ///   - threshold: numbers of at least this magnitude, and NaN, become zero; 0 for none.
+  public func quantizeActivations(
+    _ x: Rows, blockLength: Int, hasTokenScales: Bool = false, threshold: Float = 0,
+    into target: QuantizedRows, pool: ThreadPool
+  ) {
     precondition([32, 64, 128].contains(blockLength), "block length")
     unsafe target.prepare(rows: x.rows, columns: x.columns, blockLength: blockLength)
     guard let function = unsafe functions.quantize else { return }
     unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
       let to = unsafe target.target(row)
-      unsafe function(x[row], x.columns, blockLength, to.codes, to.scales, to.sums)
+      unsafe function(
+        x[row], x.columns, blockLength, hasTokenScales ? 1 : 0, threshold, to.codes, to.scales, to.sums)
     }
   }
 

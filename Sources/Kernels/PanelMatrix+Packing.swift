@@ -44,6 +44,8 @@ extension PanelMatrix {
         storage: Tensor(elementType: .u8, shape: Shape([layout.byteCount]), region: region),
         isExact: plan.isExact)
     } catch { throw .tensor(error) }
+    isFromCodes =
+      !plan.encoding.isQuantized && weights.contains { if case .encoded = $0 { true } else { false } }
   }
 
   private init(

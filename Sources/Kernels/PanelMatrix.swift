@@ -58,6 +58,10 @@ public struct PanelMatrix: Sendable {
   /// codecs that have no integer form, were rounded to f16.
   public internal(set) var isExact = true
 
+  /// Whether the weight was one of codes that have no integer form, such as FP8, and is kept as floats: its inputs are rounded
+  /// to FP8 when that is asked for.
+  public internal(set) var isFromCodes = false
+
   /// Adopts bytes laid out before, such as those of a packed file.
   /// - Throws: ``KernelsError/storageSize(expected:found:)`` or ``KernelsError/invalidLayout(_:)``.
   public init(

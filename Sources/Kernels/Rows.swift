@@ -36,11 +36,3 @@ public struct Rows {
     return unsafe Rows(pointer + range.lowerBound, rows: rows, columns: range.count, stride: stride)
   }
 }
-
-/// What linear layers over codes compute with.
-public enum ActivationPrecision: String, Sendable, CaseIterable {
-  /// Activations as they are; codes become floats first.
-  case float32
-  /// Activations rounded to int8 per token and block of columns; exact integer sums per block.
-  case int8
-}

@@ -10,13 +10,16 @@ public final class Workspace: @unchecked Sendable {
   private let expertInputs = AlignedBuffer()
   private let expertOutputs = AlignedBuffer()
 
+  /// Activations that were rounded and are floats again.
+  private let roundedActivations = AlignedBuffer()
+
   /// Creates an empty workspace.
   public init() {}
 
   /// Bytes in use.
   public var byteCount: Int {
     threads.reduce(0) { $0 + $1.byteCount } + activations.byteCount + rotary.byteCount
-      + expertInputs.byteCount + expertOutputs.byteCount
+      + expertInputs.byteCount + expertOutputs.byteCount + roundedActivations.byteCount
   }
 
   /// Room for the inputs and outputs of `rows` tokens of an expert.
@@ -25,6 +28,11 @@ public final class Workspace: @unchecked Sendable {
       Rows(expertInputs.floats(rows * inputs), rows: rows, columns: inputs),
       Rows(expertOutputs.floats(rows * outputs), rows: rows, columns: outputs)
     )
+  }
+
+  /// Room for rounded activations.
+  func roundedRows(_ rows: Int, columns: Int) -> Rows {
+    unsafe Rows(roundedActivations.floats(rows * columns), rows: rows, columns: columns)
   }
 
   /// Makes sure that each of `threadCount` threads has `floatCount` floats of its own, 64-byte aligned.

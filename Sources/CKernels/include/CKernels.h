@@ -58,9 +58,15 @@ typedef void (*ck_linear_f32_fn)(const ck_panels *w, const float *x, ptrdiff_t x
 /// The same from int8 activations.
 typedef void (*ck_linear_i8_fn)(const ck_panels *w, const ck_quantized *x, ptrdiff_t tokens, const float *bias, float *y,
                                 ptrdiff_t y_stride, ptrdiff_t first_panel, ptrdiff_t panel_count);
-/// Quantizes one row of `columns` floats to blocks of `block_length`, padding the last one with zeros.
-typedef void (*ck_quantize_fn)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, int8_t *codes, float *scales,
-                               int32_t *sums);
+/// Quantizes one row of `columns` floats to blocks of `block_length`, padding the last one with zeros; with `whole` all blocks
+/// share a scale. Numbers at or beyond `threshold`, if that is more than 0, become zero.
+typedef void (*ck_quantize_fn)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, int32_t whole, float threshold,
+                               int8_t *codes, float *scales, int32_t *sums);
+/// Rounds one row to E4M3 with a scale for every `length` numbers, and back.
+typedef void (*ck_round_e4m3_fn)(const float *x, ptrdiff_t columns, ptrdiff_t length, float *y);
+/// For one token adds to y[16 * first_panel ..] the products with the numbers at or beyond `threshold`.
+typedef void (*ck_outliers_fn)(const ck_panels *w, const float *x, float threshold, float *y, ptrdiff_t first_panel,
+                               ptrdiff_t panel_count);
 typedef void (*ck_unary_fn)(const float *x, float *y, ptrdiff_t count);
 typedef void (*ck_unary_scalar_fn)(const float *x, float scalar, float *y, ptrdiff_t count);
 typedef void (*ck_binary_fn)(const float *a, const float *b, float *y, ptrdiff_t count);
@@ -174,6 +180,9 @@ typedef struct ck_table {
   /// Null for dense encodings.
   ck_linear_i8_fn linear_i8[CK_ENCODING_COUNT];
   ck_quantize_fn quantize;
+  ck_round_e4m3_fn round_e4m3;
+  ck_outliers_fn outliers_q8;
+  ck_outliers_fn outliers_q4;
   ck_binary_fn add;
   ck_binary_fn multiply;
   ck_unary_scalar_fn scale;

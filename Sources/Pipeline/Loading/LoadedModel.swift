@@ -79,7 +79,7 @@ public struct LoadedModel: Sendable {
   public var companions: OrderedDictionary<String, Tensor> = [:]
 
   /// The same model with other weights, of the same names and shapes.
-  func replacing(weights: OrderedDictionary<String, Weight>) -> LoadedModel {
+  package func replacing(weights: OrderedDictionary<String, Weight>) -> LoadedModel {
     LoadedModel(
       path: path, format: format, files: files, configuration: configuration, summary: summary, graph: graph,
       content: .checkpoint(weights), derivedNames: derivedNames, rearrangements: rearrangements,

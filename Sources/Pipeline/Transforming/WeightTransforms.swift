@@ -6,7 +6,20 @@ import Quantization
 /// Rewrites that keep what the float model computes, by the names that recipes call them.
 public enum WeightTransforms {
   /// The names.
-  public static let names = ["awq"]
+  public static let names = ["awq", "smoothquant"]
+
+  /// What searches the factors of a transform.
+  /// - Throws: ``PipelineError/usage(_:hint:)``, `QuantizationError`.
+  static func solver(_ transform: QuantizationRecipe.Transform) throws -> any FoldSearch {
+    switch transform.name {
+    case "awq": return try AWQ(options: transform.options)
+    case "smoothquant": return try SmoothQuant(options: transform.options)
+    default:
+      throw PipelineError.usage(
+        "no transform is called '\(transform.name)'",
+        hint: NearestName.hint(transform.name, among: names, what: "transforms"))
+    }
+  }
 }
 
 extension QuantizationStage {
@@ -18,12 +31,7 @@ extension QuantizationStage {
     var calibration = calibration
     var reports: [TransformReport] = []
     for transform in recipe.transforms {
-      guard WeightTransforms.names.contains(transform.name) else {
-        throw PipelineError.usage(
-          "no transform is called '\(transform.name)'",
-          hint: NearestName.hint(transform.name, among: WeightTransforms.names, what: "transforms"))
-      }
-      var work = try AWQTransform(options: transform.options, recipe: recipe, model: model)
+      var work = try FoldTransform(transform, recipe: recipe, model: model)
       switch calibration {
       case .none:
         throw PipelineError.usage(
@@ -42,7 +50,7 @@ extension QuantizationStage {
   }
 
   private func observe(
-    _ work: inout AWQTransform, _ windows: CalibrationWindows, _ name: String,
+    _ work: inout FoldTransform, _ windows: CalibrationWindows, _ name: String,
     _ progress: (Progress) throws -> Void
   ) throws {
     let weights = try work.model.requireCheckpoint()
@@ -66,7 +74,7 @@ extension QuantizationStage {
   }
 
   private func observe(
-    _ work: inout AWQTransform, _ file: StatisticsFile, _ name: String, _ progress: (Progress) throws -> Void
+    _ work: inout FoldTransform, _ file: StatisticsFile, _ name: String, _ progress: (Progress) throws -> Void
   ) throws {
     let groups = LinearGroup.groups(of: work.model.graph, targets: work.targets)
     for (index, group) in groups.enumerated() {

@@ -10,7 +10,7 @@ import TensorCore
 /// mean magnitude of its column relative to the largest weight of the group. Differences: the loss is the layers' output
 /// error `tr(E H Eᵀ)` under the second moment of the inputs, exactly and without another forward pass; clipping is the
 /// scale search of the codec, under the inputs' mean squares.
-public struct AWQ: Sendable, Equatable {
+public struct AWQ: FoldSearch, Equatable {
   /// Which scales are tried.
   public enum Duo: String, Sendable, CaseIterable {
     /// Inputs only.
@@ -63,11 +63,14 @@ public struct AWQ: Sendable, Equatable {
     public let problem: LayerProblem
     /// What it will be stored with; nil when it is not quantized, so that it does not matter.
     public let codec: (any Codec)?
+    /// Largest magnitudes of its inputs; empty when they are not known.
+    public let inputMaxima: [Float]
 
     /// Creates a reader.
-    public init(problem: LayerProblem, codec: (any Codec)?) {
+    public init(problem: LayerProblem, codec: (any Codec)?, inputMaxima: [Float] = []) {
       self.problem = problem
       self.codec = codec
+      self.inputMaxima = inputMaxima
     }
   }
 
@@ -90,7 +93,7 @@ public struct AWQ: Sendable, Equatable {
   /// - Throws: ``QuantizationError``.
   public func search(
     _ readers: [Reader], factorOfColumn: [Int], factorCount: Int, pool: ThreadPool,
-    adjust: ([Float]) -> [Float] = { $0 }
+    adjust: ([Float]) -> [Float]
   ) throws(QuantizationError) -> Outcome {
     let ones = [Float](repeating: 1, count: factorCount)
     var best = Outcome(factors: ones, relativeLoss: 1, ratio: 0, isDuo: false)

@@ -37,10 +37,15 @@ struct InferenceArguments: ParsableArguments {
 
   @Option(
     help: """
-      Arithmetic of quantized layers: int8 (activations rounded to 8 bits per block, fast) or float32 (exactly what \
-      the stored weights mean).
+      Arithmetic of quantized layers: int8 (activations rounded to 8 bits per block, fast), int8-token (per token, as \
+      W8A8), int8-outliers (per token, numbers of 6 and more as floats, as LLM.int8()), fp8-token, fp8-group (E4M3 per \
+      token or 128 columns), or float32 (exactly what the stored weights mean).
       """)
   var activations: ActivationPrecision = .int8
+
+  @Flag(
+    help: "Multiply rounded activations as floats: the plain way that integer arithmetic is compared with.")
+  var simulateActivations = false
 
   @OptionGroup var cache: CacheArguments
 
@@ -52,9 +57,11 @@ struct InferenceArguments: ParsableArguments {
   }
 
   func options(cache format: KVFormat? = nil) throws -> ExecutionOptions {
-    ExecutionOptions(
+    var options = ExecutionOptions(
       activations: activations, cache: format ?? cache.format(default: .f16), chunkLength: chunk,
       kernels: try execution.kernels())
+    options.simulatesActivations = simulateActivations
+    return options
   }
 
   /// Reads a model and makes it ready, with its warnings on standard error.

@@ -44,21 +44,24 @@ public struct TransformReport: Sendable, Equatable {
   }
 }
 
-/// Searches AWQ's factors of a model and folds them into the constants that make the scaled values.
-struct AWQTransform {
-  let awq: AWQ
+/// Searches factors of a model, AWQ's or SmoothQuant's, and folds them into the constants that make the scaled values.
+struct FoldTransform {
+  private let solver: any FoldSearch
   let recipe: QuantizationRecipe
   let model: LoadedModel
   private var weights: OrderedDictionary<String, Weight>
   private let choices: OrderedDictionary<String, QuantizationRecipe.Choice>
   private let sites: [FoldSite]
-  private var report = TransformReport(name: "awq")
+  private var report: TransformReport
   /// Factors of the columns of weights.
   private(set) var factors: [String: [Float]] = [:]
   private var seen: [String: InputStatistics] = [:]
 
-  init(options: [String: String], recipe: QuantizationRecipe, model: LoadedModel) throws {
-    awq = try AWQ(options: options)
+  init(
+    _ transform: QuantizationRecipe.Transform, recipe: QuantizationRecipe, model: LoadedModel
+  ) throws {
+    solver = try WeightTransforms.solver(transform)
+    report = TransformReport(name: transform.name)
     self.recipe = recipe
     self.model = model
     weights = try model.requireCheckpoint()
@@ -97,13 +100,13 @@ struct AWQTransform {
       readers.append(
         AWQ.Reader(
           problem: LayerProblem(name: name, weights: try weight.decoded(), hessian: hessian),
-          codec: choices[name]?.codec))
+          codec: choices[name]?.codec, inputMaxima: statistics.maxima))
     }
     let gain = try gain(site)
-    let outcome = try awq.search(
+    let outcome = try solver.search(
       readers, factorOfColumn: site.factorOfColumn, factorCount: site.factorCount, pool: stage.pool
     ) { factors in gain?.exact(factors) ?? factors }
-    guard outcome.relativeLoss < 1 else {
+    guard outcome.factors.contains(where: { $0 != 1 }) else {
       report.unchangedCount += 1
       return
     }
