@@ -4,6 +4,8 @@ import TensorCore
 public struct CalibrationWindows: Sendable {
   /// One sequence a window.
   public let windows: [[Int32]]
+  /// Number of the first of them in the draw that they are a part of.
+  public let firstNumber: Int
 
   /// Cuts a token stream into windows that do not overlap.
   ///
@@ -26,6 +28,7 @@ public struct CalibrationWindows: Sendable {
       var generator = SplitMix64(seed: seed)
       order.shuffle(using: &generator)
     }
+    firstNumber = 0
     windows = order.prefix(count).map { number in
       var window = Array(tokens[number * length..<(number + 1) * length])
       if let beginOfSequence { window[0] = beginOfSequence }
@@ -34,7 +37,26 @@ public struct CalibrationWindows: Sendable {
   }
 
   /// Adopts windows that were cut elsewhere.
-  public init(windows: [[Int32]]) { self.windows = windows }
+  public init(windows: [[Int32]], firstNumber: Int = 0) {
+    self.windows = windows
+    self.firstNumber = firstNumber
+  }
+
+  /// One of several nearly equal parts, cut between leaves of ``WindowSegment``; parts may be empty when there are few leaves.
+  /// - Parameter number: 0 to `count - 1`.
+  public func part(_ number: Int, of count: Int) -> CalibrationWindows {
+    let leaves = Checked.ceilingQuotient(windows.count, WindowSegment.leafLength)
+    let bounds = [number, number + 1].map {
+      min(windows.count, leaves * $0 / count * WindowSegment.leafLength)
+    }
+    return CalibrationWindows(
+      windows: Array(windows[bounds[0]..<bounds[1]]), firstNumber: firstNumber + bounds[0])
+  }
+
+  /// The windows as a segment of their corpus.
+  public func segment(of corpus: String) -> WindowSegment {
+    WindowSegment(corpus: corpus, windows: firstNumber..<firstNumber + windows.count)
+  }
 
   /// Tokens of all windows.
   public var tokenCount: Int { windows.reduce(0) { $0 + $1.count } }

@@ -6,11 +6,41 @@ import Kernels
 /// The second moment is summed in float32, one symmetric tile product a window (OpenBLAS on one thread a tile).
 package struct InputObserver {
   private var statistics: InputStatistics
+  /// What a leaf begins with.
+  private let empty: InputStatistics?
+  /// Where the windows come from, cut into leaves; nil when one sum over all of them is wanted.
+  private let corpus: WindowSegment?
+  private var done = SegmentStack()
   private static let tile = 256
 
-  package init(columns: Int, withSecondMoment: Bool, withDrift: Bool = false) {
+  /// - Parameter corpus: the windows that will be observed, when sums are wanted by segments of them.
+  package init(
+    columns: Int, withSecondMoment: Bool, withDrift: Bool = false, bySegmentsOf corpus: WindowSegment? = nil
+  ) {
     statistics = InputStatistics(columns: columns, withSecondMoment: withSecondMoment)
-    if withDrift { statistics.driftSum = [Float](repeating: 0, count: columns * columns) }
+    if withDrift {
+      statistics.driftSum = [Float](repeating: 0, count: columns * columns)
+      statistics.driftMomentSum = statistics.driftSum
+    }
+    empty = corpus == nil ? nil : statistics
+    self.corpus = corpus
+  }
+
+  /// Says that the next observations are of a window, by its number in the corpus; windows come in order.
+  package mutating func reach(window: Int) throws(CalibrationError) {
+    guard let corpus else { return }
+    while true {
+      let start = done.items.last?.segment.windows.upperBound ?? corpus.windows.lowerBound
+      let end = (start / WindowSegment.leafLength + 1) * WindowSegment.leafLength
+      guard end <= window, end < corpus.windows.upperBound else { return }
+      try seal(WindowSegment(corpus: corpus.corpus, windows: start..<end))
+    }
+  }
+
+  private mutating func seal(_ segment: WindowSegment) throws(CalibrationError) {
+    Self.complete(&statistics)
+    try done.push(segment, statistics)
+    if let empty { statistics = empty }
   }
 
   /// Adds a window: `[rows, columns]` row-major.
@@ -26,10 +56,13 @@ package struct InputObserver {
     let rows = columns == 0 ? 0 : inputs.count / columns
     guard rows > 0, let start = inputs.baseAddress else { return true }
     guard unsafe addMoments(start, rows: rows) else { return false }
-    if statistics.secondMomentSum != nil { unsafe addSecondMoment(start, rows: rows, pool: pool) }
     if statistics.driftSum != nil, let reference, reference.count == inputs.count {
       guard reference.allSatisfy(\.isFinite) else { return false }
       unsafe addDrift(start, reference, rows: rows, pool: pool)
+      unsafe addSecondMoment(start, rows: rows, to: \.driftMomentSum, pool: pool)
+      statistics.driftTokenCount += rows
+    } else if statistics.secondMomentSum != nil {
+      unsafe addSecondMoment(start, rows: rows, to: \.secondMomentSum, pool: pool)
     }
     statistics.tokenCount += rows
     if isBorrowed { statistics.borrowedTokenCount += rows }
@@ -54,11 +87,14 @@ package struct InputObserver {
     return true
   }
 
-  private mutating func addSecondMoment(_ inputs: UnsafePointer<Float>, rows: Int, pool: ThreadPool) {
+  private mutating func addSecondMoment(
+    _ inputs: UnsafePointer<Float>, rows: Int, to sum: WritableKeyPath<InputStatistics, [Float]?>,
+    pool: ThreadPool
+  ) {
     let columns = statistics.columns
     let starts = Array(stride(from: 0, to: columns, by: Self.tile))
     let tiles = starts.flatMap { row in starts.filter { $0 <= row }.map { (row, $0) } }
-    unsafe statistics.secondMomentSum?.withUnsafeMutableBufferPointer { sums in
+    unsafe statistics[keyPath: sum]?.withUnsafeMutableBufferPointer { sums in
       guard let target = sums.baseAddress else { return }
       let output = unsafe SharedPointer(pointer: target)
       let source = unsafe SharedPointer(pointer: UnsafeMutablePointer(mutating: inputs))
@@ -97,17 +133,30 @@ package struct InputObserver {
     }
   }
 
-  /// The statistics with the upper triangle filled in from the lower.
-  package func finish() -> InputStatistics {
-    var result = statistics
-    let columns = result.columns
-    guard result.secondMomentSum != nil else { return result }
-    unsafe result.secondMomentSum?.withUnsafeMutableBufferPointer { sums in
-      for row in 0..<columns {
-        for column in 0..<row { unsafe sums[column * columns + row] = sums[row * columns + column] }
+  /// What was seen.
+  package consuming func finish() throws(CalibrationError) -> ObservedInputs {
+    let whole = corpus ?? WindowSegment(corpus: "", windows: 0..<0)
+    try reach(window: whole.windows.upperBound)
+    let start = done.items.last?.segment.windows.upperBound ?? whole.windows.lowerBound
+    try seal(WindowSegment(corpus: whole.corpus, windows: start..<whole.windows.upperBound))
+    return ObservedInputs(segments: done.items)
+  }
+
+  /// Adds what was seen of the drift's tokens to the second moment, and fills upper triangles in from the lower.
+  private static func complete(_ statistics: inout InputStatistics) {
+    if let compared = statistics.driftMomentSum {
+      for index in compared.indices { statistics.secondMomentSum?[index] += compared[index] }
+    }
+    mirror(&statistics.secondMomentSum, size: statistics.columns)
+    mirror(&statistics.driftMomentSum, size: statistics.columns)
+  }
+
+  private static func mirror(_ matrix: inout [Float]?, size: Int) {
+    unsafe matrix?.withUnsafeMutableBufferPointer { values in
+      for row in 0..<size {
+        for column in 0..<row { unsafe values[column * size + row] = values[row * size + column] }
       }
     }
-    return result
   }
 }
 

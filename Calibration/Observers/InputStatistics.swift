@@ -15,6 +15,10 @@ public struct InputStatistics: Sendable, Equatable {
   /// Sum of `(x' - x) xᵀ`, `columns * columns`, with `x'` the inputs of the unquantized model; nil when it was not asked for
   /// or nothing before is quantized. Files of statistics do not hold it.
   public var driftSum: [Float]?
+  /// Sum of `x xᵀ` over the tokens of the drift, which may be fewer than were seen; nil when that is nil.
+  public var driftMomentSum: [Float]?
+  /// Tokens in those two sums.
+  public var driftTokenCount = 0
 
   /// Nothing seen yet.
   public init(columns: Int, withSecondMoment: Bool) {
@@ -34,12 +38,6 @@ public struct InputStatistics: Sendable, Equatable {
   public var secondMoment: [Float]? {
     let inverse = 1 / Float(max(tokenCount, 1))
     return secondMomentSum.map { $0.map { $0 * inverse } }
-  }
-
-  /// Mean of `(x' - x) xᵀ`, when the sum is there.
-  public var drift: [Float]? {
-    let inverse = 1 / Float(max(tokenCount, 1))
-    return driftSum.map { $0.map { $0 * inverse } }
   }
 
   /// Adds what others saw of the same inputs.
@@ -62,8 +60,12 @@ public struct InputStatistics: Sendable, Equatable {
     if let sums = other.secondMomentSum {
       for index in sums.indices { secondMomentSum?[index] += sums[index] }
     }
+    driftTokenCount += other.driftTokenCount
     if let sums = other.driftSum {
       for index in sums.indices { driftSum?[index] += sums[index] }
+    }
+    if let sums = other.driftMomentSum {
+      for index in sums.indices { driftMomentSum?[index] += sums[index] }
     }
   }
 }

@@ -13,7 +13,8 @@ public struct SequentialCalibration {
     case moments
     /// Those, and the second moment.
     case secondMoments
-    /// Those, and how inputs differ from those of the unquantized model, which is run beside; not for experts.
+    /// Those, and how inputs differ from those of the unquantized model, which is run beside on every
+    /// ``driftStride``-th window; not for experts.
     case secondMomentsAndDrift
   }
 
@@ -25,11 +26,15 @@ public struct SequentialCalibration {
     public let fraction: Double
   }
 
+  /// Windows from one that the unquantized model reads to the next: it costs as much as the quantized one.
+  public static let driftStride = 2
+
   let graph: Graph
   let windows: CalibrationWindows
   let groups: [LinearGroup]
   let collection: Collection
   let minimumExpertTokens: Int
+  let corpus: WindowSegment?
   let pool: ThreadPool
   let kernels: KernelTable
 
@@ -39,15 +44,18 @@ public struct SequentialCalibration {
   ///   - targets: names of the weights whose inputs are observed.
   ///   - minimumExpertTokens: experts that the router sends fewer tokens borrow those that it would send them next, for
   ///     their statistics only: what the model computes stays the same.
+  ///   - corpus: what the windows are of their corpus, when sums are wanted by segments of it.
   public init(
     graph: Graph, windows: CalibrationWindows, targets: Set<String>, collection: Collection,
-    minimumExpertTokens: Int = 0, pool: ThreadPool, kernels: KernelTable = .best
+    minimumExpertTokens: Int = 0, bySegmentsOf corpus: WindowSegment? = nil, pool: ThreadPool,
+    kernels: KernelTable = .best
   ) {
     self.graph = graph
     self.windows = windows
     self.groups = LinearGroup.groups(of: graph, targets: targets)
     self.collection = collection
     self.minimumExpertTokens = minimumExpertTokens
+    self.corpus = corpus
     self.pool = pool
     self.kernels = kernels
   }
@@ -66,12 +74,12 @@ public struct SequentialCalibration {
   public func run(
     weight: (String) throws -> Weight, progress: (Progress) throws -> Void = { _ in },
     finished: (LinearGroup) throws -> [String: Weight]? = { _ in nil },
-    quantize: (LinearGroup, InputStatistics) throws -> [String: Weight]
+    quantize: (LinearGroup, ObservedInputs) throws -> [String: Weight]
   ) throws -> [ExpertCoverage] {
     var replaced: [String: Weight] = [:]
     var store = windows.windows.map { _ in [ValueID: StoredActivation]() }
-    // The same of the unquantized model; nil as long as nothing is quantized.
-    var reference: [[ValueID: StoredActivation]]?
+    // The same of the unquantized model, by window; nil as long as nothing is quantized.
+    var reference: [Int: [ValueID: StoredActivation]]?
     var previous: [ValueID] = []
     var experts = ExpertObservation(graph: graph, groups: groups, minimum: minimumExpertTokens)
     let lastUses = graph.uses
@@ -101,9 +109,13 @@ public struct SequentialCalibration {
       replaced = replaced.filter { name, _ in
         graph.nodes[group.firstNode...].contains { $0.constantOperands.contains(name) }
       }
-      let weights = if let observer { try quantize(group, observer.finish()) } else { known ?? [:] }
+      let observed = try observer.take()?.finish()
+      let weights = if let observed { try quantize(group, observed) } else { known ?? [:] }
       replaced.merge(weights) { $1 }
-      if collection == .secondMomentsAndDrift, reference == nil, !weights.isEmpty { reference = store }
+      if collection == .secondMomentsAndDrift, reference == nil, !weights.isEmpty {
+        let compared = stride(from: 0, to: store.count, by: Self.driftStride)
+        reference = Dictionary(uniqueKeysWithValues: compared.map { ($0, store[$0]) })
+      }
     }
     return experts.coverage
   }
@@ -141,7 +153,7 @@ public struct SequentialCalibration {
   private func observer(of group: LinearGroup, withDrift: Bool) -> InputObserver {
     InputObserver(
       columns: group.columns, withSecondMoment: collection != .moments,
-      withDrift: withDrift && group.expert == nil)
+      withDrift: withDrift && group.expert == nil, bySegmentsOf: corpus)
   }
 
   /// Runs one segment over all windows and observes the group's input, if there is an observer and the group is no expert's.
@@ -149,7 +161,7 @@ public struct SequentialCalibration {
   /// as they are.
   private func advance(
     _ segment: Segment, reference plain: Segment?, to group: LinearGroup?, _ observer: inout InputObserver?,
-    _ store: inout [[ValueID: StoredActivation]], _ reference: inout [[ValueID: StoredActivation]]?,
+    _ store: inout [[ValueID: StoredActivation]], _ reference: inout [Int: [ValueID: StoredActivation]]?,
     progress: (Int) throws -> Void
   ) throws {
     let session = segment.program.map { Session(program: $0, pool: pool) }
@@ -166,7 +178,7 @@ public struct SequentialCalibration {
         if let plainSession {
           try unsafe run(plainSession, plain, on: number, past) { value, output in
             if value == observed?.input { unquantized = unsafe Array(output) }
-            reference?[number][value] = unsafe StoredActivation(output, compact: feedsOnlyLinears(value))
+            reference?[number]?[value] = unsafe StoredActivation(output, compact: true)
           }
         }
       }
@@ -191,6 +203,7 @@ public struct SequentialCalibration {
     _ inputs: UnsafeBufferPointer<Float>, reference: [Float]? = nil, of group: LinearGroup, window: Int,
     isBorrowed: Bool = false, _ observer: inout InputObserver?
   ) throws(CalibrationError) {
+    if !isBorrowed { try observer?.reach(window: (corpus?.windows.lowerBound ?? 0) + window) }
     guard
       unsafe observer?.observe(inputs, reference: reference, isBorrowed: isBorrowed, pool: pool) ?? true
     else {

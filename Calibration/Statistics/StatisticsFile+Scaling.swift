@@ -11,24 +11,31 @@ extension StatisticsFile {
       guard let key = groupOfWeight[weight], done.insert(key).inserted, let stored = groups[key] else {
         continue
       }
-      var statistics = try stored.load()
-      guard statistics.columns == factors.count else {
-        throw CalibrationError.statisticsMismatch(
-          reason: "'\(weight)' has \(statistics.columns) inputs, not \(factors.count)")
-      }
-      let inverse = factors.map { 1 / $0 }
-      for column in factors.indices {
-        statistics.squareSums[column] *= Double(inverse[column]) * Double(inverse[column])
-        statistics.maxima[column] *= inverse[column]
-      }
-      if var sums = statistics.secondMomentSum {
-        for index in sums.indices {
-          sums[index] *= inverse[index / factors.count] * inverse[index % factors.count]
+      result.groups[key] = try stored.map { part in
+        var statistics = try part.load()
+        guard statistics.columns == factors.count else {
+          throw CalibrationError.statisticsMismatch(
+            reason: "'\(weight)' has \(statistics.columns) inputs, not \(factors.count)")
         }
-        statistics.secondMomentSum = sums
+        statistics.divideInputs(by: factors)
+        return .values(statistics)
       }
-      result.groups[key] = .values(statistics)
     }
     return result
+  }
+}
+
+extension InputStatistics {
+  fileprivate mutating func divideInputs(by factors: [Float]) {
+    let inverse = factors.map { 1 / $0 }
+    for column in factors.indices {
+      squareSums[column] *= Double(inverse[column]) * Double(inverse[column])
+      maxima[column] *= inverse[column]
+    }
+    guard var sums = secondMomentSum else { return }
+    for index in sums.indices {
+      sums[index] *= inverse[index / factors.count] * inverse[index % factors.count]
+    }
+    secondMomentSum = sums
   }
 }

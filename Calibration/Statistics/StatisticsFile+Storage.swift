@@ -19,17 +19,14 @@ extension StatisticsFile {
     let file = try SafetensorsFile(path: path)
     func bad(_ reason: String) -> CalibrationError { .badStatistics(file: path, reason: reason) }
     guard file.metadata["format"] == Self.formatName else { throw bad("is not a statistics file") }
-    guard file.metadata["version"] == "1" else {
-      throw bad("has version \(file.metadata["version"] ?? "(none)"); this build reads version 1")
+    guard file.metadata["version"] == "2" else {
+      throw bad("has version \(file.metadata["version"] ?? "(none)"); this build reads version 2")
     }
-    guard let model = file.metadata["model_sha256"],
-      let windows = file.metadata["windows"].flatMap({ Int($0) }),
+    guard let model = file.metadata["model_sha256"], let segments = Self.segments(file.metadata["segments"]),
       let tokens = file.metadata["tokens"].flatMap({ Int($0) }), let weights = file.metadata["weights"],
-      windows >= 0, tokens >= 0
-    else { throw bad("lacks model_sha256, windows, tokens or weights") }
-    self.init(
-      modelDigest: model, windowCount: windows, tokenCount: tokens,
-      corpusDigests: (file.metadata["corpus_sha256"] ?? "").split(separator: ",").map(String.init))
+      tokens >= 0
+    else { throw bad("lacks model_sha256, segments, tokens or weights") }
+    self.init(modelDigest: model, segments: segments, tokenCount: tokens)
     guard let table = try JSONValue.parse(Array(weights.utf8), file: path).objectValue else {
       throw bad("'weights' is no object")
     }
@@ -38,10 +35,44 @@ extension StatisticsFile {
       groupOfWeight[weight] = key
     }
     for key in OrderedSet(groupOfWeight.values) {
-      var tensors: [String: Tensor] = [:]
-      for part in Self.parts { tensors[part] = file.tensors[key + "." + part] }
-      try Self.check(tensors, key: key, path: path)
-      groups[key] = .tensors(tensors)
+      groups[key] = try segments.indices.map { number in
+        let place = Self.place(key, segment: number)
+        var tensors: [String: Tensor] = [:]
+        for part in Self.parts { tensors[part] = file.tensors[place + "." + part] }
+        try Self.check(tensors, key: place, path: path)
+        return .tensors(tensors)
+      }
+      try checkAgreement(key, path: path)
+    }
+  }
+
+  /// Segments as the metadata spell them: `corpus:first-last`, separated by commas; nil when they are not spelt so.
+  private static func segments(_ text: String?) -> [WindowSegment]? {
+    guard let text, !text.isEmpty else { return nil }
+    var segments: [WindowSegment] = []
+    for part in text.split(separator: ",") {
+      let fields = part.split(separator: ":", omittingEmptySubsequences: false)
+      let bounds = fields.last?.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) } ?? []
+      guard fields.count == 2, bounds.count == 2, let first = bounds[0], let last = bounds[1], first >= 0,
+        first <= last, last < 1 << 40
+      else { return nil }
+      segments.append(WindowSegment(corpus: String(fields[0]), windows: first..<last + 1))
+    }
+    return segments
+  }
+
+  private static func place(_ key: String, segment: Int) -> String {
+    segment == 0 ? key : "\(key)#\(segment)"
+  }
+
+  /// The segments of a group can be added.
+  private func checkAgreement(_ key: String, path: String) throws(CalibrationError) {
+    let shapes = (groups[key] ?? []).map { stored -> String in
+      guard case .tensors(let tensors) = stored else { return "" }
+      return "\(tensors["square_sums"]?.shape.elementCount ?? 0) \(tensors["second_moment_sum"] != nil)"
+    }
+    guard Set(shapes).count <= 1 else {
+      throw .badStatistics(file: path, reason: "the segments of '\(key)' have different sizes")
     }
   }
 
@@ -79,7 +110,10 @@ extension StatisticsFile {
   /// - Throws: `SafetensorsError`, `SafeIOError`.
   public func write(to path: String) throws {
     var tensors: OrderedDictionary<String, Tensor> = [:]
-    for (key, stored) in groups {
+    let all = groups.flatMap { key, parts in
+      parts.enumerated().map { (Self.place(key, segment: $0), $1) }
+    }
+    for (key, stored) in all {
       let statistics = try stored.load()
       let columns = statistics.columns
       tensors[key + ".square_sums"] = try Tensor(
@@ -100,9 +134,9 @@ extension StatisticsFile {
     try SafetensorsWriter.write(
       tensors,
       metadata: [
-        "format": Self.formatName, "version": "1", "model_sha256": modelDigest,
-        "windows": String(windowCount),
-        "tokens": String(tokenCount), "corpus_sha256": corpusDigests.joined(separator: ","),
+        "format": Self.formatName, "version": "2", "model_sha256": modelDigest,
+        "segments": segments.map { "\($0.corpus):\($0.windows.lowerBound)-\($0.windows.upperBound - 1)" }
+          .joined(separator: ","), "tokens": String(tokenCount),
         "weights": weights.serialized(),
       ], to: path)
   }

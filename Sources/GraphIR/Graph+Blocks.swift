@@ -93,6 +93,12 @@ extension Graph {
     }
   }
 
+  /// Weights of the projections that score experts. They are small, and an error there sends tokens elsewhere.
+  public var routers: Set<String> {
+    let scores = Set(nodes.filter { $0.operation == .route }.flatMap { $0.operands.compactMap(\.value) })
+    return Set(linearNodes.filter { scores.contains($0.output) }.flatMap(\.weights))
+  }
+
   private func linear(_ node: Node, at index: Int) -> LinearNode? {
     guard node.operands.count >= 2, let input = node.operands[0].value, let output = node.results.first
     else { return nil }

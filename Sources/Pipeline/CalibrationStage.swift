@@ -19,24 +19,26 @@ public struct CalibrationStage {
   }
 
   /// Runs the stage over every linear layer inside the blocks.
-  /// - Parameter minimumExpertTokens: tokens that every expert should see; those that the router sends fewer borrow some.
+  /// - Parameters:
+  ///   - corpus: digest of the draw that the windows are a part of; of the windows themselves unless given.
+  ///   - minimumExpertTokens: tokens that every expert should see; those that the router sends fewer borrow some.
   /// - Throws: ``PipelineError``, `CalibrationError` and what lies below.
   public func run(
-    windows: CalibrationWindows, withSecondMoments: Bool, minimumExpertTokens: Int = 0,
+    windows: CalibrationWindows, of corpus: String? = nil, withSecondMoments: Bool,
+    minimumExpertTokens: Int = 0,
     progress: @escaping (QuantizationStage.Progress) throws -> Void = { _ in }
   ) throws -> StatisticsFile {
     let weights = try model.requireCheckpoint()
     let blocks = model.graph.blocks.map(\.nodes)
     let inBlocks = model.graph.linearNodes.filter { node in blocks.contains { $0.contains(node.index) } }
       .flatMap(\.weights)
-    var file = StatisticsFile(
-      modelDigest: try model.weightsDigest(), windowCount: windows.windows.count,
-      tokenCount: windows.tokenCount,
-      corpusDigests: [windows.digest])
+    let segment = windows.segment(of: corpus ?? windows.digest)
+    var file: StatisticsFile?
+    let digest = try model.weightsDigest()
     let sequential = SequentialCalibration(
       graph: model.graph, windows: windows, targets: Set(inBlocks),
       collection: withSecondMoments ? .secondMoments : .moments, minimumExpertTokens: minimumExpertTokens,
-      pool: pool, kernels: kernels)
+      bySegmentsOf: segment, pool: pool, kernels: kernels)
     try sequential.run(
       weight: { name in
         guard let weight = weights[name] else {
@@ -45,12 +47,16 @@ public struct CalibrationStage {
         return weight
       },
       progress: { try progress(QuantizationStage.Progress(what: $0.scope, fraction: $0.fraction)) },
-      quantize: { group, statistics in
-        file.add(statistics, weights: group.weights)
+      quantize: { group, observed in
+        if file == nil {
+          file = StatisticsFile(
+            modelDigest: digest, segments: observed.segments.map(\.segment), tokenCount: windows.tokenCount)
+        }
+        file?.add(observed.segments.map(\.statistics), weights: group.weights)
         return [:]
       })
-    let missed = Set(inBlocks).subtracting(file.groupOfWeight.keys)
-    guard missed.isEmpty else { throw CalibrationError.neverReached(missed.sorted()) }
+    let missed = Set(inBlocks).subtracting(file?.groupOfWeight.keys ?? [])
+    guard missed.isEmpty, let file else { throw CalibrationError.neverReached(missed.sorted()) }
     return file
   }
 }

@@ -19,7 +19,7 @@ import Testing
       let isFinite = unsafe window.withUnsafeBufferPointer { unsafe observer.observe($0, pool: pool) }
       #expect(isFinite)
     }
-    return observer.finish()
+    return observer.total
   }
 
   @Test(arguments: [1, 3, 255, 256, 257, 300, 513])
@@ -67,9 +67,9 @@ import Testing
     let good: [Float] = [1, 2, 3, 4]
     let bad: [Float] = [1, 2, 3, 4, 5, value, 7, 8]
     #expect(unsafe good.withUnsafeBufferPointer { unsafe observer.observe($0, pool: pool) })
-    let before = observer.finish()
+    let before = observer.total
     #expect(unsafe !bad.withUnsafeBufferPointer { unsafe observer.observe($0, pool: pool) })
-    #expect(observer.finish() == before)
+    #expect(observer.total == before)
     #expect(before.tokenCount == 1)
   }
 
@@ -78,7 +78,7 @@ import Testing
     var observer = InputObserver(columns: 3, withSecondMoment: true)
     let none: [Float] = []
     #expect(unsafe none.withUnsafeBufferPointer { unsafe observer.observe($0, pool: pool) })
-    let found = observer.finish()
+    let found = observer.total
     #expect(found.tokenCount == 0)
     #expect(found.meanSquares == [0, 0, 0])
     #expect(found.secondMoment == [Float](repeating: 0, count: 9))

@@ -33,3 +33,10 @@ struct ReferenceStatistics {
     return zip(sums, secondMoment).reduce(0) { max($0, abs(Double($1.0) - $1.1)) } / largest
   }
 }
+
+extension InputObserver {
+  /// All that was seen; statistics of no inputs, which equal none that are expected, when that cannot be told.
+  var total: InputStatistics {
+    (try? finish().total()) ?? InputStatistics(columns: 0, withSecondMoment: false)
+  }
+}

@@ -222,4 +222,28 @@ import Testing
     #expect(quantize.status == 0, "\(quantize.errors)")
     #expect(quantize.output.contains("7 layers"))
   }
+
+  @Test func shardsMergeToTheFileOfOneRun() throws {
+    func calibrate(_ name: String, _ options: String...) {
+      let run = CommandRun(
+        [
+          "calibrate", Fixture.acorn, "--corpus", Fixture.calibrationText, "-o", file(name), "--samples",
+          "40",
+          "--length", "24", "--hessian",
+        ] + options)
+      #expect(run.status == 0, "\(run.errors)")
+    }
+    calibrate("whole")
+    calibrate("first", "--shard", "1/2")
+    calibrate("second", "--shard", "2/2")
+    let merge = CommandRun(
+      "calibrate", "--merge", file("second"), "--merge", file("first"), "-o", file("merged"))
+    #expect(merge.status == 0, "\(merge.errors)")
+    #expect(
+      try FileReading.readAll(file("merged"), limit: 1 << 30)
+        == FileReading.readAll(file("whole"), limit: 1 << 30))
+    let again = CommandRun(
+      "calibrate", "--merge", file("first"), "--merge", file("whole"), "-o", file("twice"))
+    #expect(again.status == 65 && again.errors.contains("same corpus"), "\(again.errors)")
+  }
 }

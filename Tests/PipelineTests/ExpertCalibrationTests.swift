@@ -54,6 +54,19 @@ import Testing
     #expect(unchanged.allSatisfy { $0.borrowed.allSatisfy { $0 == 0 } })
   }
 
+  /// Routers stay as they are unless they are asked for.
+  @Test(arguments: models) func routersAreNotQuantizedUnlessNamed(name: String) throws {
+    let graph = try ModelFormats.load(Self.folder + name).graph
+    let routes = graph.nodes.count { $0.operation == .route }
+    #expect(routes > 0 && graph.routers.count == routes)
+    let codec = try IntegerGroupCodec(bits: 4, groupSize: 16)
+    let all = try QuantizationRecipe(methodName: "rtn", codec: codec).selectedWeights(in: graph)
+    #expect(graph.routers.isDisjoint(with: all) && !all.isEmpty)
+    let named = try QuantizationRecipe(methodName: "rtn", codec: codec, targets: [#"\.gate\.weight$"#])
+      .selectedWeights(in: graph)
+    #expect(Set(named) == graph.routers)
+  }
+
   /// Tokens are counted, ranked and computed again by plain loops over what the interpreter says.
   @Test(arguments: models) func borrowedTokensAreThoseOfTheHighestScores(name: String) throws {
     let model = try ModelFormats.load(Self.folder + name)
@@ -70,8 +83,8 @@ import Testing
       collection: .moments, minimumExpertTokens: Self.minimum, pool: TestModels.pool
     ).run(
       weight: { name in try #require(weights[name]) },
-      quantize: { group, statistics in
-        for name in group.weights { seen[name] = statistics }
+      quantize: { group, observed in
+        for name in group.weights { seen[name] = try observed.total() }
         return [:]
       })
     for expert in node.weights.indices {

@@ -18,10 +18,45 @@ extension LevelTable {
   }
 }
 
-extension IQ4NLCodec: ColumnwiseCodec {
-  /// Blocks of 32.
+extension IQ4NLCodec: IQ4BlockCodec {
+  static var blockLength: Int { 32 }
+  static var headLength: Int { 2 }
+
+  /// One a block.
+  func grids(ofBlock block: Span<UInt8>) -> [Grid] {
+    [Grid(scale: block.half(at: 0), zero: 0, maximumCode: 15)]
+  }
+}
+
+extension IQ4XSCodec: IQ4BlockCodec {
+  static var blockLength: Int { 256 }
+  static var headLength: Int { 8 }
+
+  /// Eight a block.
+  func grids(ofBlock block: Span<UInt8>) -> [Grid] {
+    let (scale, high) = (block.half(at: 0), block.word16(at: 2))
+    return (0..<8).map { part in
+      let low = block[4 + part / 2] >> UInt8(4 * (part % 2)) & 15
+      let step = Int(low) | Int(high >> UInt16(2 * part) & 3) << 4
+      return Grid(scale: scale * Float(step - 32), zero: 0, maximumCode: 15)
+    }
+  }
+}
+
+/// Codecs of blocks with a head of scales and then 4-bit codes of the table of IQ4: of every 16 bytes, the low nibbles come first.
+protocol IQ4BlockCodec: ColumnwiseCodec {
+  static var blockLength: Int { get }
+  /// Bytes of a block before the codes.
+  static var headLength: Int { get }
+  func grids(ofBlock block: Span<UInt8>) -> [Grid]
+}
+
+extension IQ4BlockCodec {
+  private static var byteCount: Int { headLength + blockLength / 2 }
+
+  /// Groups of 32, fitted block by block.
   public func columnLayout(columns: Int) -> ColumnLayout? {
-    columns % 32 == 0 ? ColumnLayout(fitLength: 32, gridLength: 32) : nil
+    columns % Self.blockLength == 0 ? ColumnLayout(fitLength: Self.blockLength, gridLength: 32) : nil
   }
 
   /// The table of the format.
@@ -30,93 +65,42 @@ extension IQ4NLCodec: ColumnwiseCodec {
   /// The grids; see ``ColumnwiseCodec``.
   public func grids(of matrix: EncodedMatrix) -> [Grid] {
     let bytes = matrix.bytes("blocks")
-    return stride(from: 0, to: bytes.count, by: 18).map {
-      Grid(scale: bytes.span.half(at: $0), zero: 0, maximumCode: 15)
+    return stride(from: 0, to: bytes.count, by: Self.byteCount).flatMap {
+      grids(ofBlock: bytes.span.extracting($0..<$0 + Self.byteCount))
     }
   }
 
   /// The codes; see ``ColumnwiseCodec``.
   public func codes(of matrix: EncodedMatrix) -> [UInt8] {
-    IQ4Levels.codes(matrix.bytes("blocks"), stride: 18, offset: 2, count: 16)
-  }
-
-  /// Joins blocks and replaces their codes; see ``ColumnwiseCodec``.
-  public func assemble(
-    _ fits: [EncodedMatrix], rows: Int, columns: Int, codes: [UInt8]
-  ) throws(CodecError) -> EncodedMatrix {
-    var bytes = sideBySide(fits.map { $0.bytes("blocks") }, rows: rows)
-    IQ4Levels.replace(codes, in: &bytes, stride: 18, offset: 2, count: 16)
-    return try EncodedMatrix(
-      codec: self, rows: rows, columns: columns,
-      planes: ["blocks": plane(bytes, .u8, [rows, columns / 32 * 18])])
-  }
-}
-
-extension IQ4XSCodec: ColumnwiseCodec {
-  /// Groups of 32 in blocks of 256.
-  public func columnLayout(columns: Int) -> ColumnLayout? {
-    columns % 256 == 0 ? ColumnLayout(fitLength: 256, gridLength: 32) : nil
-  }
-
-  /// The table of the format.
-  public var levels: CodeLevels { IQ4Levels.table.codeLevels }
-
-  /// The grids; see ``ColumnwiseCodec``.
-  public func grids(of matrix: EncodedMatrix) -> [Grid] {
     let bytes = matrix.bytes("blocks")
-    return stride(from: 0, to: bytes.count, by: 136).flatMap { start in
-      let block = bytes.span.extracting(start..<start + 136)
-      let (scale, high) = (block.half(at: 0), block.word16(at: 2))
-      return (0..<8).map { part in
-        let low = block[4 + part / 2] >> UInt8(4 * (part % 2)) & 15
-        let step = Int(low) | Int(high >> UInt16(2 * part) & 3) << 4
-        return Grid(scale: scale * Float(step - 32), zero: 0, maximumCode: 15)
-      }
-    }
-  }
-
-  /// The codes; see ``ColumnwiseCodec``.
-  public func codes(of matrix: EncodedMatrix) -> [UInt8] {
-    IQ4Levels.codes(matrix.bytes("blocks"), stride: 136, offset: 8, count: 128)
-  }
-
-  /// Joins blocks and replaces their codes; see ``ColumnwiseCodec``.
-  public func assemble(
-    _ fits: [EncodedMatrix], rows: Int, columns: Int, codes: [UInt8]
-  ) throws(CodecError) -> EncodedMatrix {
-    var bytes = sideBySide(fits.map { $0.bytes("blocks") }, rows: rows)
-    IQ4Levels.replace(codes, in: &bytes, stride: 136, offset: 8, count: 128)
-    return try EncodedMatrix(
-      codec: self, rows: rows, columns: columns,
-      planes: ["blocks": plane(bytes, .u8, [rows, columns / 256 * 136])])
-  }
-}
-
-extension IQ4Levels {
-  /// Codes of blocks: of every 16 bytes, the low nibbles come first.
-  static func codes(_ bytes: [UInt8], stride step: Int, offset: Int, count: Int) -> [UInt8] {
     var codes: [UInt8] = []
-    codes.reserveCapacity(bytes.count / step * count * 2)
-    for start in stride(from: offset, to: bytes.count, by: step) {
-      for part in stride(from: start, to: start + count, by: 16) {
-        for index in 0..<16 { codes.append(bytes[part + index] & 15) }
-        for index in 0..<16 { codes.append(bytes[part + index] >> 4) }
-      }
+    codes.reserveCapacity(matrix.rows * matrix.columns)
+    for part in Self.parts(byteCount: bytes.count) {
+      for index in part { codes.append(bytes[index] & 15) }
+      for index in part { codes.append(bytes[index] >> 4) }
     }
     return codes
   }
 
-  static func replace(
-    _ codes: [UInt8], in bytes: inout [UInt8], stride step: Int, offset: Int, count: Int
-  ) {
-    var position = 0
-    for start in stride(from: offset, to: bytes.count, by: step) {
-      for part in stride(from: start, to: start + count, by: 16) {
-        for index in 0..<16 {
-          bytes[part + index] = codes[position + index] | codes[position + index + 16] << 4
-        }
-        position += 32
+  /// Joins blocks and replaces their codes; see ``ColumnwiseCodec``.
+  public func assemble(
+    _ fits: [EncodedMatrix], rows: Int, columns: Int, codes: [UInt8]
+  ) throws(CodecError) -> EncodedMatrix {
+    var bytes = sideBySide(fits.map { $0.bytes("blocks") }, rows: rows)
+    for (number, part) in Self.parts(byteCount: bytes.count).enumerated() {
+      for (index, place) in part.enumerated() {
+        bytes[place] = codes[number * 32 + index] | codes[number * 32 + index + 16] << 4
       }
+    }
+    return try EncodedMatrix(
+      codec: self, rows: rows, columns: columns,
+      planes: ["blocks": plane(bytes, .u8, [rows, columns / Self.blockLength * Self.byteCount])])
+  }
+
+  /// The places of 32 codes each.
+  private static func parts(byteCount: Int) -> [Range<Int>] {
+    stride(from: 0, to: byteCount, by: self.byteCount).flatMap { block in
+      stride(from: block + headLength, to: block + self.byteCount, by: 16).map { $0..<$0 + 16 }
     }
   }
 }

@@ -167,7 +167,8 @@ public struct BitAllocation {
         }
         return weight
       }, progress: { try progress($0.scope, $0.fraction) },
-      quantize: { group, statistics in
+      quantize: { group, observed in
+        let statistics = try observed.total()
         let hessian = try statistics.secondMoment.map {
           try Hessian(size: statistics.columns, values: $0, tokenCount: statistics.tokenCount)
         }

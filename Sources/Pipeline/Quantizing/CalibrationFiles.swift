@@ -53,8 +53,9 @@ public enum CalibrationFiles {
     let weights = try model.requireCheckpoint()
     let (tokens, overflow) = imatrix.chunkCount.multipliedReportingOverflow(by: imatrix.chunkSize ?? 1)
     var file = StatisticsFile(
-      modelDigest: try model.weightsDigest(), windowCount: imatrix.chunkCount,
-      tokenCount: overflow ? .max : tokens, corpusDigests: [])
+      modelDigest: try model.weightsDigest(),
+      segments: [WindowSegment(corpus: "", windows: 0..<max(imatrix.chunkCount, 0))],
+      tokenCount: overflow ? .max : tokens)
     for name in OrderedSet(model.graph.linearNodes.flatMap(\.weights)) {
       guard let place = names.storedPlace(ofCheckpoint: name), let entry = imatrix.entries[place.name]
       else { continue }
@@ -63,7 +64,7 @@ public enum CalibrationFiles {
         throw PipelineError.weight(
           name, reason: "\(path) has \(entry.squareSums.count) sums for its \(columns) inputs")
       }
-      file.add(seen, weights: [name])
+      file.add([seen], weights: [name])
     }
     guard !file.groups.isEmpty else {
       throw PipelineError.usage("\(path) has no entry for any weight of this model", hint: nil)

@@ -172,15 +172,12 @@ public struct QuantizationStage {
       weight: { name in try Self.weight(name, in: original) },
       progress: { try progress(Progress(what: $0.scope, fraction: $0.fraction)) },
       finished: { group in work.resume(group.weights) },
-      quantize: { group, statistics in
+      quantize: { group, observed in
+        let statistics = try observed.total()
         let hessian = try statistics.secondMoment.map {
           try Hessian(size: statistics.columns, values: $0, tokenCount: statistics.tokenCount)
         }
-        let drift = try hessian.flatMap { hessian in
-          try statistics.drift.flatMap {
-            try InputDrift(cross: $0, hessian: hessian, layer: group.weights[0], pool: pool)
-          }
-        }
+        let drift = try inputDrift(statistics, layer: group.weights[0])
         let solutions = try group.weights.map { name in
           let weight = try Self.weight(name, in: work.weights)
           if group.expert != nil, statistics.tokenCount == 0 { return try roundUnseen(name, plan, weight) }
@@ -192,6 +189,14 @@ public struct QuantizationStage {
     try withoutCalibration(plan.selected.filter { !linear.contains($0) }, &work) { _ in }
     let missed = Set(plan.selected).subtracting(work.reports.map(\.layer))
     guard missed.isEmpty else { throw CalibrationError.neverReached(missed.sorted()) }
+  }
+
+  /// What is undone does not depend on the scale of the sums, so they are used as they are.
+  private func inputDrift(_ statistics: InputStatistics, layer: String) throws -> InputDrift? {
+    guard let cross = statistics.driftSum, let moment = statistics.driftMomentSum else { return nil }
+    let hessian = try Hessian(
+      size: statistics.columns, values: moment, tokenCount: statistics.driftTokenCount)
+    return try InputDrift(cross: cross, hessian: hessian, layer: layer, pool: pool)
   }
 
   private func collection(for need: StatisticsNeed) -> SequentialCalibration.Collection {
@@ -300,7 +305,7 @@ extension CalibrationSource {
 
 extension CalibrationWindows {
   /// SHA-256 of all tokens, windows separated by their lengths.
-  var digest: String {
+  public var digest: String {
     var checksum = Checksum()
     for window in windows {
       checksum.update(withBytes(UInt64(window.count)))

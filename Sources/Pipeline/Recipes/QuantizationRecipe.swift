@@ -158,6 +158,7 @@ public struct QuantizationRecipe: Sendable {
   /// - Throws: ``PipelineError`` when a pattern is wrong or matches nothing, or nothing is left.
   public func choices(in graph: Graph) throws(PipelineError) -> OrderedDictionary<String, Choice> {
     let inBlocks = Set(graph.blocks.flatMap { block in graph.nodes[block.nodes].flatMap(\.constantOperands) })
+      .subtracting(graph.routers)
     let linear = OrderedSet(graph.linearNodes.flatMap(\.weights))
     let embeddings = graph.nodes.filter { $0.operation == .embedding }.flatMap(\.constantOperands)
     let names = OrderedSet(embeddings.filter { !linear.contains($0) }).union(linear)

@@ -66,8 +66,8 @@ extension QuantizationStage {
         return weight
       },
       progress: { try progress(Progress(what: "\(name) \($0.scope)", fraction: $0.fraction)) },
-      quantize: { group, statistics in
-        try current.observe(group.weights, statistics, stage: self)
+      quantize: { group, observed in
+        try current.observe(group.weights, observed.total(), stage: self)
         return [:]
       })
     work = current

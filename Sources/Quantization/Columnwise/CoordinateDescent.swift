@@ -20,7 +20,21 @@ struct CoordinateDescent {
     var errors: [Float]
     var codes: [UInt8]
     var rounded: [Float]
-    let grids: GridRows
+    var grids: GridRows
+  }
+
+  /// `e H eᵀ` of each row.
+  func energies(of state: State) -> [Double] {
+    var products = [Float](repeating: 0, count: state.errors.count)
+    fillGradient(&products, 0..<hessian.size, state)
+    var sums = [Double](repeating: 0, count: state.rowCount)
+    for column in 0..<hessian.size {
+      for row in 0..<state.rowCount {
+        let place = column * state.rowCount + row
+        sums[row] += Double(products[place]) * Double(state.errors[place])
+      }
+    }
+    return sums
   }
 
   /// Makes one pass over all columns.

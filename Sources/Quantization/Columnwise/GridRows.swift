@@ -27,14 +27,19 @@ struct GridRows {
       for index in 0..<count {
         let grid = grids[row * count + index]
         let place = (first + index) * rowCount + row
-        scales[place] = grid.scale
-        let inverse = 1 / grid.scale
-        inverses[place] = grid.scale != 0 && inverse.isFinite ? inverse : 0
+        setScale(grid.scale, at: place)
         zeros[place] = grid.zero
         offsets[place] = grid.offset
         maximumCodes[place] = grid.maximumCode
       }
     }
+  }
+
+  /// Replaces the scale at a place, `grid * rowCount + row`.
+  mutating func setScale(_ scale: Float, at place: Int) {
+    scales[place] = scale
+    let inverse = 1 / scale
+    inverses[place] = scale != 0 && inverse.isFinite ? inverse : 0
   }
 
   /// Rounds a value of each row on grid number `grid`, writing codes and what they stand for.

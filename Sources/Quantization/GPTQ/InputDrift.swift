@@ -2,7 +2,7 @@ import Kernels
 
 /// What quantized layers before a layer did to its inputs, as far as it can be undone by other weights.
 ///
-/// With `C = mean((x' - x) xᵀ)`, where `x'` are the inputs of the unquantized model, the weights that come nearest to `W x'` are
+/// With `C = mean((x' - x) xᵀ)` and `H = mean(x xᵀ)`, where `x'` are the inputs of the unquantized model, the weights that come nearest to `W x'` are
 /// `W + W C H⁻¹`.
 public struct InputDrift: Sendable {
   /// Inputs.
@@ -17,7 +17,8 @@ public struct InputDrift: Sendable {
 
   /// Solves for the step, once for all layers that share inputs.
   /// - Parameters:
-  ///   - cross: `C`, `[in, in]` row-major.
+  ///   - cross: `C`, `[in, in]` row-major, or a multiple of it.
+  ///   - hessian: the same multiple of `H`, over the same tokens: with others the noise of both adds up.
   ///   - layer: a name for errors.
   /// - Returns: nil when the second moment is not positive definite even with damping.
   /// - Throws: ``QuantizationError``.

@@ -69,18 +69,10 @@ struct GridMatrix {
     return stored.isFinite && stored != 0 && (stored < 0) == (scale < 0) ? stored : nil
   }
 
-  /// Writes the values of some rows, row-major.
-  func decode(rows range: Range<Int>, into target: inout [Float]) {
-    let groups = groupCount
-    for row in range {
-      for group in 0..<groups {
-        let place = row * groups + group
-        let (scale, zero, offset) = (scales[place], zeros[place], offsets[place])
-        for column in group * groupLength..<min((group + 1) * groupLength, columns) {
-          let code = Float(codes[row * columns + column])
-          target[(row - range.lowerBound) * columns + column] = scale * (code - zero) + offset
-        }
-      }
+  /// The grids of some rows, `[row][group]`.
+  func grids(rows: Range<Int>) -> [Grid] {
+    (rows.lowerBound * groupCount..<rows.upperBound * groupCount).map { place in
+      Grid(scale: scales[place], zero: zeros[place], maximumCode: maximumCode, offset: offsets[place])
     }
   }
 }

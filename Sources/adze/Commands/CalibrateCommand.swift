@@ -16,11 +16,19 @@ struct CalibrateCommand: ParsableCommand {
         adze calibrate MODEL --corpus FILE -o STATS --hessian
         adze calibrate MODEL --corpus FILE -o MODEL.imatrix.gguf
         adze calibrate --merge A --merge B -o C
+
+      Several machines can share the work: each runs the same command with another --shard, 1/4 to 4/4, and merging what \
+      they wrote gives the file of one run over all, to the bit.
       """)
 
   @Argument(help: "The model.") var model: String?
   @OptionGroup var corpus: CorpusArguments
   @Option(name: [.short, .long], help: "Statistics file to write.") var output: String
+  @Option(
+    help: ArgumentHelp(
+      "Read one of several parts of the windows only, such as 2/4; parts are cut at multiples of 16 windows.",
+      valueName: "k/n"))
+  var shard: Shard?
   @Flag(help: "Keep second moments: in x in float32 values for each group of layers.") var hessian = false
   @Option(
     help:
@@ -49,9 +57,16 @@ struct CalibrateCommand: ParsableCommand {
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
     let bar = ProgressBar("calibrate")
+    let windows = try corpus.windows(for: source)
+    let part = shard.map { windows.part($0.number - 1, of: $0.count) } ?? windows
+    guard !part.windows.isEmpty else {
+      throw ValidationError(
+        "\(windows.windows.count) windows have no part for this --shard; parts are cut at multiples of "
+          + "\(WindowSegment.leafLength) windows.")
+    }
     let statistics = try CalibrationStage(model: source, pool: execution.pool(), kernels: execution.kernels())
       .run(
-        windows: corpus.windows(for: source), withSecondMoments: hessian,
+        windows: part, of: windows.digest, withSecondMoments: hessian,
         minimumExpertTokens: corpus.minExpertTokens
       ) { try bar.update($0.fraction, $0.what) }
     try CalibrationFiles.write(
@@ -76,3 +91,18 @@ struct CalibrateCommand: ParsableCommand {
 }
 
 extension CalibrationFiles.Format: ExpressibleByArgument {}
+
+/// One of several parts, `k/n` with `k` from 1.
+struct Shard: ExpressibleByArgument {
+  let number: Int
+  let count: Int
+
+  init?(argument: String) {
+    let fields = argument.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
+    guard fields.count == 2, let number = fields[0], let count = fields[1], count <= 65536,
+      (1...max(count, 1)).contains(number)
+    else { return nil }
+    self.number = number
+    self.count = count
+  }
+}

@@ -41,7 +41,8 @@ struct ConvertCommand: ParsableCommand {
   var scaleSearch: SearchChoice?
   @Option(
     help:
-      "Regular expression on weight names to round, instead of all linear layers in blocks; may be repeated.")
+      "Regular expression on weight names to round, instead of all linear layers in blocks but the routers of experts; may be repeated."
+  )
   var target: [String] = []
   @Option(help: "Regular expression on weight names not to round; may be repeated.") var ignore: [String] = []
   @Flag(help: "Store quantized weights as plain numbers (of --dtype, bf16 unless given).") var dequantize =

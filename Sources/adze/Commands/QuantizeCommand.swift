@@ -77,7 +77,7 @@ struct QuantizeCommand: ParsableCommand {
   @OptionGroup(title: "Learned Rounding") var learningArguments: LearningArguments
   @Option(
     help:
-      "Regular expression on weight names to quantize, instead of all linear layers in blocks; may be repeated."
+      "Regular expression on weight names to quantize, instead of all linear layers in blocks but the routers of experts; may be repeated."
   )
   var target: [String] = []
   @Option(help: "Regular expression on weight names to leave alone; may be repeated.") var ignore: [String] =
