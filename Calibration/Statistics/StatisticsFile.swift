@@ -85,6 +85,11 @@ public struct StatisticsFile: Sendable {
         let part = place < stored.count ? stored[place] : second[place - stored.count]
         try stack.push(segment, part.load())
       }
+      let shapes = stack.items.map { [$0.statistics.columns, $0.statistics.secondMomentSum == nil ? 0 : 1] }
+      guard Set(shapes).count <= 1 else {
+        throw CalibrationError.statisticsMismatch(
+          reason: "the files have other sizes, or other sums, of the inputs of '\(key)'")
+      }
       result.segments = stack.items.map(\.segment)
       result.groups[key] = stack.items.map { .values($0.statistics) }
     }

@@ -22,9 +22,11 @@ import Testing
       windows: (0..<4).map { _ in (0..<24).map { _ in Int32.random(in: 2..<200, using: &generator) } })
   }
 
-  private func statistics(_ model: LoadedModel, minimum: Int) throws -> StatisticsFile {
+  private func statistics(
+    _ model: LoadedModel, minimum: Int, of corpus: String? = nil
+  ) throws -> StatisticsFile {
     try CalibrationStage(model: model, pool: TestModels.pool).run(
-      windows: windows(), withSecondMoments: true, minimumExpertTokens: minimum)
+      windows: windows(), of: corpus, withSecondMoments: true, minimumExpertTokens: minimum)
   }
 
   @Test(arguments: models) func onlyStarvedExpertsSeeMore(name: String) throws {
@@ -121,7 +123,8 @@ import Testing
     let read = try StatisticsFile(path: directory.file("statistics"))
     let coverage = try read.expertCoverage(of: model.graph)
     #expect(try coverage == fed.expertCoverage(of: model.graph))
-    let twice = try read.merged(with: fed).expertCoverage(of: model.graph)
+    let other = try statistics(model, minimum: Self.minimum, of: "the same text under another name")
+    let twice = try read.merged(with: other).expertCoverage(of: model.graph)
     #expect(twice.map(\.borrowed) == coverage.map { $0.borrowed.map { 2 * $0 } })
   }
 
