@@ -46,7 +46,7 @@ conformance: dependencies
 
 bless: dependencies
 	$(BUILD) --build-tests
-	BLESS=1 $(SWIFT) test -c release --skip-build --filter "GraphPassesTests|FamilyTests|PassTableTests"
+	BLESS=1 $(SWIFT) test -c release --skip-build --filter "GraphPassesTests|PipelineTests.FamilyTests|PassTableTests"
 
 clean:
 	rm -rf .build demo-output

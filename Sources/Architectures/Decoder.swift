@@ -44,10 +44,10 @@ struct Decoder {
   /// The feed-forward of each layer.
   var feedForwards: [FeedForward]
 
-  /// A normalization.
+  /// A normalization; `offset` is added to its gains.
   enum Normalization: Equatable {
     case rootMeanSquare(epsilon: Double, offset: Double)
-    case layer(epsilon: Double, hasBias: Bool)
+    case layer(epsilon: Double, hasBias: Bool, offset: Double = 0)
     /// Without a gain.
     case plainLayer(epsilon: Double)
   }
@@ -85,7 +85,7 @@ struct AttentionSettings: Equatable {
   var keyBias = false
   var valueBias = false
   var outputBias = false
-  /// Limit of the magnitude of queries, keys and values.
+  /// Limit of the magnitude of queries, keys and values, after normalization where there is one.
   var clip: Double?
   /// Normalization of queries and keys before rotation.
   var queryKeyNorm: QueryKeyNorm?

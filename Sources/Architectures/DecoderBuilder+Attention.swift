@@ -12,14 +12,14 @@ extension DecoderBuilder {
     let settings = decoder.attention
     let names = decoder.names.attention
     var (q, k, v) = try queriesKeysValues(x, layer)
+    if let norm = settings.queryKeyNorm {
+      q = try normalizedHeads(q, norm, inBlock(layer, names.queryNorm), heads, name: "qn\(layer)")
+      k = try normalizedHeads(k, norm, inBlock(layer, names.keyNorm), keyHeads, name: "kn\(layer)")
+    }
     if let clip = settings.clip {
       q = try clipped(q, clip, name: "qc\(layer)")
       k = try clipped(k, clip, name: "kc\(layer)")
       v = try clipped(v, clip, name: "vc\(layer)")
-    }
-    if let norm = settings.queryKeyNorm {
-      q = try normalizedHeads(q, norm, inBlock(layer, names.queryNorm), heads, name: "qn\(layer)")
-      k = try normalizedHeads(k, norm, inBlock(layer, names.keyNorm), keyHeads, name: "kn\(layer)")
     }
     q = try rotated(q, heads, width, layer, name: "qr\(layer)")
     k = try rotated(k, keyHeads, width, layer, name: "kr\(layer)")

@@ -53,8 +53,9 @@ extension DecoderBuilder {
       attributes["offset"] = .float(offset)
       return try add(
         .rmsNorm, [.value(x), try weight(prefix + ".weight", shape)], attributes, name: name)
-    case .layer(let epsilon, let hasBias):
+    case .layer(let epsilon, let hasBias, let offset):
       attributes["eps"] = .float(epsilon)
+      attributes["offset"] = .float(offset)
       var operands = [Operand.value(x), try weight(prefix + ".weight", shape)]
       if hasBias { operands.append(try weight(prefix + ".bias", shape)) }
       return try add(.layerNorm, operands, attributes, name: name)
@@ -70,7 +71,7 @@ extension DecoderBuilder {
   mutating func normalize(
     _ x: ValueID, _ kind: Decoder.Normalization, gainsOfHeads prefix: String, heads: Int, name: String
   ) throws(ArchitectureError) -> ValueID {
-    guard case .layer(let epsilon, hasBias: false) = kind else {
+    guard case .layer(let epsilon, hasBias: false, offset: 0) = kind else {
       throw .graph(.graph("only layer norms without shift have gains of heads"))
     }
     var names: [String] = []

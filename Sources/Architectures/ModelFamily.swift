@@ -29,6 +29,7 @@ public struct ModelFamily: Sendable {
     .llama, .mistral, .mixtral, .qwen2, .qwen2MoE, .qwen3, .qwen3MoE, .gemma, .gemma2, .gemma3, .phi, .phi3,
     .olmo, .olmo2, .granite, .cohere, .glm4, .smolLM3, .starCoder2, .stableLM, .falcon, .bloom, .gpt2, .gptJ,
     .gptNeoX, .opt, .deepSeek2, .deepSeek3, .olmo3, .seedOSS, .ernie, .glm4MoE,
+    .nemotron, .olmoe,
   ]
 
   /// A family of decoders, given by what its configuration says.

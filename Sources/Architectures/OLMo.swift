@@ -47,6 +47,26 @@ extension ModelFamily {
   }
 }
 
+extension ModelFamily {
+  /// OLMoE.
+  static let olmoe = decoder(
+    name: "olmoe",
+    summary: "Experts in every layer, RMS normalization of all queries and keys, which may then be clipped.",
+    modelTypes: ["olmoe"], architectures: ["OlmoeForCausalLM"], gguf: .olmoe
+  ) { (reader) throws(ArchitectureError) in
+    var decoder = try Decoder.llamaLike("olmoe", &reader, epsilon: 1e-5, keys: .init(defaultContext: 4096))
+    try decoder.readAttentionBias(&reader)
+    decoder.attention.queryKeyNorm = .init(normalization: decoder.normalization, isByHead: false)
+    decoder.attention.clip = try reader.optionalNumber("clip_qkv", in: 1e-9...1e9)
+    var experts = try Experts(
+      &reader, inner: decoder.sizes.intermediateSize, countKeys: ["num_experts", "num_local_experts"],
+      defaultCount: 64, defaultChosen: 8)
+    experts.isNormalized = try reader.bool("norm_topk_prob", default: false)
+    decoder.setFeedForwards(.experts(experts))
+    return decoder
+  }
+}
+
 extension Decoder {
   /// Norms after attention and feed-forward instead of before, and of all queries and all keys.
   fileprivate mutating func normalizeAfterwards() {

@@ -19,18 +19,9 @@ struct StepBuilder {
     case .linear: try linear(node)
     case .embedding: try embedding(node)
     case .slice: SliceStep(start: try node.integer("start"), length: try node.integer("length"))
-    case .rmsNorm: try rmsNorm(node, weight: 1, heads: node.integer("heads"))
-    case .layerNorm:
-      NormalizationStep(
-        isCentered: true, gains: try vector(node, 1), shifts: try vector(node, 2),
-        epsilon: try node.float("eps"),
-        heads: try node.integer("heads"))
-    case .addRMSNorm: AddNormalizationStep(normalization: try rmsNorm(node, weight: 2, heads: 1))
-    case .addLayerNorm:
-      AddNormalizationStep(
-        normalization: NormalizationStep(
-          isCentered: true, gains: try vector(node, 2), shifts: try vector(node, 3),
-          epsilon: try node.float("eps"), heads: 1))
+    case .rmsNorm, .layerNorm: try normalization(node, weight: 1, heads: node.integer("heads"))
+    case .addRMSNorm, .addLayerNorm:
+      AddNormalizationStep(normalization: try normalization(node, weight: 2, heads: 1))
     case .rope: try rope(node)
     case .attention: try attention(node)
     case .joinHeads:
@@ -112,10 +103,12 @@ struct StepBuilder {
       readsPositions: node.operands[0].value.map { graph.name(of: $0) == "positions" } ?? false)
   }
 
-  private func rmsNorm(_ node: Node, weight: Int, heads: Int) throws -> NormalizationStep {
+  /// The step of a norm whose gains are operand number `weight`; shifts follow it, if there are any.
+  private func normalization(_ node: Node, weight: Int, heads: Int) throws -> NormalizationStep {
     let offset = Float(try node.float("offset"))
     return NormalizationStep(
-      isCentered: false, gains: try vector(node, weight).map { offset + $0 }, shifts: [],
+      isCentered: node.operation == .layerNorm || node.operation == .addLayerNorm,
+      gains: try vector(node, weight).map { offset + $0 }, shifts: try vector(node, weight + 1),
       epsilon: try node.float("eps"), heads: heads)
   }
 

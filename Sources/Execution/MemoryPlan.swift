@@ -149,8 +149,11 @@ extension MemoryPlan {
       // Operands besides the first one are of another shape, or are read after the result was begun.
       let onlyFirst: Set<Operation> = [.rope, .scaleRows, .geglu]
       guard layout.contains(.inPlace), position == 0, overwriting.contains(node.operation) else { return nil }
-      let candidates =
-        onlyFirst.contains(node.operation) ? Array(node.valueOperands.prefix(1)) : node.valueOperands
+      var candidates = node.valueOperands
+      if onlyFirst.contains(node.operation) {
+        // A first operand that is a later one, too, is still read when the result was begun.
+        candidates = candidates.dropFirst().contains(candidates[0]) ? [] : [candidates[0]]
+      }
       return candidates.lazy.compactMap { value -> View? in
         guard uses.lastUse(of: value) == index, let view = views[value] else { return nil }
         switch buffers[view.buffer].space {

@@ -132,11 +132,11 @@ struct StepBuilder {
     case .addRMSNorm: return .addRMSNorm(weight: try gains(node, 2), epsilon: Float(try node.float("eps")))
     case .addLayerNorm:
       return .addLayerNorm(
-        weight: try vector(node, 2), bias: node.operands.count > 3 ? try vector(node, 3) : nil,
+        weight: try gains(node, 2), bias: node.operands.count > 3 ? try vector(node, 3) : nil,
         epsilon: Float(try node.float("eps")))
     case .layerNorm:
       return .layerNorm(
-        weight: try vector(node, 1), bias: node.operands.count > 2 ? try vector(node, 2) : nil,
+        weight: try gains(node, 1), bias: node.operands.count > 2 ? try vector(node, 2) : nil,
         epsilon: Float(try node.float("eps")), heads: try node.integer("heads"))
     case .rope: return .rope(try rope(node))
     case .attention: return .attention(try attention(node))
@@ -264,7 +264,7 @@ struct StepBuilder {
     return vector
   }
 
-  /// Gains of an RMS norm with the offset that belongs to them.
+  /// Gains of a norm with the offset that belongs to them.
   private func gains(_ node: Node, _ position: Int) throws -> [Float] {
     let offset = Float(try node.float("offset"))
     return try vector(node, position).map { offset + $0 }

@@ -73,7 +73,7 @@ public struct FoldNormGains: GraphPass {
     _ index: Int, _ node: Node, _ readers: [Int], _ folder: inout ConstantFolder
   ) throws(GraphError) {
     guard let gain = node.operands[1].constants.first else { return }
-    let offset = node.operation == .rmsNorm ? try node.float("offset") : 0
+    let offset = try node.float("offset")
     let factors: ConstantExpression = offset == 0 ? .constant(gain) : .plus(.constant(gain), offset)
     let shift = node.operands.count > 2 ? node.operands[2].constants.first : nil
     for number in readers {

@@ -117,14 +117,18 @@ public struct FoldScales: GraphPass {
 
   private func scale(_ index: Int, by factor: Double, _ folder: inout ConstantFolder) throws(GraphError) {
     let node = folder.graph.nodes[index]
-    let offset = node.operation == .rmsNorm ? try node.float("offset") : 0
+    let isNorm = node.operation == .rmsNorm || node.operation == .layerNorm
+    let offset = isNorm ? try node.float("offset") : 0
     for position in node.operands.indices where node.operands[position].value == nil {
       let names = node.operands[position].constants.map { name -> String in
-        let whole: ConstantExpression = offset == 0 ? .constant(name) : .plus(.constant(name), offset)
+        // The offset belongs to gains, not to the shifts behind them.
+        let isShifted = offset != 0 && position == 1
+        let whole: ConstantExpression = isShifted ? .plus(.constant(name), offset) : .constant(name)
         return folder.replace(name, by: .scaled(whole, factor))
       }
       folder.graph.nodes[index].operands[position] = ConstantFolder.operand(names)
     }
-    folder.graph.nodes[index].attributes["offset"] = nil
+    // An embedding's offset is one of rows, and stays.
+    if isNorm { folder.graph.nodes[index].attributes["offset"] = nil }
   }
 }

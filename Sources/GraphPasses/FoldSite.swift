@@ -95,7 +95,7 @@ private struct FoldSiteFinder {
       guard case .constant(let name) = node.operands[2], isExclusive(name) else { return nil }
       shift = name
     }
-    let offset = node.operation == .rmsNorm ? (try? node.float("offset")) ?? 0 : 0
+    let offset = (try? node.float("offset")) ?? 0
     return FoldSite(
       input: value, consumers: consumers, producer: .normalization(gain: gain, offset: offset, shift: shift),
       factorOfColumn: Array(0..<columns), factorCount: columns)

@@ -54,6 +54,20 @@ public struct GoldenComparison {
     return routes && (mode == .int8 || mode == .int8Weights) ? 1 : mode.bound
   }
 
+  /// Whether a mode can equal the reference: pieces cannot where rotary frequencies change within the sequences, which are
+  /// longer than the context that the frequencies were made for.
+  public func applies(_ mode: Mode) -> Bool {
+    ![.chunks, .tokens].contains(mode) || !followsLength
+  }
+
+  private var followsLength: Bool {
+    let length = sequences.map(\.count).max() ?? 0
+    return model.graph.nodes.contains { node in
+      let context = node.operation == .rope ? (try? node.integer("context")) ?? 0 : 0
+      return 1..<length ~= context
+    }
+  }
+
   /// Reads `DIRECTORY/expected.safetensors` (`input_ids` [B, T] and `logits` float32 [B, T, vocabulary]) and the model beside it.
   /// - Throws: ``PipelineError`` and the formats' own errors.
   public init(directory: String, pool: ThreadPool) throws {

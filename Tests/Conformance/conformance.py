@@ -65,6 +65,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--digest", type=Path, help="Markdown file whose summary of the table is replaced")
     parser.add_argument("--llama-tools", type=Path, help="folder of llama-imatrix, llama-perplexity and llama-quantize")
     parser.add_argument("--windows", type=int, default=10, help="windows of text for the perplexity of a real model")
+    parser.add_argument("--golden", action="append", help="of the dialects, only this one; may be repeated")
     parser.add_argument("--rows", type=Path, help="file that keeps rows: those of parts that are not run are taken from it")
     parser.add_argument("--allow-missing", action="store_true", help="what adze does not list is no failure")
     return parser.parse_args()
@@ -83,7 +84,7 @@ def run_section(section: str, report: Report, adze: Adze, acorn: Model, tiny: Mo
         "written": ("written", None, (acorn, tiny)),
         "read": ("reading", None, (tiny,)),
         "logits": ("logits", None, (acorn, tiny)),
-        "dialects": ("dialects", None, ()),
+        "dialects": ("dialects", None, (options.golden,)),
         "experts": ("experts", None, (tiny,)),
         "gptq": ("gptq_models", "gptqmodel", (tiny,)),
         "mlx": ("mlx_models", "mlx_lm", (tiny,)),

@@ -341,12 +341,31 @@ def glm4_moe(r):
     return "glm4_moe", s
 
 
+def nemotron(r):
+    s, w = sizes(r)
+    p = scaling(r, w, 64, ("linear", "dynamic", "yarn"))
+    p["partial_rotary_factor"] = r.choice([1.0, 0.5 if w % 4 == 0 else 1.0])
+    s.update(attention_bias=flag(r), mlp_bias=flag(r), norm_eps=r.choice([1e-5, 1e-3]), rope_parameters=p,
+             hidden_act=r.choice(["relu2", "relu2", "gelu"]))
+    return "nemotron", s
+
+
+def olmoe(r):
+    s, w = sizes(r, head=False)
+    count = r.choice([3, 4, 6])
+    s.update(num_experts=count, num_experts_per_tok=r.randint(1, count), norm_topk_prob=flag(r), clip_qkv=r.choice([None, 0.5, 1.5]),
+             attention_bias=flag(r), rms_norm_eps=r.choice([1e-5, 1e-3]), pad_token_id=0, rope_parameters=scaling(r, w, 64),
+             hidden_act=r.choice(["silu", "gelu"]))
+    return "olmoe", s
+
+
 FAMILIES = [llama, mistral, mixtral, qwen2, qwen2_moe, qwen3, qwen3_moe, gemma, gemma2, gemma3, phi, phi3, olmo, olmo2, granite,
             cohere, glm4, smollm3, starcoder2, stablelm, falcon, bloom, gpt2, gptj, gpt_neox, opt, deepseek2, deepseek3, olmo3, seed_oss,
-            ernie4_5, glm4_moe]
+            ernie4_5, glm4_moe, nemotron, olmoe]
 # Learned positions end; everything else goes well beyond windows and original contexts.
 SHORT = {"gpt2", "gptj", "opt"}
-# Frequencies follow the length of the sequence, so that pieces differ from the whole by definition.
+# Frequencies follow the length of the sequence, so that pieces differ from the whole by definition once it is longer than
+# their context; Adze then gives null.
 BY_LENGTH = {"dynamic", "longrope"}
 
 
@@ -447,8 +466,8 @@ def main():
             except (ValueError, IndexError, KeyError):
                 row = None
             by_length = "rope_parameters" in settings and settings["rope_parameters"].get("rope_type") in BY_LENGTH
-            modes = ["whole"] if by_length else ["whole", "chunks", "tokens"]
-            error = max(row[m] for m in modes) if row else float("inf")
+            modes = [row[m] for m in ("whole", "chunks", "tokens") if row[m] is not None or not by_length] if row else [None]
+            error = float("inf") if None in modes else max(modes)
             worst = max(worst, error)
             warned = "warning" in inspected.stderr
             if error > 1e-4 or warned:

@@ -25,6 +25,7 @@ import Testing
     Case(operation: .rmsNorm, attributes: ["eps": 1e-3, "heads": 3], constants: [[3, 4]]),
     Case(operation: .layerNorm, attributes: ["eps": 1e-3], constants: [[12], [12]]),
     Case(operation: .layerNorm, attributes: ["eps": 1e-3, "heads": 2], constants: [[6]]),
+    Case(operation: .layerNorm, attributes: ["eps": 1e-3, "offset": 1.0], constants: [[12], [12]]),
     Case(
       operation: .rope, operands: ["a", "positions"], attributes: ["heads": 2, "head_dim": 6],
       constants: [[2]]),

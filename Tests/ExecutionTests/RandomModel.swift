@@ -145,11 +145,12 @@ struct RandomGraph {
     let heads = [1, 2].randomElement(using: &generator) ?? 1
     let shape = heads == 1 || Bool.random(using: &generator) ? [width / heads] : [heads, width / heads]
     if Bool.random(using: &generator) {
+      let offset: Attribute = Bool.random(using: &generator) ? 1.0 : 0.0
       let bias = Bool.random(using: &generator) ? [try constant(shape)] : []
       pool.append(
         try builder.add(
           .layerNorm, [.value(x), try constant(shape)] + bias,
-          attributes: ["eps": 0.001, "heads": .int(heads)], name: "n"))
+          attributes: ["eps": 0.001, "heads": .int(heads), "offset": offset], name: "n"))
     } else {
       pool.append(
         try builder.add(

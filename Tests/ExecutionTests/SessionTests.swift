@@ -74,6 +74,24 @@ import Testing
     }
   }
 
+  /// A gate that is opened by itself is read after its activation was written, so that this must not lie on it.
+  @Test func whatIsReadTwiceIsNotOverwritten() throws {
+    let tokens = Self.tokens(9)
+    for operation: Operation in [.geglu, .swiglu, .multiply, .add] {
+      var builder = GraphBuilder(name: "twice")
+      let ids = try builder.input("tokens", .tokens)
+      let table = try builder.constant("table", ConstantType("f32", [RandomGraph.vocabulary, 16]))
+      let x = try builder.add(.embedding, [.value(ids), table], name: "x")
+      let product = try builder.add(operation, [.value(x), .value(x)], name: "p")
+      let y = try builder.add(.softcap, [.value(product)], attributes: ["cap": 4.0], name: "y")
+      let model = TestModel(graph: try builder.finish(outputs: [y]), seed: 5)
+      let expected = try model.interpreted(tokens: tokens, floats: [:])
+      let session = Session(program: try model.program(), pool: Self.pool)
+      let found = try unsafe session.run(tokens: tokens, floats: [:]) { unsafe $0.map { unsafe Array($0) } }
+      #expect(Self.isClose(found[0], expected[0]), "\(operation)")
+    }
+  }
+
   static func outputs(_ model: TestModel, _ tokens: [Int32], _ floats: [String: [Float]]) throws -> [[Float]]
   {
     let session = Session(program: try model.program(), pool: pool)

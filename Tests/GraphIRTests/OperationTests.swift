@@ -96,6 +96,13 @@ import Testing
       [-3, -1, 1, 3].enumerated().map { index, value in
         Double(value) / 5.0.squareRoot() * (index == 3 ? 2 : 1) + (index == 2 ? 1 : 0)
       })
+    expectClose(
+      try run(
+        "%y = layer_norm %x, @w, @b {eps = 0.0, offset = 1.0} : f32[T, 4]", [1, 3, 5, 7], rows: 1,
+        constants: ["w": [0, 0, 0, 1], "b": [0, 0, 1, 0]], shapes: "@w: f32[4] @b: f32[4]"),
+      [-3, -1, 1, 3].enumerated().map { index, value in
+        Double(value) / 5.0.squareRoot() * (index == 3 ? 2 : 1) + (index == 2 ? 1 : 0)
+      })
     #expect(throws: GraphError.self, "three heads do not divide four columns") {
       try run(
         "%y = rms_norm %x, @w {eps = 0.0, heads = 3} : f32[T, 4]", x, rows: 1, constants: ["w": [1]],

@@ -144,7 +144,8 @@ struct RandomGraph {
       let shift = Bool.random(using: &generator) ? [try fresh([width])] : []
       pool.append(
         try builder.add(
-          .layerNorm, [.value(x), try fresh([width])] + shift, attributes: ["eps": 1e-5], name: "n"))
+          .layerNorm, [.value(x), try fresh([width])] + shift,
+          attributes: ["eps": 1e-5, "offset": Bool.random(using: &generator) ? 1.0 : 0.0], name: "n"))
     case 14: try attend(x, width)
     case 15:
       let inner = try builder.add(.linear, [.value(x), try fresh([6, width])], name: "l")

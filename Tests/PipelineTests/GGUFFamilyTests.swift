@@ -34,6 +34,7 @@ import Testing
     "deepseek2": ["square of the magnitude"], "deepseek3": ["unrotated columns"],
     "deepseek2-groups": ["biases", "sum of their two best"],
     "ernie4-5-bias": ["ffn_up.bias"], "olmo3": ["one base"],
+    "olmoe-clip": ["clamp_kqv", "expert_weights_norm", "attn_output.bias", "fewer key heads"],
     "seed-oss": ["attn_output.bias", "ffn_up.bias"],
   ]
 
@@ -69,10 +70,16 @@ import Testing
     #expect(try TestModels.logits(again, tokens) == logits)
   }
 
-  /// Norms that files shift may lose their last bits; what is computed with them does not.
+  /// Norms that files shift may lose their last bits; what is computed with them does not. Where the loader wants a head, the
+  /// embedding comes back as that, too.
   private func expectSameWeights(_ read: LoadedModel, _ model: LoadedModel) throws {
     let (before, after) = (try model.requireCheckpoint(), try read.requireCheckpoint())
-    #expect(Set(before.keys) == Set(after.keys))
+    let copies = Set(after.keys).subtracting(before.keys)
+    #expect(Set(before.keys).isSubset(of: after.keys) && copies.isSubset(of: ["lm_head.weight"]), "\(copies)")
+    for copy in copies {
+      let table = try before["model.embed_tokens.weight"]?.decoded()
+      #expect(try after[copy]?.decoded() == table, "\(copy)")
+    }
     for (name, weight) in before {
       let (values, other) = (try weight.decoded().values, try after[name]?.decoded().values ?? [])
       #expect(weight.shape == after[name]?.shape, "\(name)")

@@ -89,7 +89,8 @@ extension Decoder.Normalization {
   fileprivate func isNear(_ other: Self?) -> Bool {
     switch (self, other) {
     case (.rootMeanSquare(let a, let b), .rootMeanSquare(let c, let d)): a.isNear(c) && b == d
-    case (.layer(let a, let b), .layer(let c, let d)): a.isNear(c) && b == d
+    case (.layer(let a, let b, let offset), .layer(let c, let d, let other)):
+      a.isNear(c) && b == d && offset == other
     case (.plainLayer(let a), .plainLayer(let b)): a.isNear(b)
     default: false
     }

@@ -74,7 +74,7 @@ extension GGUFDialect {
     switch decoder.normalization {
     case .rootMeanSquare(let epsilon, _):
       result.metadata[architecture + ".attention.layer_norm_rms_epsilon"] = .float32(Float(epsilon))
-    case .layer(let epsilon, _), .plainLayer(let epsilon):
+    case .layer(let epsilon, _, _), .plainLayer(let epsilon):
       result.metadata[architecture + ".attention.layer_norm_epsilon"] = .float32(Float(epsilon))
     }
     for (key, value, name) in [

@@ -131,10 +131,13 @@ public struct GGUFNames: Sendable {
     return rows
   }
 
-  /// Files hold what norms multiply with.
+  /// Files hold what norms multiply with; what is added is the same on both sides.
   private static func normTransform(_ decoder: Decoder) -> GGUFTransform {
-    guard case .rootMeanSquare(_, let offset) = decoder.normalization, offset != 0 else { return .none }
-    return .shifted(Float(offset))
+    switch decoder.normalization {
+    case .rootMeanSquare(_, let offset) where offset != 0, .layer(_, _, let offset) where offset != 0:
+      .shifted(Float(offset))
+    default: .none
+    }
   }
 
   /// Names below the prefixes of blocks.
@@ -262,8 +265,10 @@ public struct GGUFNames: Sendable {
     else { return nil }
     var stem = row[keyPath: target].replacing("#", with: numbers.layer)
     if let index = numbers.index { stem = stem.replacing("@", with: index) }
+    var transform = row.transform
+    if case .shifted = transform, name[dot...] == ".bias" { transform = .none }
     return GGUFPlace(
-      name: stem + name[dot...], transform: row.transform, index: numbers.index.flatMap { Int($0) },
+      name: stem + name[dot...], transform: transform, index: numbers.index.flatMap { Int($0) },
       rows: row.rows)
   }
 

@@ -6,11 +6,7 @@ extension GGUFDialect {
     var dialect = GGUFDialect("olmo", model: "olmo", class: "OlmoForCausalLM")
     dialect.epsilon = .fixedLayer(1e-5)
     dialect.rotary = Rotary(order: .neighbours)
-    dialect.entries = [
-      .number(
-        "attention.clamp_kqv", "clip_qkv", write: \.attention.clip,
-        read: { value, _ in value.flatMap { $0 == 0 ? nil : .number($0) } })
-    ]
+    dialect.entries = [.clip]
     dialect.flags = [("attention_bias", "blk.0.attn_q.bias")]
     dialect.refusedByLoader = { $0.attention.outputBias ? ["blk.#.attn_output.bias"] : [] }
     dialect.assumesFullHeads = true
@@ -52,6 +48,30 @@ extension GGUFDialect {
     return dialect
   }()
 
+  /// OLMoE.
+  static let olmoe: GGUFDialect = {
+    var dialect = GGUFDialect("olmoe", model: "olmoe", class: "OlmoeForCausalLM")
+    dialect.experts = ExpertKeys(isNormalized: false, normalizationKey: "norm_topk_prob")
+    var clip = Entry.clip
+    clip.isComputedByPeer = false
+    dialect.entries = [clip]
+    dialect.flags = olmo.flags
+    dialect.refusedByLoader = { decoder in
+      let hasFewerKeys = decoder.sizes.kvHeadCount < decoder.sizes.headCount
+      return olmo.refusedByLoader(decoder) + (hasFewerKeys ? ["fewer key heads than query heads"] : [])
+    }
+    dialect.needsHead = true
+    dialect.assumesFullHeads = true
+    return dialect
+  }()
+
   /// Where a base waits for its place in `rope_parameters`.
   private static let localThetaKey = "sliding_attention.rope_theta"
+}
+
+extension GGUFDialect.Entry {
+  /// The limit of queries, keys and values; 0 for none.
+  fileprivate static let clip = number(
+    "attention.clamp_kqv", "clip_qkv", write: \.attention.clip,
+    read: { value, _ in value.flatMap { $0 == 0 ? nil : .number($0) } })
 }

@@ -38,6 +38,22 @@ extension GGUFDialect {
     return dialect
   }()
 
+  /// Nemotron.
+  static let nemotron: GGUFDialect = {
+    var dialect = GGUFDialect(
+      "nemotron", model: "nemotron", class: "NemotronForCausalLM", ["hidden_act": "relu2"])
+    dialect.epsilon = .layer("norm_eps")
+    dialect.rotary?.fractionKey = "partial_rotary_factor"
+    dialect.flags = [("attention_bias", "blk.0.attn_q.bias"), ("mlp_bias", "blk.0.ffn_up.bias")]
+    dialect.complete = { (_, _, reader) throws(ArchitectureError) in
+      // The converter writes the epsilon under this key, too.
+      reader.ignore(["attention.layer_norm_rms_epsilon"])
+    }
+    dialect.needsHead = true
+    dialect.assumesFullHeads = true
+    return dialect
+  }()
+
   /// GLM-4.
   static let glm4: GGUFDialect = {
     var dialect = GGUFDialect("glm4", model: "glm4", class: "Glm4ForCausalLM")

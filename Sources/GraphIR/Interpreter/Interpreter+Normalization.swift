@@ -3,10 +3,8 @@ import TensorCore
 extension Interpreter {
   /// The normalization of `x` by the constant operand number `weight`.
   static func rmsNorm(_ call: InterpreterCall, _ x: Matrix, weight: Int, heads: Int) throws -> Matrix {
-    let offset = Float(try call.node.float("offset"))
-    let gains = try call.vector(weight).map { offset + $0 }
     let epsilon = try call.node.float("eps")
-    return normalized(x, heads: heads, gains: gains, shifts: []) { head in
+    return normalized(x, heads: heads, gains: try gains(call, weight), shifts: []) { head in
       let squares = head.reduce(0.0) { $0 + Double($1) * Double($1) }
       return (0, 1 / (squares / Double(head.count) + epsilon).squareRoot())
     }
@@ -16,11 +14,16 @@ extension Interpreter {
   static func layerNorm(_ call: InterpreterCall, _ x: Matrix, weight: Int, heads: Int) throws -> Matrix {
     let epsilon = try call.node.float("eps")
     let shifts = call.operands.count > weight + 1 ? try call.vector(weight + 1) : []
-    return normalized(x, heads: heads, gains: try call.vector(weight), shifts: shifts) { head in
+    return normalized(x, heads: heads, gains: try gains(call, weight), shifts: shifts) { head in
       let mean = head.reduce(0.0) { $0 + Double($1) } / Double(head.count)
       let squares = head.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) }
       return (mean, 1 / (squares / Double(head.count) + epsilon).squareRoot())
     }
+  }
+
+  private static func gains(_ call: InterpreterCall, _ weight: Int) throws -> [Float] {
+    let offset = Float(try call.node.float("offset"))
+    return try call.vector(weight).map { offset + $0 }
   }
 
   /// gain * (x - center) * factor + shift, with a center and a factor for each head of each row.

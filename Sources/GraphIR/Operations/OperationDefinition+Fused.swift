@@ -27,9 +27,9 @@ extension OperationDefinition {
     },
     OperationDefinition(
       operation: .addLayerNorm,
-      summary: "Two results: sum = a + b, and layer_norm(sum, weight, bias) with the same eps.",
+      summary: "Two results: sum = a + b, and layer_norm(sum, weight, bias) with the same eps and offset.",
       operands: [.value("a"), .value("b"), .constant("weight"), .optionalConstant("bias")],
-      attributes: [.required("eps", .float)]
+      attributes: [.required("eps", .float), .optional("offset", .float(0))]
     ) { (types) throws(OperandTypes.Mismatch) in
       let type = try sameTypes(types)[0]
       let columns = try types.matrix(0).columns

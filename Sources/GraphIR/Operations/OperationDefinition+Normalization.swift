@@ -17,12 +17,12 @@ extension OperationDefinition {
     OperationDefinition(
       operation: .layerNorm,
       summary: """
-        y[t, i] = weight[i] * (x[t, i] - mean[t]) / sqrt(variance[t] + eps), plus bias[i] when there is a bias; mean and \
-        variance (the mean of the squared differences) are those of row t. Heads as in rms_norm; the weight may be a \
-        concatenation.
+        y[t, i] = (offset + weight[i]) * (x[t, i] - mean[t]) / sqrt(variance[t] + eps), plus bias[i] when there is a \
+        bias; mean and variance (the mean of the squared differences) are those of row t. Heads and the sum \
+        offset + weight as in rms_norm; the weight may be a concatenation.
         """,
       operands: [.value("x"), .constants("weight"), .optionalConstant("bias")],
-      attributes: [.required("eps", .float), .optional("heads", .int(1))]
+      attributes: [.required("eps", .float), .optional("offset", .float(0)), .optional("heads", .int(1))]
     ) { (types) throws(OperandTypes.Mismatch) in
       try types.normalizationWeight(1)
       if types.has(2) { try types.normalizationWeight(2) }

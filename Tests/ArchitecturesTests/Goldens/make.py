@@ -64,6 +64,12 @@ NAMES = {
     "glm4-moe-norms": ("glm4_moe", dict(head_dim=12, n_routed_experts=6, moe_intermediate_size=24, num_experts_per_tok=3,
                                         use_qk_norm=True, n_group=3, topk_group=2, first_k_dense_replace=0, n_shared_experts=2,
                                         routed_scaling_factor=1.5, norm_topk_prob=False, num_nextn_predict_layers=0)),
+    "nemotron": ("nemotron", dict(hidden_size=48)),
+    "nemotron-bias": ("nemotron", dict(partial_rotary_factor=0.6, attention_bias=True, mlp_bias=True, tie_word_embeddings=True,
+                                       num_key_value_heads=1, norm_eps=1e-3)),
+    "olmoe": ("olmoe", dict(num_key_value_heads=4, num_experts=5, num_experts_per_tok=2, pad_token_id=0)),
+    "olmoe-clip": ("olmoe", dict(num_experts=4, num_experts_per_tok=3, norm_topk_prob=True, clip_qkv=0.7, attention_bias=True,
+                                 tie_word_embeddings=True, num_key_value_heads=1, rms_norm_eps=1e-3, pad_token_id=0)),
     # variants of families with goldens elsewhere
     "llama-odd": ("llama", dict(hidden_size=39, intermediate_size=51, head_dim=14, num_attention_heads=3, num_key_value_heads=1,
                                 attention_bias=True, mlp_bias=True, vocab_size=101, tie_word_embeddings=True)),
@@ -93,7 +99,11 @@ NAMES = {
     "gpt2-inner": ("gpt2", dict(n_embd=40, n_layer=2, n_head=4, n_positions=40, n_inner=50, activation_function="relu")),
 }
 # the older spelling of the configuration: rope_theta, rope_scaling, torch_dtype
-CLASSIC = {"gemma", "cohere", "stablelm", "falcon-new", "llama-yarn", "phi3-long", "llama-dynamic", "starcoder2", "phi"}
+CLASSIC = {"gemma", "cohere", "stablelm", "falcon-new", "llama-yarn", "phi3-long", "llama-dynamic", "starcoder2", "phi", "nemotron-bias",
+           "olmoe-clip"}
+
+# Norms add one to their gains although transformers initializes these with one.
+OFFSET = {"nemotron"}
 
 
 def build(name: str, out: str) -> None:
@@ -113,7 +123,8 @@ def build(name: str, out: str) -> None:
             elif "bias" in key:
                 p.copy_(torch.randn_like(p) * 0.1)
             else:
-                p.copy_(p + torch.randn_like(p) * 0.2)
+                start = p - 1 if model_type in OFFSET else p
+                p.copy_(start + torch.randn_like(p) * 0.2)
         for key, b in model.named_buffers():
             if "correction_bias" in key:
                 b.copy_(torch.randn_like(b) * 0.2)
