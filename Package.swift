@@ -105,7 +105,7 @@ let package = Package(
       "Quantization", ["TensorCore", "GraphIR", "Codecs", "Kernels", "Differentiation"],
       exclude: [
         "LearnedRounding/README.md", "GPTQ/README.md", "AWQ/README.md", "RoundToNearest/README.md",
-        "BitAllocation/README.md", "SmoothQuant/README.md",
+        "Rotation/README.md", "BitAllocation/README.md", "SmoothQuant/README.md",
       ]),
     room(
       "Calibration",

@@ -60,6 +60,8 @@ extension IntegerGroupCodec {
     let scale = grid.scale
     let low = -grid.zero
     let high = grid.maximumCode - grid.zero
+    let lowest = SIMD8<Float>(repeating: low)
+    let highest = SIMD8<Float>(repeating: high)
     let magic: Float = 12_582_912
     var sum = SIMD8<Float>(repeating: 0)
     var tail: Float = 0
@@ -69,7 +71,9 @@ extension IntegerGroupCodec {
       var value = SIMD8<Float>()
       for lane in 0..<8 { value[lane] = unsafe values[unchecked: index + lane] }
       var code = value * inverse
-      code.clamp(lowerBound: SIMD8(repeating: low), upperBound: SIMD8(repeating: high))
+      // Not `clamp`, which is a call for every vector.
+      code.replace(with: lowest, where: code .< lowest)
+      code.replace(with: highest, where: code .> highest)
       code = (code + magic) - magic
       let difference = value - code * scale
       if let importance {
@@ -97,7 +101,7 @@ extension IntegerGroupCodec {
   /// The positive scale nearest to `scale` that the storage type can hold; overflow stays infinite and is refused when planes are made.
   func storable(_ scale: Float) -> Float {
     switch scaleType {
-    case .f16: max(Float(Float16(scale)), Float(Float16.leastNonzeroMagnitude))
+    case .f16: max(SmallFloat.halfRounded(scale), 0x1p-24)
     case .bf16: max(SmallFloat.float(bfloat16: SmallFloat.bfloat16(scale)), Float.leastNormalMagnitude)
     default: max(scale, Float.leastNormalMagnitude)
     }

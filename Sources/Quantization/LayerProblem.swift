@@ -64,7 +64,7 @@ public struct LayerSolution: Sendable {
   /// The quantized weight.
   public let matrix: EncodedMatrix
   /// How it went.
-  public let report: LayerReport
+  public internal(set) var report: LayerReport
 
   /// Creates a solution.
   public init(matrix: EncodedMatrix, report: LayerReport) {
@@ -99,6 +99,8 @@ public struct LayerReport: Sendable, Equatable {
   public var fallback: String?
   /// The method's relative error before its codes and scales were refined; nil when they were not.
   public var unrefinedRelativeError: Double?
+  /// Why nothing was done about what earlier layers did to the inputs although the method was asked to; nil when it was.
+  public var uncorrected: String?
   /// Storage in bits per weight.
   public var bitsPerWeight: Double
 
@@ -107,7 +109,7 @@ public struct LayerReport: Sendable, Equatable {
     layer: String, method: String, codec: String, relativeError: Double, roundingRelativeError: Double,
     tokenCount: Int = 0, deadColumnCount: Int = 0, roundedRowCount: Int = 0, damping: Double = 0,
     dampingRetryCount: Int = 0, fallback: String? = nil, unrefinedRelativeError: Double? = nil,
-    bitsPerWeight: Double = 0
+    uncorrected: String? = nil, bitsPerWeight: Double = 0
   ) {
     self.layer = layer
     self.method = method
@@ -121,6 +123,7 @@ public struct LayerReport: Sendable, Equatable {
     self.dampingRetryCount = dampingRetryCount
     self.fallback = fallback
     self.unrefinedRelativeError = unrefinedRelativeError
+    self.uncorrected = uncorrected
     self.bitsPerWeight = bitsPerWeight
   }
 }

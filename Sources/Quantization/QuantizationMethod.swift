@@ -34,6 +34,13 @@ public struct MethodOption: Sendable {
   public let defaultValue: String
   /// One line for people.
   public let summary: String
+
+  /// Creates an option.
+  public init(name: String, defaultValue: String, summary: String) {
+    self.name = name
+    self.defaultValue = defaultValue
+    self.summary = summary
+  }
 }
 
 /// One method that the command line and recipes know by name.
@@ -73,9 +80,27 @@ public enum MethodRegistry {
 }
 
 /// Reads option values given as text.
-struct OptionReader {
+package struct OptionReader {
   let method: String
   let values: [String: String]
+
+  init(method: String, values: [String: String]) {
+    self.method = method
+    self.values = values
+  }
+
+  /// The options of a transform, whose keys nobody has checked yet.
+  /// - Throws: ``QuantizationError/invalidOption(method:option:reason:)``.
+  package init(
+    transform: String, values: [String: String], known: [MethodOption]
+  ) throws(QuantizationError) {
+    for key in values.keys.sorted() where !known.contains(where: { $0.name == key }) {
+      throw .invalidOption(
+        method: transform, option: key,
+        reason: "no such option; it has \(known.map(\.name).joined(separator: ", "))")
+    }
+    self.init(method: transform, values: values)
+  }
 
   func number(_ key: String, default value: Double, in range: ClosedRange<Double>) throws(QuantizationError)
     -> Double
@@ -89,7 +114,8 @@ struct OptionReader {
     return number
   }
 
-  func integer(_ key: String, default value: Int, in range: ClosedRange<Int>) throws(QuantizationError) -> Int
+  package func integer(_ key: String, default value: Int, in range: ClosedRange<Int>)
+    throws(QuantizationError) -> Int
   {
     guard let text = values[key] else { return value }
     guard let number = Int(text), range.contains(number) else {
@@ -111,7 +137,7 @@ struct OptionReader {
   }
 
   /// One of the cases of an enumeration, by its raw value.
-  func choice<Choice: RawRepresentable & CaseIterable>(
+  package func choice<Choice: RawRepresentable & CaseIterable>(
     _ key: String, default value: Choice
   ) throws(QuantizationError) -> Choice where Choice.RawValue == String {
     guard let text = values[key] else { return value }

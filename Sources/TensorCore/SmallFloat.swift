@@ -29,6 +29,17 @@ public enum SmallFloat {
     return UInt16(truncatingIfNeeded: (bits &+ 0x7FFF &+ ((bits >> 16) & 1)) >> 16)
   }
 
+  /// The value nearest to `value` that an IEEE half can hold, ties to even.
+  ///
+  /// For searches that round many scales: processors without half precision convert by calls.
+  public static func halfRounded(_ value: Float) -> Float {
+    let bits = value.bitPattern
+    let exponent = (bits >> 23) & 0xFF
+    // Normal halves whose rounding cannot reach infinity.
+    guard (113..<142).contains(exponent) else { return Float(Float16(value)) }
+    return Float(bitPattern: (bits &+ 0xFFF &+ ((bits >> 13) & 1)) & ~0x1FFF)
+  }
+
   /// The value of a bfloat16.
   public static func float(bfloat16 bits: UInt16) -> Float { Float(bitPattern: UInt32(bits) << 16) }
 }

@@ -80,6 +80,18 @@ import Testing
     #expect(try error(plain, .int8Outliers) < broken / 4)
   }
 
+  @Test func rotationRestoresThemToo() throws {
+    let outliers = try withOutliers()
+    var turning = try recipe(nil)
+    turning.transforms = [.init(name: "rotation", options: [:])]
+    let result = try TestModels.quantized(outliers, turning)
+    let turned = try error(result.source.replacing(weights: result.weights), .int8Token)
+    let (reference, broken) = (
+      try error(rounded(tiny, nil), .int8Token), try error(rounded(outliers, nil), .int8Token)
+    )
+    #expect(turned < 3 * reference && turned < broken / 10, "\(turned), \(reference), \(broken)")
+  }
+
   @Test func wrongOptionsAreNamed() throws {
     for options in [["strength": "2"], ["strength": "much"], ["stength": "0.5"]] {
       let failure = TestModels.failure {

@@ -105,6 +105,24 @@ import Testing
     #expect(errors[2] < 0.5 * errors[1])
   }
 
+  @Test func whatIsNotCorrectedIsReported() throws {
+    let codec = try IntegerGroupCodec(bits: 4, groupSize: nil)
+    let problem = try RandomProblem.correlated(rows: 4, columns: 8, seed: 1)
+    let hessian = try #require(problem.hessian)
+    func reason(_ asymmetry: Double, _ drift: InputDrift?) throws -> String? {
+      let problem = LayerProblem(name: "l", weights: problem.weights, hessian: hessian, drift: drift)
+      return try GPTQ(asymmetry: asymmetry).solve(problem, codec: codec, pool: pool).report.uncorrected
+    }
+    let cross = [Float](repeating: 0.01, count: 64)
+    let drift = try InputDrift(cross: cross, hessian: hessian, layer: "l", pool: pool)
+    let flat = try Hessian(size: 8, values: [Float](repeating: 0, count: 64), tokenCount: 4)
+    let unsolved = try InputDrift(cross: cross, hessian: flat, layer: "l", pool: pool)
+    #expect(try reason(0, nil) == nil)
+    #expect(try reason(0.5, drift) == nil)
+    #expect(try reason(0.5, nil)?.contains("not compared") == true)
+    #expect(try reason(0.5, unsolved)?.contains("Cholesky") == true)
+  }
+
   @Test func damagedDriftIsRefused() throws {
     let problem = try RandomProblem.correlated(rows: 4, columns: 8, seed: 1)
     let codec = try IntegerGroupCodec(bits: 4, groupSize: nil)

@@ -82,4 +82,24 @@ import Testing
     #expect(SmallFloat.e8m0(floorOf: .nan) == 0xFF)
     #expect(SmallFloat.e8m0(floorOf: .leastNonzeroMagnitude) == 0)
   }
+
+  @Test func roundsToHalvesAsTheTypeDoes() {
+    var wrong: [UInt32] = []
+    func check(_ bits: UInt32) {
+      let value = Float(bitPattern: bits)
+      let (found, expected) = (SmallFloat.halfRounded(value), Float(Float16(value)))
+      if found.bitPattern != expected.bitPattern, !(found.isNaN && expected.isNaN) { wrong.append(bits) }
+    }
+    // Around every half: itself, the middles beside it, and one bit off those.
+    for half in UInt16.min...UInt16.max {
+      let bits = Float(Float16(bitPattern: half)).bitPattern
+      for offset in [0, 1, 0xFFF, 0x1000, 0x1001] as [UInt32] {
+        check(bits &+ offset)
+        check(bits &- offset)
+      }
+    }
+    var generator = SeededGenerator(seed: 3)
+    for _ in 0..<100_000 { check(UInt32(truncatingIfNeeded: generator.next())) }
+    #expect(wrong.isEmpty, "\(wrong.prefix(5).map { String($0, radix: 16) })")
+  }
 }

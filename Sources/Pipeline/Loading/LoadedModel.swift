@@ -86,6 +86,17 @@ public struct LoadedModel: Sendable {
       tokenizer: tokenizer, warnings: warnings, companions: companions)
   }
 
+  /// The same model after another import, with other weights and another configuration.
+  func replacing(
+    configuration: JSONValue, imported: ImportedModel, weights: OrderedDictionary<String, Weight>
+  ) throws -> LoadedModel {
+    LoadedModel(
+      path: path, format: format, files: files, configuration: configuration, summary: ModelSummary(imported),
+      graph: imported.graph, content: .checkpoint(try imported.constants(from: weights)),
+      derivedNames: Set(imported.derivedConstants.keys), rearrangements: imported.rearrangements,
+      tokenizer: tokenizer, warnings: warnings, companions: companions)
+  }
+
   /// Bytes of all weight files.
   public var fileByteCount: Int {
     files.reduce(0) { $0 + ((try? FileReading.size($1)) ?? 0) }

@@ -103,6 +103,7 @@ extension LayerReport {
       "rounded_rows": JSONValue(roundedRowCount), "damping": .number(damping),
       "damping_retries": JSONValue(dampingRetryCount), "fallback": fallback.map { .string($0) } ?? .null,
       "unrefined_relative_error": unrefinedRelativeError.map { .number($0) } ?? .null,
+      "uncorrected": uncorrected.map { .string($0) } ?? .null,
       "bits_per_weight": .number(bitsPerWeight),
     ])
   }
@@ -120,6 +121,7 @@ extension LayerReport {
       layer: layer, method: method, codec: codec, relativeError: error, roundingRelativeError: rounding,
       tokenCount: tokens, deadColumnCount: dead, roundedRowCount: rounded, damping: damping,
       dampingRetryCount: retries, fallback: json["fallback"]?.stringValue,
-      unrefinedRelativeError: json["unrefined_relative_error"]?.doubleValue, bitsPerWeight: bits)
+      unrefinedRelativeError: json["unrefined_relative_error"]?.doubleValue,
+      uncorrected: json["uncorrected"]?.stringValue, bitsPerWeight: bits)
   }
 }

@@ -68,7 +68,7 @@ public struct QuantizationStage {
     }
     try checkFallbacks(work.reports)
     let blocks = try learnRounding(calibration, &work, progress)
-    let isCalibrated = need != .none || !transforms.isEmpty || recipe.learnedRounding != nil
+    let isCalibrated = need != .none || recipe.transformsReadInputs || recipe.learnedRounding != nil
     return QuantizedModel(
       source: model, weights: work.weights, recipe: recipe, reports: work.reports, blockReports: blocks,
       calibration: isCalibrated ? calibration.description : nil, experts: work.experts, transforms: transforms
@@ -221,6 +221,10 @@ public struct QuantizationStage {
       guard let statistics = try file.statistics(for: name) else {
         throw CalibrationError.neverReached([name])
       }
+      if statistics.tokenCount == 0 {
+        try work.finish([roundUnseen(name, work.plan, Self.weight(name, in: work.weights))])
+        continue
+      }
       let hessian = try statistics.secondMoment.map {
         try Hessian(size: statistics.columns, values: $0, tokenCount: statistics.tokenCount)
       }
@@ -253,7 +257,7 @@ public struct QuantizationStage {
   {
     let solution = try round(name, plan, weight)
     var report = solution.report
-    report.fallback = "no token of the corpus reaches this expert"
+    report.fallback = "no token of the corpus reaches it"
     return LayerSolution(matrix: solution.matrix, report: report)
   }
 

@@ -52,6 +52,7 @@ public struct QuantizedModel: Sendable {
       "blocks": .array(blockReports.map(\.json)),
       "layers_total": JSONValue(reports.count),
       "layers_fallen_back": JSONValue(reports.count { $0.fallback != nil }),
+      "layers_uncorrected": JSONValue(reports.count { $0.uncorrected != nil }),
       "damping_retries": JSONValue(reports.reduce(0) { $0 + $1.dampingRetryCount }),
       "dead_columns": JSONValue(reports.reduce(0) { $0 + $1.deadColumnCount }),
     ]

@@ -111,7 +111,13 @@ public struct QuantizationRecipe: Sendable {
   /// What its transforms and methods must know of the inputs.
   /// - Throws: `QuantizationError`.
   public func need() throws(QuantizationError) -> StatisticsNeed {
-    transforms.isEmpty ? try methodNeed() : .hessian
+    max(try methodNeed(), transformsReadInputs ? .hessian : .none)
+  }
+
+  /// Whether one of its transforms must know the inputs of layers.
+  var transformsReadInputs: Bool {
+    let readers = Set(WeightTransforms.entries.filter(\.readsInputs).map(\.name))
+    return transforms.contains { readers.contains($0.name) }
   }
 
   /// What its methods must know of the inputs.

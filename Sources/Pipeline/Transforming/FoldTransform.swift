@@ -7,49 +7,12 @@ import Quantization
 import SafeIO
 import TensorCore
 
-/// What a transform did to a model.
-public struct TransformReport: Sendable, Equatable {
-  /// One place where factors were folded.
-  public struct Site: Sendable, Equatable {
-    /// Weights whose columns were multiplied.
-    public var weights: [String]
-    /// Output error of rounding after, relative to before.
-    public var relativeLoss: Double
-    /// The ratio that was best.
-    public var ratio: Double
-    /// Whether weights counted beside inputs.
-    public var isDuo: Bool
-  }
-
-  /// Name of the transform.
-  public var name: String
-  /// Places where it found something better.
-  public var sites: [Site] = []
-  /// Places where nothing was better.
-  public var unchangedCount = 0
-  /// Groups of weights that read values which nothing can take factors over for.
-  public var unfoldableCount = 0
-
-  var json: JSONValue {
-    [
-      "name": .string(name), "unchanged": JSONValue(unchangedCount), "unfoldable": JSONValue(unfoldableCount),
-      "sites": .array(
-        sites.map { site in
-          [
-            "weights": .array(site.weights.map { .string($0) }), "relative_loss": .number(site.relativeLoss),
-            "ratio": .number(site.ratio), "duo": .bool(site.isDuo),
-          ]
-        }),
-    ]
-  }
-}
-
 /// Searches factors of a model, AWQ's or SmoothQuant's, and folds them into the constants that make the scaled values.
 struct FoldTransform {
   private let solver: any FoldSearch
   let recipe: QuantizationRecipe
   let model: LoadedModel
-  private var weights: OrderedDictionary<String, Weight>
+  private var edited: EditedWeights
   private let choices: OrderedDictionary<String, QuantizationRecipe.Choice>
   private let sites: [FoldSite]
   private var report: TransformReport
@@ -64,23 +27,24 @@ struct FoldTransform {
     report = TransformReport(name: transform.name)
     self.recipe = recipe
     self.model = model
-    weights = try model.requireCheckpoint()
+    edited = EditedWeights(try model.requireCheckpoint())
     choices = try recipe.choices(in: model.graph)
     let chosen = choices
     let derived = model.derivedNames
     sites = FoldSite.sites(in: model.graph).filter { site in
       site.consumers.contains { chosen[$0] != nil } && !site.constants.contains(where: derived.contains)
     }
+    targets = Set(sites.flatMap(\.consumers))
   }
 
   /// The weights whose inputs must be known.
-  var targets: Set<String> { Set(sites.flatMap(\.consumers)) }
+  let targets: Set<String>
 
   /// Takes note of a group's inputs, and folds the sites of which all is known.
   mutating func observe(
     _ names: [String], _ statistics: InputStatistics, stage: QuantizationStage
   ) throws {
-    for name in names { seen[name] = statistics }
+    for name in names where targets.contains(name) { seen[name] = statistics }
     for site in sites where site.consumers.contains(where: names.contains) {
       guard site.consumers.allSatisfy({ seen[$0] != nil }) else { continue }
       try fold(site, stage)
@@ -91,15 +55,13 @@ struct FoldTransform {
   private mutating func fold(_ site: FoldSite, _ stage: QuantizationStage) throws {
     var readers: [AWQ.Reader] = []
     for name in site.consumers {
-      guard let statistics = seen[name], let weight = weights[name], statistics.tokenCount > 0 else {
-        continue
-      }
+      guard let statistics = seen[name], statistics.tokenCount > 0 else { continue }
       let hessian = try statistics.secondMoment.map {
         try Hessian(size: statistics.columns, values: $0, tokenCount: statistics.tokenCount)
       }
       readers.append(
         AWQ.Reader(
-          problem: LayerProblem(name: name, weights: try weight.decoded(), hessian: hessian),
+          problem: LayerProblem(name: name, weights: try edited[name].decoded(), hessian: hessian),
           codec: choices[name]?.codec, inputMaxima: statistics.maxima))
     }
     let gain = try gain(site)
@@ -148,34 +110,27 @@ struct FoldTransform {
 
   private func gain(_ site: FoldSite) throws -> Gain? {
     guard case .normalization(let name, let offset, _) = site.producer,
-      case .dense(let tensor) = try weight(name)
+      case .dense(let tensor) = try edited[name]
     else { return nil }
     return Gain(values: try tensor.floats(), offset: Float(offset), type: tensor.elementType)
-  }
-
-  private func weight(_ name: String) throws -> Weight {
-    guard let weight = weights[name] else {
-      throw PipelineError.weight(name, reason: "is not in the checkpoint")
-    }
-    return weight
   }
 
   private mutating func apply(_ found: [Float], to site: FoldSite, _ gain: Gain?) throws {
     switch site.producer {
     case .normalization(let name, _, let shift):
       guard let gain else { return }
-      try store(gain.divided(by: found), name, as: gain.type)
+      try edited.store(gain.divided(by: found), name, as: gain.type)
       if let shift { try divide(shift, by: found, rowLength: 1, firstRow: 0) }
     case .projection(let name, let bias, let firstRow):
-      let columns = try weight(name).shape.columns
+      let columns = try edited[name].shape.columns
       try divide(name, by: found, rowLength: columns, firstRow: firstRow)
       if let bias { try divide(bias, by: found, rowLength: 1, firstRow: firstRow) }
     }
     let columns = site.factorOfColumn.map { found[$0] }
     for name in site.consumers {
-      var values = try weight(name).decoded().values
+      var values = try edited[name].decoded().values
       for index in values.indices { values[index] *= columns[index % columns.count] }
-      try store(values, name, as: .f32)
+      try edited.store(values, name, as: .f32)
       factors[name] = columns
     }
   }
@@ -183,34 +138,11 @@ struct FoldTransform {
   private mutating func divide(
     _ name: String, by factors: [Float], rowLength: Int, firstRow: Int
   ) throws {
-    guard case .dense(let tensor) = try weight(name) else {
-      throw PipelineError.weight(name, reason: "is quantized already")
-    }
-    var values = try tensor.floats()
+    var values = try edited.dense(name).floats()
     for (row, factor) in factors.enumerated() {
       for index in (firstRow + row) * rowLength..<(firstRow + row + 1) * rowLength { values[index] /= factor }
     }
-    try store(values, name, as: .f32)
-  }
-
-  private mutating func store(_ values: [Float], _ name: String, as type: ElementType) throws {
-    let shape = try weight(name).shape
-    let tensor: Tensor
-    switch type {
-    case .bf16:
-      tensor = try Tensor(
-        bytes: values.flatMap { Self.littleEndian(SmallFloat.bfloat16($0)) }, elementType: .bf16, shape: shape
-      )
-    case .f16:
-      tensor = try Tensor(
-        bytes: values.flatMap { Self.littleEndian(Float16($0).bitPattern) }, elementType: .f16, shape: shape)
-    default: tensor = try Tensor(values, shape: shape)
-    }
-    weights[name] = .dense(tensor)
-  }
-
-  private static func littleEndian(_ bits: UInt16) -> [UInt8] {
-    [UInt8(truncatingIfNeeded: bits), UInt8(truncatingIfNeeded: bits >> 8)]
+    try edited.store(values, name, as: .f32)
   }
 
   /// The model with the factors folded in, and what was done.
@@ -219,7 +151,7 @@ struct FoldTransform {
     let inputs = Set(
       model.graph.linearNodes.filter { $0.weights.contains { choices[$0] != nil } }.map(\.input))
     report.unfoldableCount = inputs.subtracting(sites.map(\.input)).count
-    return (model.replacing(weights: weights), report)
+    return (model.replacing(weights: edited.weights), report)
   }
 }
 

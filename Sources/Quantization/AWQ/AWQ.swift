@@ -108,20 +108,39 @@ public struct AWQ: FoldSearch, Equatable {
     let weights = columnMagnitudes(quantized, factorOfColumn, factorCount)
     var bestLoss = reference
     for isDuo in duo == .both ? [false, true] : [duo == .yes] {
-      for step in 0..<ratioCount {
+      try searchRatios { step throws(QuantizationError) in
+        if step == 0, !isDuo { return reference }
         let ratio = Float(step) / Float(ratioCount)
-        if step == 0, !isDuo { continue }
         let wanted = zip(inputs, weights).map { input, weight in
           power(input, ratio) / (isDuo ? power(weight, 1 - ratio) + 1e-4 : 1)
         }
         let factors = adjust(normalized(wanted))
         let loss = try loss(quantized, factors, factorOfColumn, pool)
-        guard loss < bestLoss else { continue }
-        bestLoss = loss
-        best = Outcome(factors: factors, relativeLoss: loss / reference, ratio: Double(ratio), isDuo: isDuo)
+        if loss < bestLoss {
+          bestLoss = loss
+          best = Outcome(factors: factors, relativeLoss: loss / reference, ratio: Double(ratio), isDuo: isDuo)
+        }
+        return loss
       }
     }
     return best
+  }
+
+  /// Every fourth ratio, then those around the best, closer and closer: the loss falls and rises once along them.
+  private func searchRatios(_ loss: (Int) throws(QuantizationError) -> Double) throws(QuantizationError) {
+    var known: [Int: Double] = [:]
+    var stride = min(4, ratioCount)
+    var tried = Array(Swift.stride(from: 0, to: ratioCount, by: stride))
+    while true {
+      for step in tried where known[step] == nil && (0..<ratioCount).contains(step) {
+        known[step] = try loss(step)
+      }
+      stride /= 2
+      guard stride > 0, let best = known.min(by: { ($0.value, $0.key) < ($1.value, $1.key) })?.key else {
+        return
+      }
+      tried = [best - stride, best + stride]
+    }
   }
 
   /// Root mean square of the inputs behind each factor.
@@ -179,12 +198,19 @@ public struct AWQ: FoldSearch, Equatable {
     var total = 0.0
     for reader in readers {
       guard let codec = reader.codec else { continue }
-      let scaled = reader.problem.scalingColumns(by: factorOfColumn.map { factors[$0] })
+      let scaling = factorOfColumn.map { factors[$0] }
+      let scaled = reader.problem.scalingColumns(by: scaling, keepsHessian: false)
       let matrix = try RowChunks.encode(scaled, codec: codec, search: scaleSearch, pool: pool).decoded()
-      let error = OutputError(problem: scaled, pool: pool)
+      // Dividing the error by the factors is dividing the inputs by them, and does not need their second moment anew.
+      let inverse = scaling.map { 1 / $0 }
       var difference = scaled.weights.values
-      for index in difference.indices { difference[index] -= matrix.values[index] }
-      total += error.rowEnergies(difference).reduce(0, +)
+      for row in 0..<matrix.rows {
+        for column in inverse.indices {
+          let index = row * inverse.count + column
+          difference[index] = (difference[index] - matrix.values[index]) * inverse[column]
+        }
+      }
+      total += OutputError(problem: reader.problem, pool: pool).rowEnergies(difference).reduce(0, +)
     }
     return total
   }
@@ -192,14 +218,15 @@ public struct AWQ: FoldSearch, Equatable {
 
 extension LayerProblem {
   /// The same layer with columns multiplied and inputs divided.
-  public func scalingColumns(by factors: [Float]) -> LayerProblem {
+  /// - Parameter keepsHessian: whether the second moment is divided as a whole, or only its diagonal, as the importance of inputs.
+  public func scalingColumns(by factors: [Float], keepsHessian: Bool = true) -> LayerProblem {
     var weights = weights
     for row in 0..<weights.rows {
       for column in factors.indices { weights.values[row * weights.columns + column] *= factors[column] }
     }
     return LayerProblem(
-      name: name, weights: weights, hessian: hessian?.dividingInputs(by: factors),
-      importance: hessian == nil ? importance.map { zip($0, factors).map { $0 / ($1 * $1) } } : nil)
+      name: name, weights: weights, hessian: keepsHessian ? hessian?.dividingInputs(by: factors) : nil,
+      importance: importance.map { zip($0, factors).map { $0 / ($1 * $1) } })
   }
 }
 

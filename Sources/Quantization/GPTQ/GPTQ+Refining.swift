@@ -13,7 +13,7 @@ extension GPTQ {
   func corrected(
     _ problem: LayerProblem, _ hessian: Hessian, _ pool: ThreadPool
   ) throws(QuantizationError) -> LayerProblem {
-    guard asymmetry > 0, let drift = problem.drift else { return problem }
+    guard asymmetry > 0, let drift = problem.drift, let step = drift.step else { return problem }
     let columns = problem.weights.columns
     guard drift.columns == columns else {
       throw .shapeMismatch(
@@ -28,7 +28,7 @@ extension GPTQ {
         unsafe problem.weights.values.withUnsafeBufferPointer { source in
           guard let source = source.baseAddress else { return }
           unsafe BLAS.multiply(
-            source + rows.lowerBound * columns, lda: columns, drift.step, ldb: columns, m: rows.count,
+            source + rows.lowerBound * columns, lda: columns, step, ldb: columns, m: rows.count,
             n: columns,
             k: columns, alpha: Float(asymmetry), beta: 1, into: shared.pointer + rows.lowerBound * columns,
             ldc: columns)
@@ -36,6 +36,15 @@ extension GPTQ {
       }
     }
     return LayerProblem(name: problem.name, weights: weights, hessian: hessian)
+  }
+
+  /// Why ``corrected(_:_:_:)`` leaves a problem as it is although it was asked to change it; nil when it does what it was asked.
+  func reasonUncorrected(_ problem: LayerProblem) -> String? {
+    guard asymmetry > 0 else { return nil }
+    guard let drift = problem.drift else {
+      return "its inputs were not compared with those of the unquantized model"
+    }
+    return drift.step == nil ? "the second moment of the compared inputs has no Cholesky factor" : nil
   }
 
   /// The solution after coordinate descent on its codes and scales, for codecs whose values are evenly spaced in groups.

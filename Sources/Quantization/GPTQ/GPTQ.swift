@@ -113,7 +113,9 @@ public struct GPTQ: QuantizationMethod {
       throw .emptyStatistics(layer: problem.name)
     }
     let target = try corrected(problem, hessian, pool)
-    return try refined(solve(target, hessian, codec, layout, pool), target, hessian, pool)
+    var solution = try refined(solve(target, hessian, codec, layout, pool), target, hessian, pool)
+    solution.report.uncorrected = reasonUncorrected(problem)
+    return solution
   }
 
   private func solve(

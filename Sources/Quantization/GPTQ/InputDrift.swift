@@ -7,8 +7,8 @@ import Kernels
 public struct InputDrift: Sendable {
   /// Inputs.
   public let columns: Int
-  /// `C H⁻¹`, row-major.
-  let step: [Float]
+  /// `C H⁻¹`, row-major; nil when the second moment is not positive definite even with damping.
+  let step: [Float]?
 
   /// Share of the mean diagonal that is added to the second moment: what is undone must be seen clearly.
   private static let damping = 0.05
@@ -20,9 +20,8 @@ public struct InputDrift: Sendable {
   ///   - cross: `C`, `[in, in]` row-major, or a multiple of it.
   ///   - hessian: the same multiple of `H`, over the same tokens: with others the noise of both adds up.
   ///   - layer: a name for errors.
-  /// - Returns: nil when the second moment is not positive definite even with damping.
   /// - Throws: ``QuantizationError``.
-  public init?(
+  public init(
     cross: [Float], hessian: Hessian, layer: String, pool: ThreadPool
   ) throws(QuantizationError) {
     let size = hessian.size
@@ -37,7 +36,10 @@ public struct InputDrift: Sendable {
     var matrix = hessian.values.map(Double.init)
     let mean = (0..<size).reduce(0.0) { $0 + matrix[$1 * size + $1] } / Double(max(size, 1))
     for index in 0..<size { matrix[index * size + index] += Self.damping * mean }
-    guard BLAS.factorCholesky(&matrix, size: size) else { return nil }
+    guard BLAS.factorCholesky(&matrix, size: size) else {
+      step = nil
+      return
+    }
     // C as it lies is Cᵀ column by column, and H⁻¹ Cᵀ column by column is C H⁻¹ row by row.
     var sides = cross.map(Double.init)
     unsafe sides.withUnsafeMutableBufferPointer { sides in

@@ -24,6 +24,10 @@ struct QuantizeCommand: ParsableCommand {
       }.joined(separator: "\n"))
         learned-rounding: sign-gradient descent on rounding and scales after another method, block by block
       \(LearnedRounding.options.map { "    \($0.name) (\($0.defaultValue)): \($0.summary)" }.joined(separator: "\n"))
+      Transforms (--transform, before weights are quantized; the float model computes the same):
+      \(WeightTransforms.entries.map { entry in
+        "  \(entry.name): \(entry.summary)\n" + entry.options.map { "    \($0.name) (\($0.defaultValue)): \($0.summary)" }.joined(separator: "\n")
+      }.joined(separator: "\n"))
       Codecs:
       \(CodecRegistry.entries.map { "  \($0.name): \($0.summary)" }.joined(separator: "\n"))
       Presets (--scheme instead of codec, group size and symmetry):
@@ -57,7 +61,7 @@ struct QuantizeCommand: ParsableCommand {
   var scaleType: String?
   @Option(
     help:
-      "A rewrite before weights are quantized: \(WeightTransforms.names.joined(separator: ", ")); may be repeated."
+      "A rewrite before weights are quantized: \(WeightTransforms.names.joined(separator: ", ")); with options: 'rotation:values=never,seed=1'; may be repeated."
   )
   var transform: [String] = []
   @Option(help: "Allocate codecs to weights so that they have this many bits on average.") var targetBpw:
@@ -205,11 +209,24 @@ struct QuantizeCommand: ParsableCommand {
         methodName: method, methodOptions: options, codec: try spelledCodec(),
         targets: target, ignored: ignore)
     }
-    result.transforms += ((isAWQ ? ["awq"] : []) + transform).map { QuantizationRecipe.Transform(name: $0) }
+    result.transforms += try ((isAWQ ? ["awq"] : []) + transform).map(Self.transform)
     if let learning { result.learnedRounding = learning }
     if let maxFallback { result.maximumFallbackShare = maxFallback }
     if corpus.minExpertTokens > 0 { result.minimumExpertTokens = corpus.minExpertTokens }
     return result
+  }
+
+  /// `NAME` or `NAME:key=value,...`.
+  private static func transform(_ text: String) throws -> QuantizationRecipe.Transform {
+    let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+    var options: [String: String] = [:]
+    for option in parts.dropFirst().flatMap({ $0.split(separator: ",", omittingEmptySubsequences: false) }) {
+      let pair = option.split(separator: "=", maxSplits: 1)
+      guard pair.count == 2, options.updateValue(String(pair[1]), forKey: String(pair[0])) == nil else {
+        throw ValidationError("--transform \(text): '\(option)' is no key=value, or there twice.")
+      }
+    }
+    return QuantizationRecipe.Transform(name: String(parts[0]), options: options)
   }
 
   /// The recipe with allocated codecs, when a size is asked for.
@@ -352,6 +369,7 @@ struct QuantizeCommand: ParsableCommand {
       + NumberFormat.significant(error, 3)
     if result.calibration != nil { line += " (rounding: \(NumberFormat.significant(rounding, 3)))" }
     try Console.print(line)
+    for transform in result.transforms { try Console.print(transform.summary) }
     ExpertNotes.write(result.experts, minimum: corpus.minExpertTokens)
     let blocks = result.blockReports
     if !blocks.isEmpty {
@@ -364,6 +382,12 @@ struct QuantizeCommand: ParsableCommand {
     let retries = reports.count { $0.dampingRetryCount > 0 }
     let fallen = reports.count { $0.fallback != nil }
     let dead = reports.reduce(0) { $0 + $1.deadColumnCount }
+    let uncorrected = reports.compactMap(\.uncorrected)
+    if let reason = uncorrected.first {
+      Console.warn(
+        "\(uncorrected.count) of \(reports.count) layers do not make up for the errors of earlier layers: \(reason)"
+      )
+    }
     if retries + fallen + dead > 0 {
       Console.warn(
         "\(retries) layers needed more damping, \(fallen) fell back to rounding, \(dead) inputs never fired")
