@@ -93,6 +93,8 @@ struct AttentionSettings: Equatable {
   var isInterleaved = false
   /// Slopes of linear biases by distance, one a head; empty for none.
   var slopes: [Float] = []
+  /// Whether each head has a logit of its own that takes a share of the softmax.
+  var hasSinks = false
   /// Queries, keys and values by way of narrow projections, instead of one projection each.
   var latent: LatentAttention?
 
@@ -148,6 +150,12 @@ struct Experts: Equatable {
   var gate = "gate_proj"
   var up = "up_proj"
   var down = "down_proj"
+  var routerHasBias = false
+  /// Whether projections of experts have biases.
+  var hasBias = false
+  /// Limit of gates from above, and of what they are multiplied with on both sides before one is added to it; the activation
+  /// is then x / (1 + exp(-1.702 x)). Nil for none of this.
+  var limit: Double?
   var shared: Shared?
 
   /// An expert that every token goes to.

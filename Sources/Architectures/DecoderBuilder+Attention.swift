@@ -24,9 +24,11 @@ extension DecoderBuilder {
     q = try rotated(q, heads, width, layer, name: "qr\(layer)")
     k = try rotated(k, keyHeads, width, layer, name: "kr\(layer)")
     var operands = [Operand.value(q), .value(k), .value(v)]
-    if !settings.slopes.isEmpty {
-      operands.append(try derivedConstant("attention.slopes", settings.slopes))
+    if !settings.slopes.isEmpty || settings.hasSinks {
+      let slopes = settings.slopes.isEmpty ? [Float](repeating: 0, count: heads) : settings.slopes
+      operands.append(try derivedConstant("attention.slopes", slopes))
     }
+    if settings.hasSinks { operands.append(try weight(inBlock(layer, names.sinks), [heads])) }
     let attended = try add(
       .attention, operands,
       [

@@ -59,7 +59,7 @@ extension DecoderBuilder {
       x, routing, experts, experts.gate, [experts.inner, width], layer, name: "eg\(layer)")
     let up = try expertLinear(
       x, routing, experts, experts.up, [experts.inner, width], layer, name: "eu\(layer)")
-    let product = try gated(gate, up, "e\(layer)")
+    let product = try product(gate, up, limit: experts.limit, "e\(layer)")
     let down = try expertLinear(
       product, routing, experts, experts.down, [width, experts.inner], layer, name: "ed\(layer)")
     let sum = try add(
@@ -73,7 +73,8 @@ extension DecoderBuilder {
     _ x: ValueID, _ experts: Experts, _ layer: Int
   ) throws(ArchitectureError) -> ValueID {
     let logits = try linear(
-      x, inBlock(layer, experts.router), outputs: experts.count, bias: false, name: "router\(layer)")
+      x, inBlock(layer, experts.router), outputs: experts.count, bias: experts.routerHasBias,
+      name: "router\(layer)")
     var operands = [Operand.value(logits)]
     if let name = experts.correction { operands.append(try weight(inBlock(layer, name), [experts.count])) }
     return try add(
@@ -90,14 +91,43 @@ extension DecoderBuilder {
     _ x: ValueID, _ routing: ValueID, _ experts: Experts, _ name: String, _ shape: [Int], _ layer: Int,
     name result: String
   ) throws(ArchitectureError) -> ValueID {
+    let attributes: OrderedDictionary<String, Attribute> = ["chosen": .int(experts.chosen)]
+    let stack = try stack(experts, name + ".weight", shape, layer)
+    let product = try add(
+      .expertLinear, [.value(x), .value(routing), stack], attributes,
+      name: experts.hasBias ? result + "_plain" : result)
+    guard experts.hasBias else { return product }
+    let biases = try self.stack(experts, name + ".bias", [shape[0]], layer)
+    return try add(.expertBias, [.value(product), .value(routing), biases], attributes, name: result)
+  }
+
+  /// A tensor of each expert, one after the other.
+  private mutating func stack(
+    _ experts: Experts, _ name: String, _ shape: [Int], _ layer: Int
+  ) throws(ArchitectureError) -> Operand {
     var names: [String] = []
     for expert in 0..<experts.count {
-      let tensor = inBlock(layer, "\(experts.prefix).\(expert).\(name).weight")
-      names += try weight(tensor, shape).constants
+      names += try weight(inBlock(layer, "\(experts.prefix).\(expert).\(name)"), shape).constants
     }
-    let stack = names.count == 1 ? Operand.constant(names[0]) : .concatenation(names)
-    return try add(
-      .expertLinear, [.value(x), .value(routing), stack], ["chosen": .int(experts.chosen)], name: result)
+    return names.count == 1 ? .constant(names[0]) : .concatenation(names)
+  }
+
+  /// The plain product, or with a limit (1 + up) * gate / (1 + exp(-1.702 gate)), gates limited from above, and up on both
+  /// sides.
+  ///
+  /// Source: the published reference of gpt-oss.
+  private mutating func product(
+    _ gate: ValueID, _ up: ValueID, limit: Double?, _ suffix: String
+  ) throws(ArchitectureError) -> ValueID {
+    guard let limit else { return try gated(gate, up, suffix) }
+    let lowest = -Double(Float.greatestFiniteMagnitude)
+    let below = try add(
+      .clamp, [.value(gate)], ["minimum": .float(lowest), "maximum": .float(limit)], name: "gc" + suffix)
+    let within = try add(
+      .clamp, [.value(up)], ["minimum": .float(-limit), "maximum": .float(limit)], name: "uc" + suffix)
+    let open = try add(.gelu, [.value(below)], ["approximate": "sigmoid"], name: "s" + suffix)
+    let product = try add(.multiply, [.value(open), .value(within)], name: "su" + suffix)
+    return try add(.add, [.value(product), .value(open)], name: "p" + suffix)
   }
 
   private mutating func sharedExpert(

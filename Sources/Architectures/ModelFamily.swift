@@ -14,6 +14,8 @@ public struct ModelFamily: Sendable {
   public let modelTypes: [String]
   /// Values of `architectures` in config.json.
   public let architectures: [String]
+  /// Whether its checkpoints stack what belongs to experts; see ``separated(_:of:)``.
+  var stacksExperts = false
   /// How GGUF files spell its models; nil when they are neither read nor written as GGUF.
   var gguf: GGUFDialect?
   /// Reads the configuration; nil for families that are no decoders.
@@ -29,7 +31,7 @@ public struct ModelFamily: Sendable {
     .llama, .mistral, .mixtral, .qwen2, .qwen2MoE, .qwen3, .qwen3MoE, .gemma, .gemma2, .gemma3, .phi, .phi3,
     .olmo, .olmo2, .granite, .cohere, .glm4, .smolLM3, .starCoder2, .stableLM, .falcon, .bloom, .gpt2, .gptJ,
     .gptNeoX, .opt, .deepSeek2, .deepSeek3, .olmo3, .seedOSS, .ernie, .glm4MoE,
-    .nemotron, .olmoe,
+    .nemotron, .olmoe, .gptOSS,
   ]
 
   /// A family of decoders, given by what its configuration says.

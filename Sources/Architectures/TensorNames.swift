@@ -35,6 +35,7 @@ struct TensorNames {
     var output = "self_attn.o_proj"
     var queryNorm = "self_attn.q_norm"
     var keyNorm = "self_attn.k_norm"
+    var sinks = "self_attn.sinks"
   }
 
   /// Projections of a feed-forward that is not made of experts.

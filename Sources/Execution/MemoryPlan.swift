@@ -144,10 +144,10 @@ extension MemoryPlan {
     private func reusable(_ node: Node, _ position: Int, at index: Int) -> View? {
       let overwriting: Set<Operation> = [
         .rope, .add, .multiply, .scale, .silu, .gelu, .relu, .sigmoid, .clamp, .softcap, .swiglu, .geglu,
-        .addRMSNorm, .addLayerNorm, .scaleRows,
+        .addRMSNorm, .addLayerNorm, .scaleRows, .expertBias,
       ]
       // Operands besides the first one are of another shape, or are read after the result was begun.
-      let onlyFirst: Set<Operation> = [.rope, .scaleRows, .geglu]
+      let onlyFirst: Set<Operation> = [.rope, .scaleRows, .geglu, .expertBias]
       guard layout.contains(.inPlace), position == 0, overwriting.contains(node.operation) else { return nil }
       var candidates = node.valueOperands
       if onlyFirst.contains(node.operation) {

@@ -28,6 +28,7 @@ struct Step {
     case joinHeads(heads: Int, isShared: Bool)
     case route(RoutingOptions)
     case expertLinear([PanelMatrix], chosen: Int)
+    case expertBias([Float], chosen: Int)
     case expertSum(chosen: Int)
     /// A slice or an input that is an output of the graph; other slices are views and need no step.
     case copy
@@ -154,6 +155,7 @@ struct StepBuilder {
       return .joinHeads(heads: try node.integer("heads"), isShared: try node.bool("shared"))
     case .route: return .route(try routing(node))
     case .expertLinear: return .expertLinear(try experts(node), chosen: try node.integer("chosen"))
+    case .expertBias: return .expertBias(try vector(node, 2), chosen: try node.integer("chosen"))
     case .expertSum: return .expertSum(chosen: try node.integer("chosen"))
     case .softcap: return .softcap(Float(try node.float("cap")))
     case .swiglu: return .swiglu

@@ -53,7 +53,7 @@ struct StepRunner {
         into: place(step.outputs[0]),
         pool: pool)
     case .attention(let parameters): attend(step, parameters)
-    case .route, .expertLinear, .expertSum: runExperts(step)
+    case .route, .expertLinear, .expertBias, .expertSum: runExperts(step)
     default: runElementwise(step)
     }
   }
@@ -67,6 +67,9 @@ struct StepRunner {
         x, routing: place(step.inputs[1]), experts: experts, chosen: chosen, into: y,
         activations: session.program.options.activations,
         simulates: session.program.options.simulatesActivations, workspace: session.workspace, pool: pool)
+    case .expertBias(let bias, let chosen):
+      unsafe kernels.expertBias(
+        x, routing: place(step.inputs[1]), bias: bias, chosen: chosen, into: y, pool: pool)
     case .expertSum(let chosen):
       unsafe kernels.expertSum(x, routing: place(step.inputs[1]), chosen: chosen, into: y, pool: pool)
     default: preconditionFailure("not an operation on experts")

@@ -71,7 +71,7 @@ struct BoxText: Equatable {
     .geglu: ("GEGLU", .activation), .addLayerNorm: ("Add, layer norm", .normalization),
     .linearActivation: ("Linear, activation", .projection),
     .scaleRows: ("Scale rows", .activation), .route: ("Route", .experts),
-    .expertSum: ("Sum of experts", .experts),
+    .expertBias: ("Bias by expert", .experts), .expertSum: ("Sum of experts", .experts),
   ]
 
   private static func spaced(_ name: String) -> String { name.replacing("_", with: " ") }

@@ -51,6 +51,8 @@ public struct Operation: Hashable, Sendable, RawRepresentable, CustomStringConve
   public static let route = Operation(rawValue: "route")
   /// Products with the weight matrices of the chosen experts.
   public static let expertLinear = Operation(rawValue: "expert_linear")
+  /// Sums with the biases of the chosen experts.
+  public static let expertBias = Operation(rawValue: "expert_bias")
   /// Weighted sum over the chosen experts.
   public static let expertSum = Operation(rawValue: "expert_sum")
   /// gelu(gate) * up.

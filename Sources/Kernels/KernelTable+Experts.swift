@@ -69,6 +69,27 @@ extension KernelTable {
     return result
   }
 
+  /// Products with the biases of each token's experts added: float32. `x` and `y` are `[T, chosen * n]`, `bias` is
+  /// `[experts, n]`; places without an expert stay. `y` may be `x`.
+  public func expertBias(
+    _ x: Rows, routing: Rows, bias: UnsafePointer<Float>, chosen: Int, into y: Rows, pool: ThreadPool
+  ) {
+    unsafe requireSame(x, y)
+    unsafe precondition(x.rows == routing.rows && x.columns % chosen == 0, "shapes of biases of experts")
+    guard let add = unsafe functions.add else { return }
+    let width = unsafe x.columns / chosen
+    unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
+      var place = 0
+      let weights = unsafe routing[row]
+      for expert in unsafe 0..<routing.columns where unsafe weights[expert] != 0 && place < chosen {
+        unsafe add(x[row] + place * width, bias + expert * width, y[row] + place * width, width)
+        place += 1
+      }
+      let rest = place * width
+      unsafe (y[row] + rest).update(from: x[row] + rest, count: x.columns - rest)
+    }
+  }
+
   /// The weighted sum of the products of each token's experts, in the order of the experts: float32, product and sum
   /// rounded. `x` is `[T, chosen * n]`, `y` is `[T, n]` and must not overlap it.
   public func expertSum(_ x: Rows, routing: Rows, chosen: Int, into y: Rows, pool: ThreadPool) {

@@ -15,7 +15,7 @@ import Testing
     "llama-yarn", "llama-linear", "mistral-plain", "qwen2-moe", "qwen2-window", "gemma2-plain", "gemma",
     "phi3-long", "phi", "olmo", "cohere-norms", "falcon-new", "falcon", "gpt-neox-sequential", "stablelm",
     "bloom", "starcoder2", "glm4", "glm4-moe-norms", "deepseek2-groups", "olmo3", "seed-oss", "ernie4-5",
-    "nemotron-bias", "olmoe-clip",
+    "nemotron-bias", "olmoe-clip", "gpt-oss",
   ]
 
   static let values: [JSONValue] = [

@@ -19,7 +19,10 @@ struct Checkpoint {
 
   init(_ path: String) throws {
     let configuration = try JSONValue.parse(contentsOf: path + "/config.json")
-    tensors = try SafetensorsCheckpoint(path: path).tensors
+    let stored = try SafetensorsCheckpoint(path: path).tensors.mapValues { Weight.dense($0) }
+    tensors = try ModelFamily.separated(stored, of: configuration).compactMapValues {
+      if case .dense(let tensor) = $0 { tensor } else { nil }
+    }
     model = try ModelFamily.importModel(configuration: configuration, weights: WeightCatalog(tensors))
   }
 

@@ -73,6 +73,7 @@ PLAIN = {
         }
     },
     "seed-oss": {"attention_out_bias": False, "mlp_bias": False},
+    "gpt-oss": {"rope_parameters": {"rope_theta": 150000.0, "rope_type": "default"}},
     "ernie4-5-bias": {"use_bias": False},
 }
 # Tensors that a change takes away, by parts of their names.
@@ -89,8 +90,8 @@ DROPPED = {
 KEPT = ["input_layernorm", "final_layernorm", "post_attention_layernorm"]
 # GGUF has no such thing, or no such family.
 IMPOSSIBLE = {"falcon-rw", "gpt2-inner", "gpt2-by-layer", "llama-dynamic", "gptj", "opt", "opt-after", "opt-narrow"}
-# Halves where files have neighbours.
-IMPOSSIBLE |= {"deepseek3-plain"}
+# Halves where files have neighbours; gates with another limit than 7.
+IMPOSSIBLE |= {"deepseek3-plain", "gpt-oss-plain"}
 # Layers without experts between others are not loaded; the loader wants as many norms of heads as it has layers, and in OLMoE as
 # many key heads as query heads.
 UNLOADABLE = {"qwen3-moe-mixed", "olmoe-clip"}

@@ -359,9 +359,19 @@ def olmoe(r):
     return "olmoe", s
 
 
+def gpt_oss(r):
+    s, w = sizes(r)
+    count = r.choice([3, 4, 6])
+    s.update(num_local_experts=count, num_experts_per_tok=r.randint(1, count), attention_bias=flag(r), swiglu_limit=r.choice([0.4, 1.0, 7.0]),
+             rope_parameters=scaling(r, w, 64, ("yarn",)), **windows(r, s["num_hidden_layers"]))
+    if flag(r):
+        s.pop("layer_types")
+    return "gpt_oss", s
+
+
 FAMILIES = [llama, mistral, mixtral, qwen2, qwen2_moe, qwen3, qwen3_moe, gemma, gemma2, gemma3, phi, phi3, olmo, olmo2, granite,
             cohere, glm4, smollm3, starcoder2, stablelm, falcon, bloom, gpt2, gptj, gpt_neox, opt, deepseek2, deepseek3, olmo3, seed_oss,
-            ernie4_5, glm4_moe, nemotron, olmoe]
+            ernie4_5, glm4_moe, nemotron, olmoe, gpt_oss]
 # Learned positions end; everything else goes well beyond windows and original contexts.
 SHORT = {"gpt2", "gptj", "opt"}
 # Frequencies follow the length of the sequence, so that pieces differ from the whole by definition once it is longer than
@@ -376,6 +386,8 @@ def randomize(model, generator):
         if p.dim() >= 2 and "norm" not in key:
             table = any(e in key for e in ("embed", "wte", "wpe"))
             p.copy_(x * (0.5 if table else 0.8 / p.shape[-1] ** 0.5))
+        elif "sinks" in key:
+            p.copy_(x)
         elif "bias" in key or "norm" not in key and "ln" not in key:
             p.copy_(x * 0.2)
         else:
@@ -395,7 +407,8 @@ def older(path, config_type):
                 config["rotary_pct"] = config.pop("partial_rotary_factor")
         if config_type == "gpt_neox":
             config["rotary_emb_base"] = config.pop("rope_theta")
-        config["rope_scaling"] = rope if rope.get("rope_type") != "default" else None
+        # Where nothing is said, gpt-oss is stretched.
+        config["rope_scaling"] = rope if rope.get("rope_type") != "default" or config_type == "gpt_oss" else None
     elif rope is not None:
         config["rope_parameters"] = rope
     json.dump(config, open(path, "w"), indent=2)

@@ -76,7 +76,9 @@ import Testing
   ]
 
   /// Experts, and what passes make for the runtime alone.
-  static let refused: Set<GraphIR.Operation> = [.route, .expertLinear, .expertSum, .linearActivation]
+  static let refused: Set<GraphIR.Operation> = [
+    .route, .expertLinear, .expertBias, .expertSum, .linearActivation,
+  ]
 
   /// Every definition has a case, is differentiated in all of them (linear), or is refused.
   @Test func everyOperationIsCoveredOrRefused() {

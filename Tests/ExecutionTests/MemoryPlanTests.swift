@@ -111,7 +111,7 @@ private struct CellMachine {
         if !isElementwise || position > 0 || plan.locations[result] != plan.locations[operand] {
           problems.append("overwrites an operand")
         }
-        let readsOthersLater = [.rope, .scaleRows, .geglu].contains(node.operation)
+        let readsOthersLater = [.rope, .scaleRows, .geglu, .expertBias].contains(node.operation)
         if readsOthersLater, node.valueOperands.dropFirst().contains(operand) {
           problems.append("overwrites an operand that it still reads")
         }

@@ -183,8 +183,13 @@ struct RandomGraph {
     let up = try experts(count, inner, width)
     let down = try experts(count, width, inner)
     let attributes: OrderedDictionary<String, Attribute> = ["chosen": .int(chosen)]
-    let first = try builder.add(
+    var first = try builder.add(
       .expertLinear, [.value(x), .value(routing), up], attributes: attributes, name: "e")
+    if Bool.random(using: &generator) {
+      let biases = Operand.concatenation(try (0..<count).flatMap { _ in try constant([inner]).constants })
+      first = try builder.add(
+        .expertBias, [.value(first), .value(routing), biases], attributes: attributes, name: "e")
+    }
     let active = try builder.add(.silu, [.value(first)], name: "e")
     let second = try builder.add(
       .expertLinear, [.value(active), .value(routing), down], attributes: attributes, name: "e")

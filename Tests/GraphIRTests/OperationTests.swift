@@ -141,6 +141,17 @@ import Testing
         route + product, x, rows: 1, constants: matrices,
         shapes: "@a: f32[1, 4] @b: f32[1, 4] @c: f32[1, 4] @d: f32[1, 4]"),
       [weights[1] / total * 1 + weights[2] / total * 3])
+    let biased = product.replacing(
+      " %y = expert_sum %q",
+      with: " %k = expert_bias %q, %r, [@e, @f, @g, @h] {chosen = 2} : f32[T, 2] %y = expert_sum %k")
+    expectClose(
+      try run(
+        route + biased, x, rows: 1,
+        constants: matrices.merging(["e": [9], "f": [5], "g": [-7], "h": [9]]) { $1 },
+        shapes:
+          "@a: f32[1, 4] @b: f32[1, 4] @c: f32[1, 4] @d: f32[1, 4] @e: f32[1] @f: f32[1] @g: f32[1] @h: f32[1]"
+      ),
+      [weights[1] / total * 6 + weights[2] / total * -4])
   }
 
   @Test func normalizationAndProjection() throws {

@@ -19,7 +19,8 @@ import Testing
     "falcon-rw": "order of residual sums", "gpt2-inner": "activation", "llama-dynamic": "rope_scaling",
     "smollm3": "rotary positions of layer 1", "smollm3-window": "rotary positions of layer 1",
     "deepseek3-plain": "rope_interleave", "gptj": "model_type", "opt": "model_type",
-    "opt-after": "model_type", "opt-narrow": "model_type", "gpt2-by-layer": "attention scale by layer",
+    "gpt-oss-plain": "feed-forward of layer 0", "opt-after": "model_type", "opt-narrow": "model_type",
+    "gpt2-by-layer": "attention scale by layer",
   ]
 
   /// What llama.cpp would not do as it is meant, of which converting warns; all other goldens have no such thing.
@@ -34,6 +35,7 @@ import Testing
     "deepseek2": ["square of the magnitude"], "deepseek3": ["unrotated columns"],
     "deepseek2-groups": ["biases", "sum of their two best"],
     "ernie4-5-bias": ["ffn_up.bias"], "olmo3": ["one base"],
+    "gpt-oss": ["yarn's ramp"],
     "olmoe-clip": ["clamp_kqv", "expert_weights_norm", "attn_output.bias", "fewer key heads"],
     "seed-oss": ["attn_output.bias", "ffn_up.bias"],
   ]

@@ -48,6 +48,7 @@ extension Decoder {
     {
       return ("normalization of queries and keys", norm == nil ? "none" : "some")
     }
+    if attention.hasSinks != other.attention.hasSinks { return ("attention sinks", "\(attention.hasSinks)") }
     if attention.latent != other.attention.latent {
       return ("narrow projections of attention", "\(String(describing: attention.latent))")
     }

@@ -58,6 +58,7 @@ extension GGUFDialect {
     var scaling: JSONObject = [
       "rope_type": "yarn", "factor": .number(factor), "original_max_position_embeddings": original,
     ]
+    if !rotary.truncatesYarn { scaling["truncate"] = false }
     for (name, key) in Self.betas {
       if let beta = try reader.optionalNumber(Self.scaling + name, in: 1e-6...1e6) {
         scaling[key] = .number(beta)
@@ -199,14 +200,18 @@ extension GGUFDialect {
         context, "original_max_position_embeddings")
       result.rotaryTables[names[1]] = short
       result.rotaryTables[names[2]] = long
-    case .yarn(let yarn): try writeYarn(yarn, scoreFactor: scoreFactor, into: &result)
+    case .yarn(let yarn): try writeYarn(yarn, rotary, scoreFactor: scoreFactor, into: &result)
     }
   }
 
   private func writeYarn(
-    _ yarn: RotaryEmbedding.Scaling.Yarn, scoreFactor: Double, into result: inout GGUFDescription
+    _ yarn: RotaryEmbedding.Scaling.Yarn, _ rotary: Rotary, scoreFactor: Double,
+    into result: inout GGUFDescription
   ) throws(ArchitectureError) {
-    guard yarn.isTruncated else { throw unwritable("yarn with truncate false") }
+    guard yarn.isTruncated == rotary.truncatesYarn else {
+      throw unwritable("yarn with truncate \(yarn.isTruncated)")
+    }
+    if !yarn.isTruncated { result.warn("rounds the ends of yarn's ramp to whole dimensions") }
     let prefix = architecture + "." + Self.scaling
     result.metadata[prefix + "type"] = .string("yarn")
     result.metadata[prefix + "factor"] = .float32(Float(yarn.factor))

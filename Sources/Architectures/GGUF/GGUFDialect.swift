@@ -98,6 +98,8 @@ public struct GGUFDialect: Sendable {
     var localTheta: Double? = 10_000
     /// Whether the weight of yarn's magnitude that scores are multiplied by has a key.
     var hasScoreWeight = false
+    /// Whether the ends of yarn's ramp are rounded to whole dimensions.
+    var truncatesYarn = true
     /// The rotated share of heads; nil when all of it is.
     var fractionKey: String?
   }

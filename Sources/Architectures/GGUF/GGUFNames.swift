@@ -161,6 +161,11 @@ public struct GGUFNames: Sendable {
       rows += projections(decoder, dialect)
     }
     add("attn_output", names.attention.output)
+    if decoder.attention.hasSinks {
+      rows.append(
+        Row(
+          stored: "attn_sinks.weight", checkpoint: names.attention.sinks, transform: .none, isWhole: true))
+    }
     if let norms = decoder.attention.queryKeyNorm {
       let isSplit = norms.gains == .tensorPerHead
       let suffix = isSplit ? ".norms.@" : ""
@@ -266,7 +271,10 @@ public struct GGUFNames: Sendable {
     var stem = row[keyPath: target].replacing("#", with: numbers.layer)
     if let index = numbers.index { stem = stem.replacing("@", with: index) }
     var transform = row.transform
-    if case .shifted = transform, name[dot...] == ".bias" { transform = .none }
+    if name[dot...] == ".bias" {
+      if case .shifted = transform { transform = .none }
+      if transform == .stacked(rank: 2) { transform = .stacked(rank: 1) }
+    }
     return GGUFPlace(
       name: stem + name[dot...], transform: transform, index: numbers.index.flatMap { Int($0) },
       rows: row.rows)

@@ -74,6 +74,21 @@ extension Interpreter {
   }
 
   @Sendable
+  static func expertBias(_ call: InterpreterCall) throws -> [RuntimeValue] {
+    let (x, routing) = (try call.matrix(0), try call.matrix(1))
+    let bias = try call.vector(2)
+    let chosen = try call.node.integer("chosen")
+    let width = x.columns / chosen
+    var result = x
+    for token in 0..<x.rows {
+      for (place, expert) in chosenExperts(routing, token, chosen).enumerated() {
+        for column in 0..<width { result[token, place * width + column] += bias[expert * width + column] }
+      }
+    }
+    return [result.value]
+  }
+
+  @Sendable
   static func expertSum(_ call: InterpreterCall) throws -> [RuntimeValue] {
     let (x, routing) = (try call.matrix(0), try call.matrix(1))
     let chosen = try call.node.integer("chosen")

@@ -46,6 +46,7 @@ extension Interpreter {
     },
     .route: route,
     .expertLinear: expertLinear,
+    .expertBias: expertBias,
     .expertSum: expertSum,
     .softcap: { call in
       let cap = try call.node.float("cap")

@@ -65,6 +65,27 @@ extension OperationDefinition {
       return [ValueType(.f32, [x.rows, .fixed(columns)])]
     },
     OperationDefinition(
+      operation: .expertBias,
+      summary: """
+        x [T, chosen * n] plus the bias of the j-th expert of each token (as in expert_linear) in columns \
+        j * n ..< (j + 1) * n; places of missing experts stay. The bias is the vectors [n] of all experts, one after the \
+        other.
+        """,
+      operands: [.value("x"), .value("routing"), .constants("bias")], attributes: [.required("chosen", .int)]
+    ) { (types) throws(OperandTypes.Mismatch) in
+      let (x, routing) = (try types.matrix(0), try types.matrix(1))
+      guard x.rows == routing.rows, expertRange.contains(routing.columns) else {
+        throw OperandTypes.Mismatch("x has \(x.rows) rows, routing \(routing.rows) by \(routing.columns)")
+      }
+      let chosen = try types.integer("chosen", in: 1...routing.columns)
+      let bias = try types.constant(2, rank: 1)[0]
+      guard x.columns % chosen == 0, bias == x.columns / chosen * routing.columns else {
+        throw OperandTypes.Mismatch(
+          "\(bias) numbers are not \(routing.columns) biases for \(x.columns) columns of \(chosen) experts")
+      }
+      return [try types.value(0)]
+    },
+    OperationDefinition(
       operation: .expertSum,
       summary: """
         y[t] = sum over the j-th expert e of token t (as in expert_linear) of routing[t, e] * columns \

@@ -47,14 +47,14 @@ public struct ModelExport: Sendable {
     return ModelExport(source: source, weights: weights, history: history)
   }
 
-  /// The weights as the source's kind of checkpoint has them: rows and columns back in their places, and
-  /// where those of queries and keys rotate as neighbours, in halves.
+  /// The weights as the source's kind of checkpoint has them: rows and columns back in their places,
+  /// where those of queries and keys rotate as neighbours, in halves, and experts in stacks where the family has them so.
   func checkpointWeights() throws -> OrderedDictionary<String, Weight> {
     var result = try source.withRotaryHalves(weights)
     for (name, rearrangement) in source.rearrangements {
       if let weight = result[name] { result[name] = try rearrangement.undone(on: weight) }
     }
-    return result
+    return try ModelFamily.stacked(result, of: source.configuration)
   }
 
   /// Linear modules whose weights are not quantized, by the names that checkpoints have for modules. A head that shares

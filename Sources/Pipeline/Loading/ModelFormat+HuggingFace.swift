@@ -48,12 +48,13 @@ enum HuggingFaceModel {
     let checkpoint = try SafetensorsCheckpoint(path: checkpoint)
     let reading = try QuantizedLayouts.reading(
       checkpoint.tensors, configuration: configuration, directory: directory)
+    let weights = try ModelFamily.separated(reading.weights, of: configuration)
     let imported = try ModelFamily.importModel(
-      configuration: configuration, weights: WeightCatalog(reading.weights))
+      configuration: configuration, weights: WeightCatalog(weights))
     return LoadedModel(
       path: path, format: format, files: checkpoint.files, configuration: configuration,
       summary: ModelSummary(imported),
-      graph: imported.graph, content: .checkpoint(try imported.constants(from: reading.weights)),
+      graph: imported.graph, content: .checkpoint(try imported.constants(from: weights)),
       derivedNames: Set(imported.derivedConstants.keys), rearrangements: imported.rearrangements,
       tokenizer: try tokenizer(in: directory),
       warnings: checkpoint.warnings + reading.warnings + imported.warnings, companions: reading.companions)

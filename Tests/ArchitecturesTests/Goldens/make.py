@@ -7,7 +7,7 @@ expected.safetensors: `input_ids` int64 [1, 40] and `logits` float32 [1, 40, voc
 weights with attention in its plain form. Weights are random, scaled so that every term of the model matters.
 """
 import json, os, sys, torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 LENGTH = 40
@@ -70,6 +70,17 @@ NAMES = {
     "olmoe": ("olmoe", dict(num_key_value_heads=4, num_experts=5, num_experts_per_tok=2, pad_token_id=0)),
     "olmoe-clip": ("olmoe", dict(num_experts=4, num_experts_per_tok=3, norm_topk_prob=True, clip_qkv=0.7, attention_bias=True,
                                  tie_word_embeddings=True, num_key_value_heads=1, rms_norm_eps=1e-3, pad_token_id=0)),
+    "gpt-oss": ("gpt_oss", dict(head_dim=12, num_local_experts=5, num_experts_per_tok=3, sliding_window=9,
+                                rope_parameters=dict(rope_type="yarn", factor=4.0, rope_theta=150000.0, truncate=False,
+                                                     original_max_position_embeddings=16))),
+    "gpt-oss-plain": ("gpt_oss", dict(head_dim=10, num_hidden_layers=3, num_local_experts=4, num_experts_per_tok=4, sliding_window=7,
+                                      attention_bias=False, tie_word_embeddings=True, num_key_value_heads=1, swiglu_limit=0.5,
+                                      layer_types=["full_attention", "sliding_attention", "full_attention"],
+                                      rope_parameters=dict(rope_type="default", rope_theta=5000.0))),
+    "gpt-oss-mxfp4": ("gpt_oss", dict(hidden_size=64, intermediate_size=32, head_dim=12, num_local_experts=3, num_experts_per_tok=2,
+                                      sliding_window=9, rope_parameters=dict(
+                                          rope_type="yarn", factor=4.0, rope_theta=150000.0, truncate=False,
+                                          original_max_position_embeddings=16))),
     # variants of families with goldens elsewhere
     "llama-odd": ("llama", dict(hidden_size=39, intermediate_size=51, head_dim=14, num_attention_heads=3, num_key_value_heads=1,
                                 attention_bias=True, mlp_bias=True, vocab_size=101, tie_word_embeddings=True)),
@@ -100,10 +111,40 @@ NAMES = {
 }
 # the older spelling of the configuration: rope_theta, rope_scaling, torch_dtype
 CLASSIC = {"gemma", "cohere", "stablelm", "falcon-new", "llama-yarn", "phi3-long", "llama-dynamic", "starcoder2", "phi", "nemotron-bias",
-           "olmoe-clip"}
+           "olmoe-clip", "gpt-oss-mxfp4"}
+# Experts in blocks, which a folder of their own in Tests/PipelineTests/Goldens holds: layouts are not read by families.
+BLOCKS = {"gpt-oss-mxfp4"}
+CODES = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
 
 # Norms add one to their gains although transformers initializes these with one.
 OFFSET = {"nemotron"}
+
+
+def in_blocks(values):
+    """Codes and exponents of the nearest MXFP4 numbers of matrices [experts, in, out], and these numbers."""
+    groups = values.float().transpose(1, 2).unflatten(-1, (-1, 32))
+    exponents = torch.floor(torch.log2(groups.abs().amax(-1, keepdim=True))) - 2
+    scaled = groups / torch.exp2(exponents)
+    codes = (scaled.abs().unsqueeze(-1) - CODES).abs().argmin(-1)
+    numbers = (CODES[codes] * scaled.sign() * torch.exp2(exponents)).flatten(-2).transpose(1, 2)
+    codes = codes + 8 * (scaled < 0)
+    blocks = (codes[..., 0::2] + 16 * codes[..., 1::2]).to(torch.uint8)
+    return blocks.contiguous(), (exponents.squeeze(-1) + 127).to(torch.uint8).contiguous(), numbers.contiguous()
+
+
+def store_blocks(where):
+    """Puts the experts of a checkpoint, which MXFP4 can say, into blocks, as the loader of transformers understands them."""
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+    tensors = load_file(f"{where}/model.safetensors")
+    for key in [key for key in tensors if key.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        values = tensors.pop(key)
+        tensors[key + "_blocks"], tensors[key + "_scales"], numbers = in_blocks(values)
+        theirs = convert_moe_packed_tensors(tensors[key + "_blocks"], tensors[key + "_scales"], dtype=torch.float32)
+        assert torch.equal(values.float(), numbers) and torch.equal(theirs, numbers), key
+    save_file(tensors, f"{where}/model.safetensors", metadata={"format": "pt"})
+    config = json.load(open(f"{where}/config.json"))
+    config["quantization_config"] = dict(quant_method="mxfp4", modules_to_not_convert=["model.layers.*.self_attn", "lm_head"])
+    json.dump(config, open(f"{where}/config.json", "w"), indent=2)
 
 
 def build(name: str, out: str) -> None:
@@ -120,6 +161,10 @@ def build(name: str, out: str) -> None:
                 if any(a in key for a in ("q_proj", "k_proj", "qkv", "c_attn", "query_key_value")):
                     gain *= 2.5
                 p.copy_(torch.randn_like(p) * gain)
+                if name in BLOCKS and key.endswith(("experts.gate_up_proj", "experts.down_proj")):
+                    p.copy_(in_blocks(p)[2])
+            elif "sinks" in key:
+                p.copy_(torch.randn_like(p))
             elif "bias" in key:
                 p.copy_(torch.randn_like(p) * 0.1)
             else:
@@ -139,6 +184,8 @@ def build(name: str, out: str) -> None:
         logits = model(input_ids=ids).logits.float()
     assert torch.isfinite(logits).all() and logits.std() > 0.02, name
     save_file({"input_ids": ids, "logits": logits.contiguous()}, f"{where}/expected.safetensors")
+    if name in BLOCKS:
+        store_blocks(where)
     if name in CLASSIC:
         path = f"{where}/config.json"
         old = json.load(open(path))
@@ -159,7 +206,7 @@ def build(name: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[2:] or NAMES:
+    for name in sys.argv[2:] or NAMES.keys() - BLOCKS:
         try:
             build(name, sys.argv[1])
         except Exception as error:
