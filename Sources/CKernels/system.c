@@ -1,6 +1,7 @@
 #if defined(__linux__)
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <sys/mman.h>
 #endif
@@ -56,5 +57,15 @@ void ck_start_writeback(int32_t descriptor) {
   (void)sync_file_range(descriptor, 0, 0, SYNC_FILE_RANGE_WRITE);
 #else
   (void)descriptor;
+#endif
+}
+
+int ck_return_freed_blocks(int bytes) {
+#ifdef __GLIBC__
+  // A threshold that is set stays; the library's own grows to 32 MiB with what is freed.
+  return mallopt(M_MMAP_THRESHOLD, bytes);
+#else
+  (void)bytes;
+  return 0;
 #endif
 }

@@ -239,6 +239,10 @@ uint16_t ck_half_from_float(float value);
 
 /// Tells the processor that this thread spins.
 void ck_pause(void);
+
+/// From now on the C library gives freed blocks of `bytes` and more back to the system at once, instead of keeping them between
+/// others where they fit nothing else. Returns 0 when it does not know how.
+int ck_return_freed_blocks(int bytes);
 /// Binds the calling thread to the `index`-th processor that the process may use.
 void ck_pin_thread(int32_t index);
 /// Processors that the process may use.

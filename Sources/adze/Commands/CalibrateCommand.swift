@@ -1,5 +1,6 @@
 import ArgumentParser
 import Calibration
+import Kernels
 import OrderedCollections
 import Pipeline
 import SafeIO
@@ -54,6 +55,7 @@ struct CalibrateCommand: ParsableCommand {
 
   func run() throws {
     guard let model else { return try mergeFiles() }
+    FreedMemory.returnAtOnce()
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
     let bar = ProgressBar("calibrate")

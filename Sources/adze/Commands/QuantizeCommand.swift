@@ -2,6 +2,7 @@ import ArgumentParser
 import Calibration
 import Codecs
 import Evaluation
+import Kernels
 import Pipeline
 import Quantization
 import SafeIO
@@ -144,6 +145,7 @@ struct QuantizeCommand: ParsableCommand {
   }
 
   func run() throws {
+    FreedMemory.returnAtOnce()
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
     var recipe = try makeRecipe(source)
