@@ -37,6 +37,8 @@ public struct SequentialCalibration {
   let corpus: WindowSegment?
   let pool: ThreadPool
   let kernels: KernelTable
+  /// Gets the inputs of each group, `[rows, columns]` of a window, when they are observed; borrowed tokens are left out.
+  package var inspect: ((LinearGroup, [Float]) throws -> Void)?
 
   /// Prepares a run.
   /// - Parameters:
@@ -202,13 +204,14 @@ public struct SequentialCalibration {
   func observe(
     _ inputs: UnsafeBufferPointer<Float>, reference: [Float]? = nil, of group: LinearGroup, window: Int,
     isBorrowed: Bool = false, _ observer: inout InputObserver?
-  ) throws(CalibrationError) {
+  ) throws {
     if !isBorrowed { try observer?.reach(window: (corpus?.windows.lowerBound ?? 0) + window) }
     guard
       unsafe observer?.observe(inputs, reference: reference, isBorrowed: isBorrowed, pool: pool) ?? true
     else {
-      throw .nonFinite(layer: group.weights[0], window: window)
+      throw CalibrationError.nonFinite(layer: group.weights[0], window: window)
     }
+    if !isBorrowed, let inspect { try inspect(group, unsafe Array(inputs)) }
   }
 
   /// Runs a segment over one window and hands out what it makes.

@@ -9,8 +9,17 @@ struct CompressedTensorsConfiguration {
     var arguments: QuantizationArguments
     /// The form of this group, or that of the whole checkpoint.
     var format: String?
+    /// Modules, classes and patterns that it is for.
+    var targets: [String]
     /// The entry itself.
     var value: JSONValue
+
+    /// What it asks engines to do to the inputs of its modules; nil for nothing.
+    var activations: JSONValue? {
+      // A literal nil would be the JSON value.
+      guard let value = value["input_activations"], !value.isNull else { return Optional.none }
+      return value
+    }
   }
 
   var groups: [Group] = []
@@ -56,7 +65,10 @@ struct CompressedTensorsConfiguration {
     try Self.check(format: form, key: "config_groups.\(name).format")
     guard let weights = group["weights"], !weights.isNull else { return }
     let arguments = try QuantizationArguments(weights, key: "config_groups.\(name).weights")
-    groups.append(Group(name: name, arguments: arguments, format: form ?? format, value: group))
+    groups.append(
+      Group(
+        name: name, arguments: arguments, format: form ?? format, targets: targets.compactMap(\.stringValue),
+        value: group))
   }
 
   private static func check(format: String?, key: String) throws(CompressedTensorsError) {
@@ -89,14 +101,19 @@ struct CompressedTensorsConfiguration {
     }
   }
 
-  /// What asks engines to quantize activations, for people; nil when nothing does.
-  var activations: String? {
-    for group in groups {
-      guard let value = group.value["input_activations"], !value.isNull else { continue }
-      let bits = value["num_bits"]?.intValue.map { "\($0)-bit " } ?? ""
-      let isDynamic = value["dynamic"]?.boolValue ?? (value["dynamic"]?.stringValue != nil)
-      return "\(bits)\(value["type"]?.stringValue ?? "int")\(isDynamic ? ", dynamic" : ", static")"
+  /// What is asked for the inputs of a module; nil for nothing, or when it cannot be told which group it is of.
+  ///
+  /// A module is of a group that names it, else of those whose arguments its weight has, as long as they ask for the same.
+  func activations(of module: String, _ codec: any Codec) -> JSONValue? {
+    if let named = groups.first(where: { $0.targets.contains(module) }) { return named.activations }
+    let wanted = CompressedTensorsForm(codec).flatMap {
+      try? QuantizationArguments(.object($0.weights), key: "")
     }
-    return nil
+    var fits = groups.filter { $0.arguments == wanted }
+    // Codes in whole bytes are read as 8 bits, whatever their configuration says.
+    if fits.isEmpty { fits = groups.filter { wanted.map($0.arguments.isLike) ?? false } }
+    if fits.isEmpty, groups.count == 1 { fits = groups }
+    guard let first = fits.first, fits.allSatisfy({ $0.activations == first.activations }) else { return nil }
+    return first.activations
   }
 }

@@ -11,22 +11,26 @@ extension CompressedTensorsLayout {
   /// - Parameters:
   ///   - ignored: modules of the class `Linear` that are not quantized; `lm_head` is added when it is not quantized.
   ///   - style: choices that the codecs leave open.
+  ///   - activations: how the inputs of weights are quantized, by their names.
   ///   - companions: names of further tensors; scales of the KV cache among them make a `kv_cache_scheme`.
   /// - Throws: ``CompressedTensorsError/unrepresentable(weight:encoding:reason:)``.
   public static func quantizationConfiguration(
     for weights: OrderedDictionary<String, Weight>, ignored: [String],
-    style: CompressedTensorsStyle = CompressedTensorsStyle(), companions: [String] = []
+    style: CompressedTensorsStyle = CompressedTensorsStyle(),
+    activations: OrderedDictionary<String, InputQuantization> = [:], companions: [String] = []
   ) throws(CompressedTensorsError) -> JSONValue {
     var modules: OrderedDictionary<JSONText, [String]> = [:]
-    var forms: [JSONText: CompressedTensorsForm] = [:]
+    var forms: [JSONText: (form: CompressedTensorsForm, inputs: JSONValue)] = [:]
     var quantized: Set<String> = []
     for (name, weight) in weights {
       guard case .encoded(let matrix) = weight else { continue }
-      let form = try form(name, matrix, style)
-      let key = JSONText(.object(form.weights))
+      let scheme = activations[name]?.scheme
+      let form = try form(name, matrix, style, scheme)
       let module = ParameterName(name).module
+      let inputs = inputArguments(form, module, scheme, style, companions)
+      let key = JSONText(["weights": .object(form.weights), "inputs": inputs, "form": .string(form.name)])
       modules[key, default: []].append(module)
-      forms[key] = form
+      forms[key] = (form, inputs)
       quantized.insert(module)
     }
     let keys = modules.keys.enumerated().sorted { first, second in
@@ -35,13 +39,12 @@ extension CompressedTensorsLayout {
     }
     var groups = JSONObject()
     for (index, key) in keys.enumerated() {
-      guard let form = forms[key.element], let names = modules[key.element] else { continue }
-      groups["group_\(index)"] = group(
-        form, targets: keys.count == 1 ? ["Linear"] : names, style, hasStaticInputs(names, companions))
+      guard let (form, inputs) = forms[key.element], let names = modules[key.element] else { continue }
+      groups["group_\(index)"] = group(form, targets: keys.count == 1 ? ["Linear"] : names, inputs)
     }
     var unquantized = OrderedSet(ignored.filter { !quantized.contains($0) })
     if !quantized.contains("lm_head") { unquantized.append("lm_head") }
-    let names = Set(forms.values.map(\.name))
+    let names = Set(forms.values.map(\.form.name))
     return [
       "quant_method": "compressed-tensors",
       "format": .string(
@@ -55,35 +58,37 @@ extension CompressedTensorsLayout {
   }
 
   private static func group(
-    _ form: CompressedTensorsForm, targets: [String], _ style: CompressedTensorsStyle, _ isStatic: Bool
+    _ form: CompressedTensorsForm, targets: [String], _ inputs: JSONValue
   ) -> JSONValue {
-    var activations = style.activations(like: form) ?? form.activations
-    if isStatic, style.activations(like: form) == nil { activations = form.staticActivations }
-    return [
+    [
       "targets": .array(targets.map { .string($0) }),
       "weights": .object(form.weights),
-      "input_activations": activations,
+      "input_activations": inputs,
       "output_activations": nil,
       "format": .string(form.name),
     ]
   }
 
-  /// Whether engines will be asked to scale the inputs of weights of a codec by scales of the checkpoint; nil when that
-  /// depends on whether it has them.
+  /// What engines are asked to do to the inputs of a module: the scheme, in the source's own words where it has some, and what the
+  /// source asked for and Adze does not execute.
+  private static func inputArguments(
+    _ form: CompressedTensorsForm, _ module: String, _ scheme: ActivationScheme?,
+    _ style: CompressedTensorsStyle, _ companions: [String]
+  ) -> JSONValue {
+    let source = style.activations(like: form)
+    if let source, !source.isNull, ActivationArguments.scheme(source) == scheme { return source }
+    if scheme == nil, companions.contains(module + ".input_global_scale") { return form.staticActivations }
+    return ActivationArguments.arguments(scheme)
+  }
+
+  /// Whether engines will be asked to scale the inputs of weights of a codec, by another scheme than Adze executes, with scales of
+  /// the checkpoint; nil when that depends on whether it has them.
   public static func hasStaticInputs(_ codec: any Codec, style: CompressedTensorsStyle) -> Bool? {
-    guard let form = CompressedTensorsForm(codec, wholeBytes: style.wholeBytes) else { return false }
-    if let activations = style.activations(like: form) {
+    guard let form = CompressedTensorsForm(codec) else { return false }
+    if let activations = style.activations(like: form), ActivationArguments.scheme(activations) == nil {
       return !activations.isNull && activations["dynamic"]?.boolValue != true
     }
     return form.staticActivations.isNull ? false : nil
-  }
-
-  private static func hasStaticInputs(_ modules: [String], _ companions: [String]) -> Bool {
-    let names = Set(companions)
-    return !modules.isEmpty
-      && modules.allSatisfy {
-        names.contains($0 + ".input_scale") || names.contains($0 + ".input_global_scale")
-      }
   }
 
   /// FP8 with a scale a tensor, which is what scales of the cache are for.
@@ -102,7 +107,8 @@ private struct JSONText: Hashable {
 
 /// Choices that codecs leave open when weights are written in the compressed-tensors layout.
 public struct CompressedTensorsStyle: Sendable {
-  /// Whether 8-bit integers take a byte each (`int-quantized`), for engines that quantize activations too.
+  /// Whether 8-bit integers take a byte each (`int-quantized`) even where inputs are not quantized; otherwise integers do where
+  /// they are.
   public var wholeBytes: Bool
   /// The source's own `kv_cache_scheme`.
   var cacheScheme: JSONValue?

@@ -6,7 +6,7 @@ import TensorCore
 extension CompressedTensorsLayout {
   /// Why the layout cannot hold a matrix; nil when it can.
   public static func refusal(_ codec: any Codec, rows: Int, columns: Int) -> String? {
-    guard CompressedTensorsForm(codec, wholeBytes: false) != nil else {
+    guard CompressedTensorsForm(codec) != nil else {
       return "it holds integers with scales, FP8 (E4M3), NVFP4, MXFP4 and MXFP8"
     }
     guard let codec = codec as? IntegerGroupCodec else { return nil }
@@ -18,11 +18,13 @@ extension CompressedTensorsLayout {
   }
 
   /// The tensors of one quantized weight `<module>.weight`.
+  /// - Parameter activations: how its input is quantized, which decides the form of integers.
   /// - Throws: ``CompressedTensorsError/unrepresentable(weight:encoding:reason:)``.
   public static func tensors(
-    of name: String, _ matrix: EncodedMatrix, style: CompressedTensorsStyle = CompressedTensorsStyle()
+    of name: String, _ matrix: EncodedMatrix, style: CompressedTensorsStyle = CompressedTensorsStyle(),
+    activations: InputQuantization? = nil
   ) throws(CompressedTensorsError) -> OrderedDictionary<String, Tensor> {
-    let form = try form(name, matrix, style)
+    let form = try form(name, matrix, style, activations?.scheme)
     let (module, codes, scales) = try parts(of: name, matrix)
     do throws(TensorCoreError) {
       switch form.kind {
@@ -55,12 +57,14 @@ extension CompressedTensorsLayout {
     }
   }
 
-  /// The form of a matrix when the layout can hold it.
+  /// The form of a matrix when the layout can hold it. Engines look for integers whose inputs are quantized in whole bytes.
   static func form(
-    _ name: String, _ matrix: EncodedMatrix, _ style: CompressedTensorsStyle
+    _ name: String, _ matrix: EncodedMatrix, _ style: CompressedTensorsStyle, _ scheme: ActivationScheme?
   ) throws(CompressedTensorsError) -> CompressedTensorsForm {
     _ = try module(of: name, matrix)
-    guard let form = CompressedTensorsForm(matrix.codec, wholeBytes: style.wholeBytes) else {
+    let isEightBit = (matrix.codec as? IntegerGroupCodec)?.bits == 8
+    let wholeBytes = scheme.map { $0.kind != .float32 } ?? false || (style.wholeBytes && isEightBit)
+    guard let form = CompressedTensorsForm(matrix.codec, wholeBytes: wholeBytes) else {
       throw .unrepresentable(
         weight: name, encoding: matrix.codec.canonicalName, reason: "it has no form for it")
     }
@@ -90,18 +94,28 @@ extension CompressedTensorsLayout {
   private static func wholeBytes(
     _ module: String, _ matrix: EncodedMatrix, _ codes: Tensor, _ scales: Tensor
   ) throws(TensorCoreError) -> OrderedDictionary<String, Tensor> {
+    guard let codec = matrix.codec as? IntegerGroupCodec else { return [:] }
+    let middle = UInt8(1 << (codec.bits - 1))
+    let shape = try Shape([matrix.rows, matrix.columns])
+    let bytes =
+      codec.bits == 8
+      ? codes
+      : try Tensor(
+        bytes: codec.unpacked(matrix, rows: 0..<matrix.rows).codes, elementType: .u8, shape: shape)
     var result: OrderedDictionary<String, Tensor> = [
-      module + ".weight": try signed(codes), module + ".weight_scale": scales,
+      module + ".weight": try signed(bytes, middle: middle), module + ".weight_scale": scales,
     ]
-    if let zeros = matrix.planes["zeros"] { result[module + ".weight_zero_point"] = try signed(zeros) }
+    if let zeros = matrix.planes["zeros"] {
+      result[module + ".weight_zero_point"] = try signed(zeros, middle: middle)
+    }
     return result
   }
 
-  /// Codes around 128 as signed bytes.
-  private static func signed(_ codes: Tensor) throws(TensorCoreError) -> Tensor {
+  /// Codes around a middle as signed bytes.
+  private static func signed(_ codes: Tensor, middle: UInt8) throws(TensorCoreError) -> Tensor {
     let region = unsafe MemoryRegion.deferred(byteCount: codes.byteCount) { target in
       unsafe codes.withBytes { source in
-        for index in source.indices { unsafe target[index] = source[index] ^ 0x80 }
+        for index in source.indices { unsafe target[index] = source[index] &- middle }
       }
     }
     return try Tensor(elementType: .i8, shape: codes.shape, region: region)

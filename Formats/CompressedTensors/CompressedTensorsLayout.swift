@@ -47,10 +47,7 @@ public enum CompressedTensorsLayout {
       reading.warnings.append(
         "\(unquantized) weights are stored in full beside their scales; they are used as they are stored")
     }
-    if let activations = configuration.activations {
-      reading.warnings.append(
-        "engines are asked to quantize activations (\(activations)); here they stay as they are")
-    }
+    noteActivations(configuration, in: &reading)
     return reading
   }
 

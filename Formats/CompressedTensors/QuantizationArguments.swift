@@ -26,6 +26,12 @@ struct QuantizationArguments: Hashable {
     if case .group(let size) = strategy { size } else { nil }
   }
 
+  /// Whether two arguments differ in the bits of their integers only.
+  func isLike(_ other: QuantizationArguments) -> Bool {
+    kind == .integer && other.kind == .integer && strategy == other.strategy
+      && isSymmetric == other.isSymmetric
+  }
+
   /// - Throws: ``CompressedTensorsError/configuration(key:problem:found:)``.
   init(_ value: JSONValue, key: String) throws(CompressedTensorsError) {
     let type = value["type"]?.stringValue?.lowercased() ?? "int"

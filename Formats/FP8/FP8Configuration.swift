@@ -6,6 +6,8 @@ import SafeIO
 struct FP8Configuration: Sendable {
   /// Rows and columns that share a scale; nil when scales are not per block.
   var blockSize: Int?
+  /// Whether inputs have static scales.
+  var hasStaticInputs = false
 
   /// - Throws: ``FP8Error/configuration(key:problem:found:)``, ``FP8Error/unsupported(form:reason:)``.
   init(_ value: JSONValue) throws(FP8Error) {
@@ -15,6 +17,7 @@ struct FP8Configuration: Sendable {
     if let format = value["fmt"]?.stringValue, !["e4m3", "e5m2", "float8_e4m3fn"].contains(format) {
       throw .unsupported(form: "fmt \(format)", reason: "codes are e4m3 or e5m2 as OCP defines them")
     }
+    hasStaticInputs = value["activation_scheme"]?.stringValue == "static"
     guard let size = value["weight_block_size"], !size.isNull else { return }
     guard let sides = size.arrayValue, sides.count == 2, let height = sides[0].intValue,
       let width = sides[1].intValue, height > 0, width > 0

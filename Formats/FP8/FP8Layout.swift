@@ -39,6 +39,7 @@ public enum FP8Layout {
         reading.weights[name] = .dense(tensor)
       }
     }
+    noteActivations(configuration, in: &reading)
     if let first = bare.first {
       reading.warnings.append("\(bare.count) FP8 weights have no scale and are taken as they are (\(first))")
     }

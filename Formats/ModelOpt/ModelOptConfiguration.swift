@@ -12,6 +12,10 @@ struct ModelOptConfiguration: Sendable {
 
   /// Columns that share a scale of integer codes; nil when the shapes must tell.
   let groupSize: Int?
+  /// The algorithm of modules that are not named.
+  let commonAlgorithm: String?
+  /// Algorithms by module, where they differ.
+  let layerAlgorithms: [String: String]
 
   /// - Throws: ``ModelOptError/configuration(key:problem:found:)``, ``ModelOptError/unsupported(form:reason:)``.
   init(_ value: JSONValue) throws(ModelOptError) {
@@ -22,10 +26,13 @@ struct ModelOptConfiguration: Sendable {
     guard inner.objectValue != nil else {
       throw .configuration(key: "quantization", problem: "an object is needed", found: inner.serialized())
     }
-    var algorithms = [inner["quant_algo"]?.stringValue].compactMap { $0 }
-    for (_, layer) in inner["quantized_layers"]?.objectValue ?? [:] {
-      if let algorithm = layer["quant_algo"]?.stringValue { algorithms.append(algorithm) }
+    commonAlgorithm = inner["quant_algo"]?.stringValue
+    var layerAlgorithms: [String: String] = [:]
+    for (module, layer) in inner["quantized_layers"]?.objectValue ?? [:] {
+      if let algorithm = layer["quant_algo"]?.stringValue { layerAlgorithms[module] = algorithm }
     }
+    self.layerAlgorithms = layerAlgorithms
+    let algorithms = [commonAlgorithm].compactMap { $0 } + layerAlgorithms.values.sorted()
     for algorithm in algorithms where !ModelOptConfiguration.algorithms.contains(algorithm) {
       throw .unsupported(
         form: "quant_algo \(algorithm)",

@@ -42,6 +42,7 @@ public enum ModelOptLayout {
         reading.weights[name] = .dense(tensor)
       }
     }
+    noteActivations(configuration, in: &reading)
     if folded > 0 {
       reading.warnings.append(
         "\(folded) weights have scales for their inputs (pre_quant_scale); they were decoded and multiplied by them"

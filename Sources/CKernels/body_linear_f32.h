@@ -112,6 +112,17 @@ CK_INLINE void expand_q4(const ck_panels *w, const uint8_t *panel, ptrdiff_t fir
   }
 }
 
+/// E4M3 codes have f32 scales; both are exact, and their product is rounded once, as the codec does.
+CK_INLINE void expand_e4m3(const ck_panels *w, const uint8_t *panel, ptrdiff_t first, ptrdiff_t count, float *to) {
+  const uint8_t *codes = panel + w->codes_offset + first * 16;
+  for (ptrdiff_t done = 0; done < count;) {
+    ptrdiff_t end = done + w->block_length < count ? done + w->block_length : count;
+    const float *scales = (const float *)(const void *)panel + (first + done) / w->block_length * 16;
+    v16 scale = v_mul(v_load(scales), v_set(256.0f));
+    for (; done < end; done++) v_store(to + done * 16, v_mul(scale, v_load_e4m3(codes + done * 16)));
+  }
+}
+
 /// Blocks of columns outside, so that the floats of a panel's block are made once and used for all tokens.
 #define CK_DEFINE_BLOCKED(NAME, IS_FLOAT)                                                                            \
   static void blocked_##NAME(const ck_panels *w, const float *x, ptrdiff_t xs, ptrdiff_t tokens, const float *bias,  \
@@ -154,6 +165,7 @@ CK_DEFINE_BLOCKED(bf16, 0)
 CK_DEFINE_BLOCKED(f16, 0)
 CK_DEFINE_BLOCKED(q8, 0)
 CK_DEFINE_BLOCKED(q4, 0)
+CK_DEFINE_BLOCKED(e4m3, 0)
 
 /// Few tokens: panels are read once, straight from memory.
 #define CK_DEFINE_DENSE(NAME, ELEMENT)                                                                               \
@@ -214,3 +226,4 @@ CK_DEFINE_DENSE(f16, uint16_t)
 
 CK_DEFINE_CODES(q8)
 CK_DEFINE_CODES(q4)
+CK_DEFINE_CODES(e4m3)

@@ -216,44 +216,51 @@ CK_INLINE uint32_t largest_bits(const float *x, ptrdiff_t count, float threshold
   return bits;
 }
 
-/// scale = absmax / 127, code = x * (127 / absmax) to nearest even. A block too small for a normal scale becomes zero;
-/// one with infinities or NaN gets the scale NaN, so that they show in the result.
-CK_INLINE void quantize_block(const float *x, ptrdiff_t count, ptrdiff_t length, uint32_t bits, float threshold,
-                              int8_t *codes, float *scale, int32_t *sum) {
+/// A static scale that is given, or absmax / 127; codes are x / scale to nearest even, at most 127. A block too small for a
+/// normal scale becomes zero; one with infinities or NaN gets the scale NaN, so that they show in the result.
+CK_INLINE void quantize_block(const float *x, ptrdiff_t count, ptrdiff_t length, uint32_t bits, float fixed,
+                              float threshold, int8_t *codes, float *scale, int32_t *sum) {
   float largest, factor = 0;
   memcpy(&largest, &bits, 4);
-  *scale = largest / 127.0f;
+  *scale = fixed > 0 ? fixed : largest / 127.0f;
   if (bits >= 0x7F800000u) *scale = __builtin_nanf("");
   else if (*scale < 0x1p-126f) *scale = 0;
-  else factor = 127.0f / largest;
+  else factor = fixed > 0 ? 1.0f / fixed : 127.0f / largest;
   *sum = 0;
+  // Only a static scale has numbers beyond it.
+  v16 high = v_set(127.0f), low = v_set(-127.0f);
   for (ptrdiff_t i = 0; i < length; i += 16) {
     v16 v = v_zero();
-    if (factor > 0 && count - i >= 16) v = v_mul(below(v_load(x + i), threshold), v_set(factor));
-    else if (factor > 0 && i < count) v = v_mul(below(load_part(x + i, count - i), threshold), v_set(factor));
+    if (factor > 0 && i < count) {
+      v = below(count - i >= 16 ? v_load(x + i) : load_part(x + i, count - i), threshold);
+      v = v_mul(v, v_set(factor));
+      if (fixed > 0) v = v_max(v_min(v, high), low);
+    }
     *sum += v_store_i8(codes + i, v);
   }
 }
 
-/// With `whole` all blocks of the row share the scale of the row.
-void ISA(ck_quantize_f32_i8)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, int32_t whole, float threshold,
-                             int8_t *codes, float *scales, int32_t *sums) {
-  uint32_t row = whole ? largest_bits(x, columns, threshold) : 0;
+/// Every `scale_columns` columns, whole blocks or a row, share a scale; all of them `fixed` when that is more than 0.
+void ISA(ck_quantize_f32_i8)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, ptrdiff_t scale_columns, float fixed,
+                             float threshold, int8_t *codes, float *scales, int32_t *sums) {
+  uint32_t bits = 0;
   for (ptrdiff_t start = 0, block = 0; start < columns; start += block_length, block++) {
     ptrdiff_t count = columns - start < block_length ? columns - start : block_length;
-    uint32_t bits = whole ? row : largest_bits(x + start, count, threshold);
-    quantize_block(x + start, count, block_length, bits, threshold, codes + start, scales + block, sums + block);
+    if (start % scale_columns == 0)
+      bits = largest_bits(x + start, columns - start < scale_columns ? columns - start : scale_columns, threshold);
+    quantize_block(x + start, count, block_length, bits, fixed, threshold, codes + start, scales + block, sums + block);
   }
 }
 
-/// Rounds a row to E4M3 and back: a scale of absmax / 448 for every `length` numbers. What is not finite becomes NaN.
-void ISA(ck_round_f32_e4m3)(const float *x, ptrdiff_t columns, ptrdiff_t length, float *y) {
+/// Rounds a row to E4M3 and back: a scale of absmax / 448 for every `length` numbers, or `fixed` for all when that is more
+/// than 0; numbers beyond it become the largest. What is not finite becomes NaN.
+void ISA(ck_round_f32_e4m3)(const float *x, ptrdiff_t columns, ptrdiff_t length, float fixed, float *y) {
   for (ptrdiff_t start = 0; start < columns; start += length) {
     ptrdiff_t count = columns - start < length ? columns - start : length;
     uint32_t bits = largest_bits(x + start, count, 0);
     float largest;
     memcpy(&largest, &bits, 4);
-    float scale = bits >= 0x7F800000u ? __builtin_nanf("") : largest / 448.0f;
+    float scale = bits >= 0x7F800000u ? __builtin_nanf("") : fixed > 0 ? fixed : largest / 448.0f;
     if (scale < 0x1p-126f) {
       memset(y + start, 0, (size_t)count * sizeof(float));
       continue;
@@ -261,6 +268,7 @@ void ISA(ck_round_f32_e4m3)(const float *x, ptrdiff_t columns, ptrdiff_t length,
     for (ptrdiff_t i = 0; i < count; i++) {
       // Rounding to a multiple of an eighth of the power of two below, and of 2^-9 for small ones.
       float value = x[start + i] / scale, magnitude = value < 0 ? -value : value;
+      if (magnitude > 448.0f) magnitude = 448.0f;
       uint32_t power;
       memcpy(&power, &magnitude, 4);
       power = power < 0x3C800000u ? 0x3C800000u : power & 0x7F800000u;

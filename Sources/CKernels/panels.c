@@ -15,7 +15,9 @@ void ck_pack_dense(const uint8_t *source, ptrdiff_t source_stride, ptrdiff_t row
     ptrdiff_t end = start + 16 < columns ? start + 16 : columns;
     for (ptrdiff_t row = 0; row < rows; row++) {
       const uint8_t *from = source + row * source_stride;
-      if (width == 2)
+      if (width == 1)
+        for (ptrdiff_t k = start; k < end; k++) panel[k * CK_PANEL + row] = from[k];
+      else if (width == 2)
         for (ptrdiff_t k = start; k < end; k++) memcpy(panel + (k * CK_PANEL + row) * 2, from + k * 2, 2);
       else
         for (ptrdiff_t k = start; k < end; k++) memcpy(panel + (k * CK_PANEL + row) * 4, from + k * 4, 4);
@@ -75,9 +77,21 @@ static float dense_element(const ck_panels *w, const uint8_t *panel, ptrdiff_t i
   }
 }
 
+/// scale * code of an E4M3 panel; the codes' bits, moved, are halves 2^8 times as small.
+static float e4m3_element(const ck_panels *w, const uint8_t *panel, ptrdiff_t k, ptrdiff_t lane) {
+  uint8_t code = panel[w->codes_offset + k * CK_PANEL + lane];
+  float scale;
+  memcpy(&scale, panel + (k / w->block_length * CK_PANEL + lane) * 4, 4);
+  return ck_half_to_float((uint16_t)((code & 0x80) << 8 | (code & 0x7F) << 7)) * (scale * 256.0f);
+}
+
 void ck_decode_row(const ck_panels *w, ptrdiff_t row, float *y) {
   const uint8_t *panel = w->bytes + row / CK_PANEL * w->panel_bytes;
   ptrdiff_t lane = row % CK_PANEL;
+  if (w->encoding == CK_E4M3) {
+    for (ptrdiff_t k = 0; k < w->columns; k++) y[k] = e4m3_element(w, panel, k, lane);
+    return;
+  }
   if (w->encoding != CK_Q8 && w->encoding != CK_Q4) {
     for (ptrdiff_t k = 0; k < w->columns; k++) y[k] = dense_element(w, panel, k * CK_PANEL + lane);
     return;

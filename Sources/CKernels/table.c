@@ -11,12 +11,15 @@
                               ptrdiff_t, ptrdiff_t, ptrdiff_t, float *);                                             \
   void ck_linear_q4_f32_##ISA(const ck_panels *, const float *, ptrdiff_t, ptrdiff_t, const float *, float *,        \
                               ptrdiff_t, ptrdiff_t, ptrdiff_t, float *);                                             \
+  void ck_linear_e4m3_f32_##ISA(const ck_panels *, const float *, ptrdiff_t, ptrdiff_t, const float *, float *,      \
+                                ptrdiff_t, ptrdiff_t, ptrdiff_t, float *);                                           \
   void ck_linear_q8_i8_##ISA(const ck_panels *, const ck_quantized *, ptrdiff_t, const float *, float *, ptrdiff_t,  \
                              ptrdiff_t, ptrdiff_t);                                                                  \
   void ck_linear_q4_i8_##ISA(const ck_panels *, const ck_quantized *, ptrdiff_t, const float *, float *, ptrdiff_t,  \
                              ptrdiff_t, ptrdiff_t);                                                                  \
-  void ck_quantize_f32_i8_##ISA(const float *, ptrdiff_t, ptrdiff_t, int32_t, float, int8_t *, float *, int32_t *);  \
-  void ck_round_f32_e4m3_##ISA(const float *, ptrdiff_t, ptrdiff_t, float *);                                        \
+  void ck_quantize_f32_i8_##ISA(const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t, float, float, int8_t *, float *,     \
+                                int32_t *);                                                                          \
+  void ck_round_f32_e4m3_##ISA(const float *, ptrdiff_t, ptrdiff_t, float, float *);                                 \
   void ck_outliers_q8_##ISA(const ck_panels *, const float *, float, float *, ptrdiff_t, ptrdiff_t);                 \
   void ck_outliers_q4_##ISA(const ck_panels *, const float *, float, float *, ptrdiff_t, ptrdiff_t);                 \
   void ck_add_f32_f32_##ISA(const float *, const float *, float *, ptrdiff_t);                                       \
@@ -47,8 +50,8 @@
 #define TABLE(ISA)                                                                                                   \
   static const ck_table table_##ISA = {                                                                              \
       .linear_f32 = {ck_linear_f32_f32_##ISA, ck_linear_bf16_f32_##ISA, ck_linear_f16_f32_##ISA,                     \
-                     ck_linear_q8_f32_##ISA, ck_linear_q4_f32_##ISA},                                                \
-      .linear_i8 = {0, 0, 0, ck_linear_q8_i8_##ISA, ck_linear_q4_i8_##ISA},                                          \
+                     ck_linear_q8_f32_##ISA, ck_linear_q4_f32_##ISA, ck_linear_e4m3_f32_##ISA},                      \
+      .linear_i8 = {0, 0, 0, ck_linear_q8_i8_##ISA, ck_linear_q4_i8_##ISA, 0},                                       \
       .quantize = ck_quantize_f32_i8_##ISA,                                                                          \
       .round_e4m3 = ck_round_f32_e4m3_##ISA,                                                                         \
       .outliers_q8 = ck_outliers_q8_##ISA,                                                                           \

@@ -6,6 +6,8 @@ public struct CodecScheme: Sendable {
   public let summary: String
   /// Canonical name of the codec.
   public let codecName: String
+  /// How the inputs of the layers are quantized; nil: not at all.
+  public var activations: ActivationScheme?
 
   /// Every scheme; adding one is adding a row.
   public static let all = [
@@ -13,16 +15,27 @@ public struct CodecScheme: Sendable {
     CodecScheme(name: "W4A16_ASYM", summary: "int4, group 128, asymmetric", codecName: "int4-g128-asym"),
     CodecScheme(name: "W8A16", summary: "int8, one scale a row, symmetric", codecName: "int8-gall-sym"),
     CodecScheme(
-      name: "W8A8", summary: "the same; run with --activations int8-token", codecName: "int8-gall-sym"),
-    CodecScheme(name: "INT8", summary: "the same", codecName: "int8-gall-sym"),
+      name: "W8A8", summary: "the same, inputs int8 with a scale a token", codecName: "int8-gall-sym",
+      activations: .int8Token),
     CodecScheme(
-      name: "W4A8", summary: "int4, group 128, symmetric; run with --activations int8-token",
-      codecName: "int4-g128-sym"),
+      name: "INT8", summary: "the same", codecName: "int8-gall-sym", activations: .int8Token),
+    CodecScheme(
+      name: "W4A8", summary: "int4, group 128, symmetric, inputs int8 with a scale a token",
+      codecName: "int4-g128-sym", activations: .int8Token),
     CodecScheme(name: "W3A16", summary: "int3, group 128, symmetric", codecName: "int3-g128-sym"),
     CodecScheme(name: "W2A16", summary: "int2, group 64, asymmetric", codecName: "int2-g64-asym"),
     CodecScheme(name: "NVFP4A16", summary: "NVIDIA FP4 weights", codecName: "nvfp4"),
     CodecScheme(name: "MXFP4", summary: "microscaling FP4 weights", codecName: "mxfp4"),
     CodecScheme(name: "MXFP4A16", summary: "the same", codecName: "mxfp4"),
+    CodecScheme(
+      name: "FP8", summary: "FP8 weights and inputs, one scale each; inputs are calibrated",
+      codecName: "fp8_e4m3-tensor", activations: .fp8Tensor),
+    CodecScheme(
+      name: "FP8_DYNAMIC", summary: "FP8 weights, a scale a row; inputs FP8, a scale a token",
+      codecName: "fp8_e4m3-channel", activations: .fp8Token),
+    CodecScheme(
+      name: "FP8_BLOCK", summary: "FP8 weights, scales of 128x128; inputs FP8, a scale for 128 of a token",
+      codecName: "fp8_e4m3-b128", activations: .fp8Group),
     CodecScheme(name: "FP8A16", summary: "FP8 weights, one scale a row", codecName: "fp8_e4m3-channel"),
     CodecScheme(name: "FP8A16_TENSOR", summary: "FP8 weights, one scale", codecName: "fp8_e4m3-tensor"),
     CodecScheme(name: "FP8A16_BLOCK", summary: "FP8 weights, scales of 128x128", codecName: "fp8_e4m3-b128"),

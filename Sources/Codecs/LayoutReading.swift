@@ -7,6 +7,8 @@ public struct LayoutReading: Sendable {
   public var weights: OrderedDictionary<String, Weight>
   /// Tensors that belong to no weight but must not be lost, such as scales of activations and of the KV cache.
   public var companions: OrderedDictionary<String, Tensor>
+  /// How the inputs of weights are quantized, as far as the checkpoint says so in a way that is executed.
+  public var activations: OrderedDictionary<String, InputQuantization> = [:]
   /// What people should know.
   public var warnings: [String]
 

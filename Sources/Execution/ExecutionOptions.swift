@@ -1,9 +1,13 @@
+import Codecs
 import Kernels
 
 /// How a program computes.
 public struct ExecutionOptions: Sendable {
-  /// Arithmetic of quantized linear layers: int8 activations (fast), or float32 (what the stored weights mean exactly).
-  public var activations: ActivationPrecision
+  /// What inputs of quantized linear layers are rounded to, whatever the model says; nil: as the model says. ``float32`` is what
+  /// the stored weights mean exactly.
+  public var activations: ActivationScheme?
+  /// What inputs of quantized linear layers are rounded to of which the model says nothing.
+  public var unstatedActivations = ActivationScheme.int8Block
   /// Whether rounded activations are multiplied as floats, the plain way that integer arithmetic is compared with.
   public var simulatesActivations = false
   /// How keys and values are cached.
@@ -17,7 +21,7 @@ public struct ExecutionOptions: Sendable {
 
   /// Creates options.
   public init(
-    activations: ActivationPrecision = .int8, cache: KVFormat = .f16, chunkLength: Int = 512,
+    activations: ActivationScheme? = nil, cache: KVFormat = .f16, chunkLength: Int = 512,
     kernels: KernelTable = .best
   ) {
     self.activations = activations

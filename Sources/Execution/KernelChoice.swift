@@ -1,3 +1,4 @@
+import Codecs
 import GraphIR
 import Kernels
 import OrderedCollections
@@ -43,23 +44,30 @@ extension Program {
       encodings.append(encoding)
     }
     let isTable = node.operation == .embedding
-    let isInteger = matrix.encoding.isQuantized && options.activations == .int8 && !isTable
+    let key = PreparedWeights.key(operand)
+    let scheme = isTable ? .float32 : (activations[key] ?? .float32).scheme
+    let isInteger = matrix.encoding.isQuantized && scheme.kind == .int8 && !options.simulatesActivations
     let instructionSet = options.kernels.instructionSet.rawValue
     let kernel =
       isTable
       ? "rows of \(matrix.encoding.rawValue) panels, \(instructionSet)"
-      : "\(isInteger ? "int8" : "float32") by \(matrix.encoding.rawValue) panels, \(instructionSet)"
+      : "\(isInteger ? "int8" : "float32")\(scheme == .float32 ? "" : " (\(scheme))") by \(matrix.encoding.rawValue) panels, \(instructionSet)"
     return KernelChoice(
       operation: node.operation.rawValue, shape: [matrix.rows, matrix.columns], encodings: encodings,
-      kernel: kernel, reason: reason(matrix, encodings, isTable, isInteger), count: 1)
+      kernel: kernel,
+      reason: reason(
+        matrix, encodings, isTable, isInteger,
+        isStated: weights.activations[key] != nil && options.activations == nil),
+      count: 1)
   }
 
   private func reason(
-    _ matrix: PanelMatrix, _ encodings: [String], _ isTable: Bool, _ isInteger: Bool
+    _ matrix: PanelMatrix, _ encodings: [String], _ isTable: Bool, _ isInteger: Bool, isStated: Bool
   ) -> String {
     let set = "\(options.kernels.instructionSet.rawValue) is the table in use"
     let stored = encodings.joined(separator: " and ")
     if isTable { return "single rows are decoded; \(set)" }
+    if isStated { return "the model says how inputs are rounded; \(set)" }
     if isInteger {
       return
         "\(stored) is codes in blocks of \(matrix.blockLength), and inputs may be rounded to int8; \(set)"

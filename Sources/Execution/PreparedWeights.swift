@@ -10,6 +10,8 @@ public struct PreparedWeights: Sendable {
   public var matrices: OrderedDictionary<String, PanelMatrix>
   /// Vectors by ``key(_:)`` of the operand.
   public var vectors: OrderedDictionary<String, [Float]>
+  /// How the inputs of matrices are quantized, by ``key(_:)`` of the matrix; matrices that are not there say nothing of it.
+  public var activations: OrderedDictionary<String, InputQuantization> = [:]
 
   /// Adopts constants that are prepared already.
   public init(
@@ -23,20 +25,27 @@ public struct PreparedWeights: Sendable {
   public static func key(_ operand: Operand) -> String { operand.constants.joined(separator: "+") }
 
   /// Packs every constant that the graph uses; `weight` is asked once for each name and operand.
-  /// - Parameter matrices: what becomes of matrices.
+  /// - Parameters:
+  ///   - matrices: what becomes of matrices.
+  ///   - activations: how the inputs of matrices are quantized, by names of weights.
   /// - Throws: ``ExecutionError``, or what `weight` throws.
-  public init(graph: Graph, weight: (String) throws -> Weight, matrices packing: MatrixPacking = .panels)
-    throws
-  {
+  public init(
+    graph: Graph, weight: (String) throws -> Weight, matrices packing: MatrixPacking = .panels,
+    activations: OrderedDictionary<String, InputQuantization> = [:]
+  ) throws {
     self.init()
-    try add(graph: graph, weight: weight, matrices: packing)
+    try add(graph: graph, weight: weight, matrices: packing, activations: activations)
   }
 
   /// Packs the constants of one more graph; operands that are there already are shared.
   /// - Throws: ``ExecutionError``, or what `weight` throws.
   public mutating func add(
-    graph: Graph, weight: (String) throws -> Weight, matrices packing: MatrixPacking = .panels
+    graph: Graph, weight: (String) throws -> Weight, matrices packing: MatrixPacking = .panels,
+    activations: OrderedDictionary<String, InputQuantization> = [:]
   ) throws {
+    for (key, names) in PreparedWeights.linearOperands(of: graph) {
+      self.activations[key] = try PreparedWeights.input(of: names, activations)
+    }
     for node in graph.nodes {
       for (operand, isMatrix) in PreparedWeights.parts(of: node) {
         let key = PreparedWeights.key(operand)
@@ -82,6 +91,37 @@ public struct PreparedWeights: Sendable {
       for (operand, isMatrix) in parts(of: node) where isMatrix { result[key(operand)] = operand.constants }
     }
     return result
+  }
+
+  /// Names of the constants of every matrix operand that inputs are multiplied with, by key, in graph order.
+  static func linearOperands(of graph: Graph) -> OrderedDictionary<String, [String]> {
+    var result: OrderedDictionary<String, [String]> = [:]
+    for node in graph.nodes where node.operation != .embedding {
+      for (operand, isMatrix) in parts(of: node) where isMatrix { result[key(operand)] = operand.constants }
+    }
+    return result
+  }
+
+  /// Whether weights that became one operand want their common input quantized in different ways, so that they cannot be one.
+  public static func disagreements(
+    in graph: Graph, _ activations: OrderedDictionary<String, InputQuantization>
+  ) -> [String] {
+    linearOperands(of: graph).compactMap { key, names in
+      Set(names.map { activations[$0]?.scheme }).count > 1 ? key : nil
+    }
+  }
+
+  private static func input(
+    of names: [String], _ activations: OrderedDictionary<String, InputQuantization>
+  ) throws(ExecutionError) -> InputQuantization? {
+    let parts = names.compactMap { activations[$0] }
+    if parts.isEmpty { return nil }
+    guard parts.count == names.count, let joined = InputQuantization.joined(parts) else {
+      throw .constant(
+        names.joined(separator: "+"), expected: "one way to quantize their common input",
+        found: names.map { "\(activations[$0]?.scheme.description ?? "none")" }.joined(separator: ", "))
+    }
+    return joined
   }
 
   /// The constant operands of a node, and which are matrices that rows are multiplied with or taken from. The matrices of

@@ -1,6 +1,7 @@
 import Codecs
 import GraphIR
 import Kernels
+import OrderedCollections
 
 /// A graph made ready to run: kernels chosen, weights in panels, memory planned. Immutable; sessions run it.
 public final class Program: Sendable {
@@ -34,6 +35,8 @@ public final class Program: Sendable {
   public let options: ExecutionOptions
   /// The constants.
   public let weights: PreparedWeights
+  /// How the input of each matrix is quantized, by key, as options, model and storage have it together.
+  public let activations: [String: InputQuantization]
   /// Floats per token of the arena.
   public let arenaColumns: Int
   /// Layers with a key and value cache: heads, head dimension and window by cache number.
@@ -49,7 +52,8 @@ public final class Program: Sendable {
     try graph.verify()
     try Program.checkInputs(of: graph)
     let plan = try MemoryPlan(graph, layout: options.layout)
-    var builder = StepBuilder(graph: graph, plan: plan, weights: weights)
+    activations = try Program.activations(graph, weights, options)
+    var builder = StepBuilder(graph: graph, plan: plan, weights: weights, activations: activations)
     var steps: [Step] = []
     var caches: [Int: CacheShape] = [:]
     var lastAttention = -1
@@ -89,6 +93,36 @@ public final class Program: Sendable {
     (vocabularyCount, positionCount) = Program.tableSizes(steps, inputs)
   }
 
+  /// How the input of each matrix is quantized: as the options say, else as the model says, else as usual for its storage.
+  private static func activations(
+    _ graph: Graph, _ weights: PreparedWeights, _ options: ExecutionOptions
+  ) throws(ExecutionError) -> [String: InputQuantization] {
+    var result: [String: InputQuantization] = [:]
+    for key in PreparedWeights.linearOperands(of: graph).keys {
+      guard let matrix = weights.matrices[key] else { continue }
+      let stated = weights.activations[key]
+      try check(stated, key, matrix)
+      if options.activations == nil, let stated {
+        result[key] = stated
+        continue
+      }
+      let scheme = options.activations ?? options.unstatedActivations
+      guard matrix.encoding.isQuantized || (matrix.isFromCodes && scheme.kind == .fp8) else { continue }
+      var input = InputQuantization(scheme)
+      if scheme == stated?.scheme { input = stated ?? input }
+      try check(input, key, matrix)
+      result[key] = input
+    }
+    return result
+  }
+
+  private static func check(
+    _ input: InputQuantization?, _ key: String, _ matrix: PanelMatrix
+  ) throws(ExecutionError) {
+    guard let problem = input?.problem(columns: matrix.columns) else { return }
+    throw .unsupported(operation: "linear", scope: key, reason: problem)
+  }
+
   /// The smallest tables of tokens and of positions.
   private static func tableSizes(_ steps: [Step], _ inputs: [Input]) -> (tokens: Int?, positions: Int?) {
     var sizes: (tokens: Int?, positions: Int?) = (nil, nil)
@@ -118,13 +152,17 @@ public final class Program: Sendable {
   }
 
   /// Compiles a graph, packing its weights.
+  /// - Parameter activations: how the model says that inputs are quantized, by names of weights.
   /// - Throws: ``ExecutionError``, `GraphError`, or what `weight` throws.
   public convenience init(
-    graph: Graph, options: ExecutionOptions = .init(), weight: (String) throws -> Weight
+    graph: Graph, options: ExecutionOptions = .init(),
+    activations: OrderedDictionary<String, InputQuantization> = [:], weight: (String) throws -> Weight
   ) throws {
     // Float32 arithmetic promises exactly what the stored weights mean.
-    let packing: PreparedWeights.MatrixPacking = options.activations == .float32 ? .exactPanels : .panels
-    let prepared = try PreparedWeights(graph: graph, weight: weight, matrices: packing)
+    let usual = options.activations ?? (activations.isEmpty ? options.unstatedActivations : nil)
+    let prepared = try PreparedWeights(
+      graph: graph, weight: weight, matrices: usual == .float32 ? .exactPanels : .panels,
+      activations: activations)
     try self.init(graph: graph, weights: prepared, options: options)
   }
 }

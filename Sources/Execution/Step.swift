@@ -1,3 +1,4 @@
+import Codecs
 import GraphIR
 import Kernels
 import OrderedCollections
@@ -6,7 +7,7 @@ import OrderedCollections
 struct Step {
   enum Kind {
     case embedding(PanelMatrix, tokens: Int, offset: Int)
-    case linear(PanelMatrix, bias: [Float]?, then: KernelTable.Activation?)
+    case linear(PanelMatrix, bias: [Float]?, then: KernelTable.Activation?, InputQuantization)
     case rmsNorm(weight: [Float], epsilon: Float, heads: Int)
     case layerNorm(weight: [Float], bias: [Float]?, epsilon: Float, heads: Int)
     case addRMSNorm(weight: [Float], epsilon: Float)
@@ -27,7 +28,7 @@ struct Step {
     case scaleRows
     case joinHeads(heads: Int, isShared: Bool)
     case route(RoutingOptions)
-    case expertLinear([PanelMatrix], chosen: Int)
+    case expertLinear([PanelMatrix], chosen: Int, [InputQuantization])
     case expertBias([Float], chosen: Int)
     case expertSum(chosen: Int)
     /// A slice or an input that is an output of the graph; other slices are views and need no step.
@@ -94,9 +95,13 @@ struct StepBuilder {
   let graph: Graph
   let plan: MemoryPlan
   let weights: PreparedWeights
+  private let activations: [String: InputQuantization]
   private(set) var rotaryTables: [Step.RotaryTableParameters] = []
 
-  init(graph: Graph, plan: MemoryPlan, weights: PreparedWeights) {
+  init(
+    graph: Graph, plan: MemoryPlan, weights: PreparedWeights, activations: [String: InputQuantization]
+  ) {
+    self.activations = activations
     self.graph = graph
     self.plan = plan
     self.weights = weights
@@ -122,11 +127,12 @@ struct StepBuilder {
         try matrix(node), tokens: try inputNumber(node, 0), offset: try node.integer("offset"))
     case .linear:
       return .linear(
-        try matrix(node), bias: node.operands.count > 2 ? try vector(node, 2) : nil, then: nil)
+        try matrix(node), bias: node.operands.count > 2 ? try vector(node, 2) : nil, then: nil,
+        input(node.operands[1]))
     case .linearActivation:
       return .linear(
         try matrix(node), bias: node.operands.count > 2 ? try vector(node, 2) : nil,
-        then: try activation(node))
+        then: try activation(node), input(node.operands[1]))
     case .rmsNorm:
       return .rmsNorm(
         weight: try gains(node, 1), epsilon: Float(try node.float("eps")), heads: try node.integer("heads"))
@@ -154,7 +160,10 @@ struct StepBuilder {
     case .joinHeads:
       return .joinHeads(heads: try node.integer("heads"), isShared: try node.bool("shared"))
     case .route: return .route(try routing(node))
-    case .expertLinear: return .expertLinear(try experts(node), chosen: try node.integer("chosen"))
+    case .expertLinear:
+      return .expertLinear(
+        try experts(node), chosen: try node.integer("chosen"),
+        node.operands[2].constants.map { input(.constant($0)) })
     case .expertBias: return .expertBias(try vector(node, 2), chosen: try node.integer("chosen"))
     case .expertSum: return .expertSum(chosen: try node.integer("chosen"))
     case .softcap: return .softcap(Float(try node.float("cap")))
@@ -234,6 +243,11 @@ struct StepBuilder {
         operation: node.operation.rawValue, scope: node.scope, reason: "experts of different sizes")
     }
     return experts
+  }
+
+  /// How the input of a matrix is quantized.
+  private func input(_ operand: Operand) -> InputQuantization {
+    activations[PreparedWeights.key(operand)] ?? .float32
   }
 
   private func matrix(_ node: Node) throws -> PanelMatrix { try matrix(node.operands[1]) }

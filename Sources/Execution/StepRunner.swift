@@ -18,11 +18,11 @@ struct StepRunner {
     switch step.kind {
     case .embedding(let table, let input, let offset):
       unsafe embed(table, inputs.integers(input), offset: Int32(offset), into: place(step.outputs[0]))
-    case .linear(let matrix, let bias, let activation):
+    case .linear(let matrix, let bias, let activation, let input):
       let (x, y) = unsafe (place(step.inputs[0]), place(step.outputs[0]))
       unsafe withOptionalPointer(bias) { bias in
         unsafe kernels.linear(
-          x, matrix, bias: bias, then: activation, into: y, activations: session.program.options.activations,
+          x, matrix, bias: bias, then: activation, into: y, activations: input,
           simulates: session.program.options.simulatesActivations, workspace: session.workspace, pool: pool)
       }
     case .rmsNorm(let weight, let epsilon, let heads):
@@ -62,10 +62,10 @@ struct StepRunner {
     let (x, y) = unsafe (place(step.inputs[0]), place(step.outputs[0]))
     switch step.kind {
     case .route(let options): unsafe kernels.route(x, options, into: y, pool: pool)
-    case .expertLinear(let experts, let chosen):
+    case .expertLinear(let experts, let chosen, let inputs):
       unsafe kernels.expertLinear(
         x, routing: place(step.inputs[1]), experts: experts, chosen: chosen, into: y,
-        activations: session.program.options.activations,
+        activations: inputs,
         simulates: session.program.options.simulatesActivations, workspace: session.workspace, pool: pool)
     case .expertBias(let bias, let chosen):
       unsafe kernels.expertBias(

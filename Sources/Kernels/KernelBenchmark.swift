@@ -40,8 +40,8 @@ public struct KernelBenchmark {
   public func run() -> [KernelMeasurement] {
     var rows: [KernelMeasurement] = []
     for (encoding, activations) in [
-      (PanelEncoding.f32, ActivationPrecision.float32), (.bf16, .float32), (.q4, .float32), (.q8, .int8),
-      (.q4, .int8),
+      (PanelEncoding.f32, ActivationScheme.float32), (.bf16, .float32), (.q4, .float32), (.q8, .int8Block),
+      (.q4, .int8Block), (.e4m3, .float32),
     ] {
       for (size, tokens) in [(2048, 192), (2048, 6), (8192, 1)] {
         if let row = linear(encoding, activations, rows: size, columns: 2048, tokens: tokens) {
@@ -59,17 +59,18 @@ public struct KernelBenchmark {
 
   /// Measures a linear layer of `[rows, columns]`; codes have groups of 128. Nil when there is no such weight.
   public func linear(
-    _ encoding: PanelEncoding, _ activations: ActivationPrecision, rows: Int, columns: Int, tokens: Int
+    _ encoding: PanelEncoding, _ activations: ActivationScheme, rows: Int, columns: Int, tokens: Int
   ) -> KernelMeasurement? {
     guard let matrix = randomMatrix(encoding, rows: rows, columns: columns) else { return nil }
     let input = RandomRows(rows: tokens, columns: columns)
     let output = RandomRows(rows: tokens, columns: rows)
     let seconds = bestTime {
       unsafe table.linear(
-        input.view, matrix, into: output.view, activations: activations, workspace: workspace, pool: pool)
+        input.view, matrix, into: output.view, activations: InputQuantization(activations),
+        workspace: workspace, pool: pool)
     }
     withExtendedLifetime((input, output)) {}
-    let name = encoding.isQuantized ? "\(encoding.rawValue) x \(activations.rawValue)" : encoding.rawValue
+    let name = encoding.isQuantized ? "\(encoding.rawValue) x \(activations)" : encoding.rawValue
     return measurement(
       "linear", "\(rows)x\(columns), T=\(tokens)", name, seconds, operations: 2 * rows * columns * tokens,
       bytes: matrix.byteCount)
@@ -107,10 +108,10 @@ public struct KernelBenchmark {
   }
 
   private func randomMatrix(_ encoding: PanelEncoding, rows: Int, columns: Int) -> PanelMatrix? {
-    let isQuantized = encoding.isQuantized
+    let hasScales = encoding.hasScales
     guard
       let layout = try? PanelLayout(
-        encoding: encoding, rows: rows, columns: columns, blockLength: isQuantized ? 128 : 0, hasZeros: false)
+        encoding: encoding, rows: rows, columns: columns, blockLength: hasScales ? 128 : 0, hasZeros: false)
     else { return nil }
     var state: UInt64 = 1
     let region = unsafe LargeMemory.region(byteCount: layout.byteCount) { bytes in
@@ -124,7 +125,7 @@ public struct KernelBenchmark {
       return nil
     }
     return try? PanelMatrix(
-      encoding: encoding, rows: rows, columns: columns, blockLength: isQuantized ? 128 : 0, hasZeros: false,
+      encoding: encoding, rows: rows, columns: columns, blockLength: hasScales ? 128 : 0, hasZeros: false,
       storage: storage)
   }
 

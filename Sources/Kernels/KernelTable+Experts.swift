@@ -1,4 +1,5 @@
 import CKernels
+import Codecs
 
 extension KernelTable {
   /// A token's place with an expert: the `place`-th of the token's experts.
@@ -14,10 +15,10 @@ extension KernelTable {
   ///   - routing: `[T, experts]`; a token's experts are those with a weight other than 0, at most `chosen`.
   ///   - experts: a matrix `[out, columns]` for each expert.
   ///   - y: `[T, chosen * out]`; places without an expert become 0. Must not overlap `x`.
-  ///   - activations: as in linear layers, whose bits each row has.
+  ///   - activations: as in linear layers, whose bits each row has; one for all experts, or one for each.
   public func expertLinear(
     _ x: Rows, routing: Rows, experts: [PanelMatrix], chosen: Int, into y: Rows,
-    activations: ActivationPrecision = .float32, simulates: Bool = false, workspace: Workspace,
+    activations: [InputQuantization] = [.float32], simulates: Bool = false, workspace: Workspace,
     pool: ThreadPool
   ) {
     let (columns, outputs) = (experts[0].columns, experts[0].rows)
@@ -29,6 +30,7 @@ extension KernelTable {
     let assignments = unsafe assignments(routing, chosen: chosen, clearing: y)
     for (expert, places) in assignments.enumerated() where !places.isEmpty {
       let matrix = experts[expert]
+      let activations = activations[min(expert, activations.count - 1)]
       if places.count == 1 {
         let place = places[0]
         let from = unsafe Rows(x[place.token] + place.place * inputStep, rows: 1, columns: columns)

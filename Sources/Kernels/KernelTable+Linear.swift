@@ -1,4 +1,5 @@
 import CKernels
+import Codecs
 
 extension KernelTable {
   /// Tokens that are worked through together, so that their columns stay in the second cache.
@@ -12,7 +13,7 @@ extension KernelTable {
   ///   - bias: `rows` values, or nil.
   ///   - activation: what results go through, or nil.
   ///   - y: `[T, rows]`; must not overlap `x`.
-  ///   - activations: for codes, what they are multiplied with; dense weights always take float32.
+  ///   - activations: what `x` is rounded to before. int8 and codes are multiplied as integers, all else as floats.
   ///   - simulates: whether rounded activations become floats again and are multiplied as floats: the plain way, which
   ///     integer arithmetic equals up to the rounding of float sums.
   ///   - workspace: scratch of the caller.
@@ -22,29 +23,22 @@ extension KernelTable {
   /// block, then `acc = fma(sum, weight scale * activation scale, acc)` in order of the blocks, then the bias.
   public func linear(
     _ x: Rows, _ w: PanelMatrix, bias: UnsafePointer<Float>? = nil, then activation: Activation? = nil,
-    into y: Rows, activations: ActivationPrecision = .float32, simulates: Bool = false, workspace: Workspace,
+    into y: Rows, activations: InputQuantization = .float32, simulates: Bool = false, workspace: Workspace,
     pool: ThreadPool
   ) {
     unsafe precondition(
       x.columns == w.columns && y.columns == w.rows && x.rows == y.rows, "shapes of a linear layer")
-    let isRounded = w.encoding.isQuantized || (w.isFromCodes && !activations.isInteger)
-    if isRounded, activations != .float32 {
-      if simulates || !activations.isInteger {
-        let rounded = unsafe workspace.roundedRows(x.rows, columns: x.columns)
-        unsafe round(x, to: activations, blockLength: w.blockLength, into: rounded, workspace, pool)
-        return unsafe linear(
-          rounded, w, bias: bias, then: activation, into: y, workspace: workspace, pool: pool)
-      }
-      unsafe quantizeActivations(
-        x, blockLength: w.blockLength, hasTokenScales: activations.hasTokenScales,
-        threshold: activations.threshold, into: workspace.activations, pool: pool)
-      let hasOutliers = activations.threshold > 0
-      unsafe linear(
-        workspace.activations, w, bias: bias, then: hasOutliers ? nil : activation, into: y, pool: pool)
-      if hasOutliers {
-        unsafe addOutliers(x, w, threshold: activations.threshold, then: activation, into: y, pool: pool)
-      }
-      return
+    if activations.scheme.kind == .int8, w.encoding.isQuantized, !simulates {
+      return unsafe integerLinear(
+        x, w, bias: bias, then: activation, into: y, activations, workspace, pool)
+    }
+    if activations.scheme.kind != .float32 {
+      let rounded = unsafe workspace.roundedRows(x.rows, columns: x.columns)
+      unsafe roundActivations(
+        x, to: activations, blockLength: w.blockLength > 0 ? w.blockLength : 128, into: rounded,
+        workspace: workspace, pool: pool)
+      return unsafe linear(
+        rounded, w, bias: bias, then: activation, into: y, workspace: workspace, pool: pool)
     }
     let function = unsafe linearFunction(w.encoding)
     let blocks = unsafe TaskGrid(
@@ -104,24 +98,26 @@ extension KernelTable {
     for token in tokens { unsafe function(y[token] + first, y[token] + first, count) }
   }
 
-  /// Rounds activations to int8 per token and block of `blockLength` columns (32, 64 or 128).
+  /// Rounds activations to int8 in blocks of `blockLength` columns (32, 64 or 128), of which several may share a scale.
   ///
-  /// `scale = absmax / 127`, code = value * (127 / absmax) to nearest even. Blocks whose scale would not be a normal
-  /// number become zero; blocks with infinities or NaN get the scale NaN, which reaches the result.
-  /// - Parameters:
-  ///   - hasTokenScales: whether the blocks of a token share its scale.
-  ///   - threshold: numbers of at least this magnitude, and NaN, become zero; 0 for none.
+  /// A dynamic `scale = absmax / 127`, codes are value / scale to nearest even, at most 127 in magnitude. Blocks whose scale
+  /// would not be a normal number become zero; blocks that share their scale with infinities or NaN get the scale NaN, which
+  /// reaches the result.
+  /// - Parameter input: what shares a scale, and the static one. Numbers beyond its threshold become zero, and so does NaN
+  ///   when there is one.
   public func quantizeActivations(
-    _ x: Rows, blockLength: Int, hasTokenScales: Bool = false, threshold: Float = 0,
+    _ x: Rows, blockLength: Int, as input: InputQuantization = InputQuantization(.int8Block),
     into target: QuantizedRows, pool: ThreadPool
   ) {
     precondition([32, 64, 128].contains(blockLength), "block length")
     unsafe target.prepare(rows: x.rows, columns: x.columns, blockLength: blockLength)
     guard let function = unsafe functions.quantize else { return }
+    let scaleColumns = unsafe input.scheme.scaleColumns(of: x.columns, block: blockLength)
     unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
       let to = unsafe target.target(row)
       unsafe function(
-        x[row], x.columns, blockLength, hasTokenScales ? 1 : 0, threshold, to.codes, to.scales, to.sums)
+        x[row], x.columns, blockLength, scaleColumns, input.scale ?? 0, input.scheme.outlierThreshold,
+        to.codes, to.scales, to.sums)
     }
   }
 
@@ -149,6 +145,7 @@ extension KernelTable {
       case .f16: unsafe functions.2
       case .q8: unsafe functions.3
       case .q4: unsafe functions.4
+      case .e4m3: unsafe functions.5
       }
     guard let function = unsafe function else { preconditionFailure("every table has every linear kernel") }
     return unsafe function

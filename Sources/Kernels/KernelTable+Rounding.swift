@@ -1,47 +1,110 @@
 import CKernels
+import Codecs
 
 extension KernelTable {
-  /// What activations are after they were rounded: codes times scales, as floats.
-  func round(
-    _ x: Rows, to precision: ActivationPrecision, blockLength: Int, into y: Rows, _ workspace: Workspace,
+  /// What activations are after they were rounded: codes times scales, as floats; outliers stay.
+  ///
+  /// - Parameters:
+  ///   - blockLength: columns that share a scale in the weights, for ``ActivationScheme/Granularity/block``.
+  ///   - y: as large as `x`, and not `x`.
+  public func roundActivations(
+    _ x: Rows, to input: InputQuantization, blockLength: Int = 128, into y: Rows, workspace: Workspace,
+    pool: ThreadPool
+  ) {
+    guard !input.outlierColumns.isEmpty else {
+      return unsafe roundAll(x, to: input, blockLength: blockLength, into: y, workspace, pool)
+    }
+    let parts = unsafe workspace.separated(x, columns: input.outlierColumns)
+    unsafe roundAll(parts.rest, to: input, blockLength: blockLength, into: y, workspace, pool)
+    for row in unsafe 0..<x.rows {
+      for column in input.outlierColumns { unsafe y[row][column] = x[row][column] }
+    }
+  }
+
+  private func roundAll(
+    _ x: Rows, to input: InputQuantization, blockLength: Int, into y: Rows, _ workspace: Workspace,
     _ pool: ThreadPool
   ) {
-    if let length = unsafe precision.floatGroup(columns: x.columns) {
+    let scheme = input.scheme
+    switch scheme.kind {
+    case .float32:
+      for row in unsafe 0..<x.rows { unsafe y[row].update(from: x[row], count: x.columns) }
+    case .fp8:
       guard let function = unsafe functions.round_e4m3 else { return }
-      return unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
-        unsafe function(x[row], x.columns, length, y[row])
+      let length = unsafe scheme.scaleColumns(of: x.columns, block: blockLength)
+      unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
+        unsafe function(x[row], x.columns, length, input.scale ?? 0, y[row])
       }
-    }
-    let quantized = workspace.activations
-    unsafe quantizeActivations(
-      x, blockLength: blockLength, hasTokenScales: precision.hasTokenScales, threshold: precision.threshold,
-      into: quantized, pool: pool)
-    unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
-      let values = quantized.decoded(row: row)
-      for column in values.indices {
-        let value = unsafe x[row][column]
-        let isOutlier = precision.threshold > 0 && !(value.magnitude < precision.threshold)
-        unsafe y[row][column] = isOutlier ? value : values[column]
+    case .int8:
+      let quantized = workspace.activations
+      unsafe quantizeActivations(x, blockLength: blockLength, as: input, into: quantized, pool: pool)
+      let threshold = scheme.outlierThreshold
+      unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
+        let values = quantized.decoded(row: row)
+        for column in values.indices {
+          let value = unsafe x[row][column]
+          let isOutlier = threshold > 0 && !(value.magnitude < threshold)
+          unsafe y[row][column] = isOutlier ? value : values[column]
+        }
       }
     }
   }
 
+  /// A linear layer over codes with integer products; `activation` comes after the outliers.
+  func integerLinear(
+    _ x: Rows, _ w: PanelMatrix, bias: UnsafePointer<Float>?, then activation: Activation?, into y: Rows,
+    _ input: InputQuantization, _ workspace: Workspace, _ pool: ThreadPool
+  ) {
+    let threshold = input.scheme.outlierThreshold
+    guard threshold > 0 || !input.outlierColumns.isEmpty else {
+      unsafe quantizeActivations(
+        x, blockLength: w.blockLength, as: input, into: workspace.activations, pool: pool)
+      return unsafe linear(workspace.activations, w, bias: bias, then: activation, into: y, pool: pool)
+    }
+    var (rest, outliers) = unsafe (x, x)
+    if !input.outlierColumns.isEmpty {
+      unsafe (rest, outliers) = workspace.separated(x, columns: input.outlierColumns)
+    }
+    unsafe quantizeActivations(
+      rest, blockLength: w.blockLength, as: input, into: workspace.activations, pool: pool)
+    unsafe linear(workspace.activations, w, bias: bias, into: y, pool: pool)
+    if !input.outlierColumns.isEmpty {
+      unsafe addOutliers(outliers, w, threshold: .leastNonzeroMagnitude, into: y, pool: pool)
+    }
+    if threshold > 0 { unsafe addOutliers(rest, w, threshold: threshold, into: y, pool: pool) }
+    guard let finish = unsafe activation.flatMap({ unsafe function(for: $0) }) else { return }
+    unsafe forEachRow(y.rows, columns: y.columns, pool) { row in unsafe finish(y[row], y[row], y.columns) }
+  }
+
   /// Adds the products with numbers of at least a magnitude, which were left out of the codes.
-  func addOutliers(
-    _ x: Rows, _ w: PanelMatrix, threshold: Float, then activation: Activation? = nil, into y: Rows,
-    pool: ThreadPool
+  private func addOutliers(
+    _ x: Rows, _ w: PanelMatrix, threshold: Float, into y: Rows, pool: ThreadPool
   ) {
     guard let function = unsafe w.encoding == .q8 ? functions.outliers_q8 : functions.outliers_q4 else {
       return
     }
     let view = unsafe w.view
     let panels = w.panelCount
-    let finish = unsafe activation.flatMap { unsafe self.function(for: $0) }
     unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
       var view = unsafe view
       unsafe function(&view, x[row], threshold, y[row], 0, panels)
-      if let finish = unsafe finish { unsafe finish(y[row], y[row], y.columns) }
     }
     withExtendedLifetime(w.storage) {}
+  }
+}
+
+extension Workspace {
+  /// The rows without some columns, and those columns alone: zeros take the place of the others.
+  func separated(_ x: Rows, columns: [Int]) -> (rest: Rows, outliers: Rows) {
+    let parts = unsafe separatedRows(x.rows, columns: x.columns)
+    for row in unsafe 0..<x.rows {
+      unsafe parts.rest[row].update(from: x[row], count: x.columns)
+      unsafe parts.outliers[row].update(repeating: 0, count: x.columns)
+      for column in columns {
+        unsafe parts.outliers[row][column] = x[row][column]
+        unsafe parts.rest[row][column] = 0
+      }
+    }
+    return unsafe parts
   }
 }

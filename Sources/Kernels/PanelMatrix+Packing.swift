@@ -1,6 +1,7 @@
 import CKernels
 import Codecs
 import Glibc
+import OrderedCollections
 import TensorCore
 
 extension PanelMatrix {
@@ -8,7 +9,8 @@ extension PanelMatrix {
   ///
   /// Dense weights of one type among f32, bf16 and f16 keep it, others become f32. Integer codes stay codes when their
   /// groups are whole blocks of 32, 64 or 128 columns (or whole rows) and their scales fit f16; so do codecs that are
-  /// integer codes in another layout. The values of every other codec are stored as f16 where that rounds no value by
+  /// integer codes in another layout. E4M3 codes stay codes where blocks of 32, 64 or 128 columns share a scale, or rows, or all.
+  /// The values of every other codec are stored as f16 where that rounds no value by
   /// more than 2^-11 of itself or 2^-15 of the largest one, and as f32 where it would.
   ///
   /// - Parameters:
@@ -59,6 +61,7 @@ extension PanelMatrix {
     self.hasZeros = hasZeros
     self.storage = storage
     self.isExact = isExact
+    isFromCodes = false
   }
 }
 
@@ -90,7 +93,7 @@ struct PackingPlan {
       encoding = dense
       return
     }
-    if planCodes(weights) { return }
+    if planCodes(weights) || planFloatCodes(weights) { return }
     switch HalfFit(weights) {
     case .exact: encoding = .f16
     case .rounded: (encoding, isExact) = (.f16, false)
@@ -119,6 +122,29 @@ struct PackingPlan {
     plan.encoding = bits <= 4 ? .q4 : .q8
     plan.blockLength = lengths.min() ?? 128
     self = plan
+    return true
+  }
+
+  /// Plans to keep E4M3 codes; false, and nothing is planned, when there are other weights, codes that are no numbers, or scales
+  /// near the ends of float32.
+  private mutating func planFloatCodes(_ weights: [Weight]) -> Bool {
+    var length = 128
+    for weight in weights {
+      guard case .encoded(let matrix) = weight, let codec = matrix.codec as? Float8Codec,
+        codec.format == .e4m3,
+        let codes = matrix.planes["codes"], let scales = try? matrix.planes["scales"]?.floats()
+      else { return false }
+      if case .block(let size) = codec.granularity {
+        guard let fits = [128, 64, 32].first(where: { size % $0 == 0 }) else { return false }
+        length = min(length, fits)
+      }
+      guard scales.allSatisfy({ $0 == 0 || (0x1p-100...0x1p100).contains($0.magnitude) }) else {
+        return false
+      }
+      let isNumeric = unsafe codes.withBytes { bytes in unsafe bytes.allSatisfy { $0 & 0x7F != 0x7F } }
+      guard isNumeric else { return false }
+    }
+    (encoding, blockLength) = (.e4m3, length)
     return true
   }
 

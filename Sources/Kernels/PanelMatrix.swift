@@ -3,10 +3,16 @@ import TensorCore
 
 /// How the elements of a ``PanelMatrix`` are stored.
 public enum PanelEncoding: String, Sendable, CaseIterable {
-  case f32, bf16, f16, q8, q4
+  case f32, bf16, f16, q8, q4, e4m3
 
-  /// Whether elements are codes with scales.
+  /// Whether elements are integer codes with scales.
   public var isQuantized: Bool { self == .q8 || self == .q4 }
+
+  /// Whether elements are codes with scales for blocks of columns.
+  public var hasScales: Bool { isQuantized || self == .e4m3 }
+
+  /// Bytes of a scale.
+  var scaleWidth: Int { self == .e4m3 ? 4 : 2 }
 
   /// The number that C knows it by.
   var code: Int32 {
@@ -16,6 +22,7 @@ public enum PanelEncoding: String, Sendable, CaseIterable {
     case .f16: Int32(CK_F16)
     case .q8: Int32(CK_Q8)
     case .q4: Int32(CK_Q4)
+    case .e4m3: Int32(CK_E4M3)
     }
   }
 }
@@ -36,7 +43,10 @@ public enum PanelEncoding: String, Sendable, CaseIterable {
 ///    four. `q4`: for each 8 columns, 64 bytes, byte `4i + j` holds the code of row `i`, column `j` of the eight in its
 ///    low nibble and that of column `4 + j` in its high nibble.
 ///
-/// A value is `scale * (code - zero)`, exact in float32; without zero points `zero` is 128 (`q8`) or 8 (`q4`). Codes of
+/// **FP8** (`e4m3`): blocks of columns as for codes. A panel is two planes, each padded to a multiple of 64 bytes: scales, for
+/// each block 16 f32, and codes, for each column 16 bytes, one a row. A value is `scale * code`, rounded to float32 once.
+///
+/// A value of integer codes is `scale * (code - zero)`, exact in float32; without zero points `zero` is 128 (`q8`) or 8 (`q4`). Codes of
 /// 2 to 4 bits become `q4`, those of 5 to 8 bits `q8`, shifted so that the fixed zero point holds.
 @safe
 public struct PanelMatrix: Sendable {
@@ -60,7 +70,7 @@ public struct PanelMatrix: Sendable {
 
   /// Whether the weight was one of codes that have no integer form, such as FP8, and is kept as floats: its inputs are rounded
   /// to FP8 when that is asked for.
-  public internal(set) var isFromCodes = false
+  public internal(set) var isFromCodes: Bool
 
   /// Adopts bytes laid out before, such as those of a packed file.
   /// - Throws: ``KernelsError/storageSize(expected:found:)`` or ``KernelsError/invalidLayout(_:)``.
@@ -80,6 +90,7 @@ public struct PanelMatrix: Sendable {
     self.blockLength = blockLength
     self.hasZeros = hasZeros
     self.storage = storage
+    isFromCodes = encoding == .e4m3
   }
 
   /// Bytes of storage.
@@ -90,7 +101,7 @@ public struct PanelMatrix: Sendable {
 
   /// The memory as C sees it, valid as long as the storage lives.
   var view: ck_panels {
-    let scaleBytes = PanelLayout.padded(blockCount * 32)
+    let scaleBytes = PanelLayout.padded(blockCount * 16 * encoding.scaleWidth)
     let zeroBytes = hasZeros ? PanelLayout.padded(blockCount * 16) : 0
     return unsafe storage.withBytes { bytes in
       unsafe ck_panels(
@@ -124,9 +135,9 @@ struct PanelLayout {
     encoding: PanelEncoding, rows: Int, columns: Int, blockLength: Int, hasZeros: Bool
   ) throws(KernelsError) {
     guard rows >= 0, columns >= 0 else { throw .invalidLayout("negative size") }
-    if encoding.isQuantized {
-      guard [32, 64, 128].contains(blockLength) else {
-        throw .invalidLayout("blocks of \(blockLength) columns")
+    if encoding.hasScales {
+      guard [32, 64, 128].contains(blockLength), encoding.isQuantized || !hasZeros else {
+        throw .invalidLayout("blocks of \(blockLength) columns\(hasZeros ? " with zero points" : "")")
       }
       blockCount = Checked.ceilingQuotient(columns, blockLength)
     } else {
@@ -140,6 +151,8 @@ struct PanelLayout {
     switch encoding {
     case .f32: panelByteCount = columns * 64
     case .bf16, .f16: panelByteCount = columns * 32
+    case .e4m3:
+      panelByteCount = PanelLayout.padded(blockCount * 64) + PanelLayout.padded(columns * 16)
     case .q8:
       panelByteCount =
         PanelLayout.padded(blockCount * 32) + (hasZeros ? PanelLayout.padded(blockCount * 16) : 0) + wide * 16

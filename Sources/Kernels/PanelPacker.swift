@@ -65,6 +65,9 @@ struct PanelPacker {
       if plan.encoding.isQuantized, let codec = matrix.codec as? IntegerGroupCodec {
         return unsafe packCodes(matrix, codec, range, lane: lane, target)
       }
+      if plan.encoding == .e4m3, let codec = matrix.codec as? Float8Codec {
+        return unsafe packFloatCodes(matrix, codec, range, lane: lane, target)
+      }
     case .dense(let tensor):
       if unsafe packElements(tensor, range, lane: lane, target) { return }
     }
@@ -115,6 +118,34 @@ struct PanelPacker {
     guard let source = unsafe bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), rows > 0 else { return }
     let columns = bytes.count / rows / width
     unsafe ck_pack_dense(source, columns * width, rows, columns, width, target + lane * width)
+  }
+
+  private func packFloatCodes(
+    _ matrix: EncodedMatrix, _ codec: Float8Codec, _ range: Range<Int>, lane: Int,
+    _ target: UnsafeMutablePointer<UInt8>
+  ) {
+    let scales = (try? matrix.planes["scales"]?.floats()) ?? []
+    for row in range {
+      for block in 0..<layout.blockCount {
+        let scale =
+          switch codec.granularity {
+          case .tensor: scales[0]
+          case .channel: scales[row]
+          case .block(let size):
+            scales[
+              row / size * Checked.ceilingQuotient(matrix.columns, size) + block * plan.blockLength / size]
+          }
+        let at = (block * PanelMatrix.panelRows + lane + row - range.lowerBound) * 4
+        unsafe UnsafeMutableRawPointer(target + at).storeBytes(of: scale, as: Float.self)
+      }
+    }
+    let columns = matrix.columns
+    unsafe matrix.planes["codes"]?.withBytes { bytes in
+      let rows = unsafe UnsafeRawBufferPointer(
+        rebasing: bytes[range.lowerBound * columns..<range.upperBound * columns])
+      unsafe interleave(
+        rows, rows: range.count, lane: lane, width: 1, target + PanelLayout.padded(layout.blockCount * 64))
+    }
   }
 
   private func packCodes(

@@ -12,6 +12,8 @@ public final class Workspace: @unchecked Sendable {
 
   /// Activations that were rounded and are floats again.
   private let roundedActivations = AlignedBuffer()
+  /// Activations without their outliers, and those alone.
+  private let separatedActivations = AlignedBuffer()
 
   /// Creates an empty workspace.
   public init() {}
@@ -20,6 +22,7 @@ public final class Workspace: @unchecked Sendable {
   public var byteCount: Int {
     threads.reduce(0) { $0 + $1.byteCount } + activations.byteCount + rotary.byteCount
       + expertInputs.byteCount + expertOutputs.byteCount + roundedActivations.byteCount
+      + separatedActivations.byteCount
   }
 
   /// Room for the inputs and outputs of `rows` tokens of an expert.
@@ -33,6 +36,14 @@ public final class Workspace: @unchecked Sendable {
   /// Room for rounded activations.
   func roundedRows(_ rows: Int, columns: Int) -> Rows {
     unsafe Rows(roundedActivations.floats(rows * columns), rows: rows, columns: columns)
+  }
+
+  /// Room for activations without outliers, and for those.
+  func separatedRows(_ rows: Int, columns: Int) -> (rest: Rows, outliers: Rows) {
+    let start = unsafe separatedActivations.floats(2 * rows * columns)
+    return unsafe (
+      Rows(start, rows: rows, columns: columns), Rows(start + rows * columns, rows: rows, columns: columns)
+    )
   }
 
   /// Makes sure that each of `threadCount` threads has `floatCount` floats of its own, 64-byte aligned.

@@ -24,9 +24,9 @@ public struct LanguageModel: Sendable {
       program = try Program(graph: source.graph, weights: prepared, options: options)
       passReports = []
     case .checkpoint(let weights):
-      var graph = source.graph
-      passReports = try PassPipeline.standard.run(&graph)
-      program = try Program(graph: graph, options: options) { name in
+      let (graph, reports) = try PassPipeline.standard.run(source.graph, activations: source.activations)
+      passReports = reports
+      program = try Program(graph: graph, options: options, activations: source.activations) { name in
         guard let weight = weights[name] else {
           throw PipelineError.weight(name, reason: "is not in the checkpoint")
         }

@@ -94,6 +94,7 @@ public struct ModelInspection: Sendable {
         "bits per weight", "bits_per_weight", .number(description.bitsPerWeight),
         decimals(description.bitsPerWeight))
       add("provenance", "provenance", description.provenance)
+      describe(activations: prepared.activations, of: prepared.matrices.count)
       for (name, matrix) in prepared.matrices {
         tensors.append(
           StoredTensor(
@@ -116,6 +117,24 @@ public struct ModelInspection: Sendable {
     }
   }
 
+  /// How inputs are quantized, the most common way first.
+  private mutating func describe(activations: OrderedDictionary<String, InputQuantization>, of total: Int) {
+    guard !activations.isEmpty else { return }
+    let bySchemes = Dictionary(grouping: activations.values, by: \.scheme).sorted {
+      ($1.value.count, $0.key.description) < ($0.value.count, $1.key.description)
+    }
+    let texts = bySchemes.map { scheme, inputs in
+      let scales = inputs.compactMap(\.scale)
+      let columns = inputs.reduce(0) { $0 + $1.outlierColumns.count }
+      let range = scales.min().map { " (scales \($0) to \(scales.max() ?? $0))" } ?? ""
+      return "\(inputs.count) x \(scheme)\(range)" + (columns > 0 ? " (\(columns) outlier columns)" : "")
+    }
+    add(
+      "activations", "activations",
+      .object(JSONObject(bySchemes.map { ($0.key.description, JSONValue($0.value.count)) })),
+      texts.joined(separator: ", "))
+  }
+
   private mutating func describe(weights: OrderedDictionary<String, Weight>, of model: LoadedModel) {
     let parameters = weights.values.reduce(0) { $0 + $1.shape.elementCount }
     add("parameters", "parameters", JSONValue(parameters))
@@ -128,6 +147,7 @@ public struct ModelInspection: Sendable {
     if let quantization = Provenance.quantization(model.configuration) {
       add("quantization", "quantization", .string(quantization))
     }
+    describe(activations: model.activations, of: weights.count)
     object["layer_schemes"] = .array(scheme.runs.map(\.json))
     for (index, run) in scheme.runs.enumerated() { facts.append((index == 0 ? "layers as" : "", run.text)) }
     for (name, encoding) in scheme.outside { facts.append(("besides", "\(name): \(encoding)")) }

@@ -70,12 +70,7 @@ public enum MethodRegistry {
     guard let entry = entries.first(where: { $0.name == name }) else {
       throw .unknownMethod(name, known: entries.map(\.name))
     }
-    for key in options.keys.sorted() where !entry.options.contains(where: { $0.name == key }) {
-      throw .invalidOption(
-        method: name, option: key,
-        reason: "no such option; it has \(entry.options.map(\.name).joined(separator: ", "))")
-    }
-    return try entry.make(OptionReader(method: name, values: options))
+    return try entry.make(OptionReader(transform: name, values: options, known: entry.options))
   }
 }
 
@@ -89,7 +84,7 @@ package struct OptionReader {
     self.values = values
   }
 
-  /// The options of a transform, whose keys nobody has checked yet.
+  /// The options of a transform or method, whose keys nobody has checked yet.
   /// - Throws: ``QuantizationError/invalidOption(method:option:reason:)``.
   package init(
     transform: String, values: [String: String], known: [MethodOption]

@@ -1,5 +1,6 @@
 """compressed-tensors checkpoints, written and read with the package's own compressors."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -16,7 +17,9 @@ from compressed_tensors.quantization import (
     apply_quantization_config,
     preset_name_to_scheme,
 )
+from compressed_tensors.quantization.lifecycle import forward
 from compressed_tensors.quantization.lifecycle.forward import dequantize
+from compressed_tensors.quantization.utils import helpers
 from compressed_tensors.quantization.utils.helpers import calculate_qparams, generate_gparam, is_module_quantized
 from compressed_tensors.utils.match import match_name
 from safetensors.torch import load_file
@@ -26,6 +29,25 @@ from models import Model
 
 # Parts of modules that scale activations and not the weight.
 ACTIVATION_PARTS = ("input_scale", "input_zero_point", "input_global_scale", "k_scale", "v_scale", "q_scale")
+
+
+@contextlib.contextmanager
+def symmetric_integers():
+    """The package rounds to -128...127 with the scale absmax / 127.5; engines on GPUs, and Adze, to -127...127 with absmax / 127."""
+    places = [module for module in (forward, helpers) if hasattr(module, "calculate_range")]
+    known = helpers.calculate_range
+
+    def symmetric(arguments, device):
+        low, high = known(arguments, device)
+        return (-high if arguments.type == "int" else low), high
+
+    for place in places:
+        place.calculate_range = symmetric
+    try:
+        yield
+    finally:
+        for place in places:
+            place.calculate_range = known
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ import numpy
 import torch
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
+import compressed
 import gguf_files
 import rounding
 from comparing import compare_logits
@@ -18,6 +19,9 @@ from written import DIRECTORIES
 
 # Both compute in float32, in another order.
 FLOAT = 1e-4
+# Inputs rounded by both: a number between two codes that goes the other way moves the numbers behind it past their own
+# middles, so that after some layers the roundings are others. The limit is this many times what rounding alone does.
+ROUNDED_INPUTS = 1.5
 # llama.cpp rounds the inputs of layers (to 8-bit integers in blocks for quantized ones). The limit is this many times
 # what such rounding alone does to the same weights in transformers.
 INPUT_ROUNDING = 2
@@ -41,6 +45,7 @@ LLAMA_TYPES_OF_256 = ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "tq1_0",
 def check(report: Report, adze: Adze, acorn: Model, tiny: Model):
     for model in (acorn, tiny):
         check_plain(report, adze, model)
+    check_activations(report, adze, acorn)
     for container, codecs, _, _ in DIRECTORIES:
         if container in TRANSFORMERS:
             for name, codec, options in codecs:
@@ -48,6 +53,25 @@ def check(report: Report, adze: Adze, acorn: Model, tiny: Model):
     for model, codecs in ((acorn, LLAMA_TYPES), (tiny, LLAMA_TYPES_OF_256)):
         check_llama(report, adze, model, codecs)
     check_llama_files(report, adze, tiny)
+
+
+def check_activations(report: Report, adze: Adze, model: Model):
+    """Inputs that both round when the model runs: the executed arithmetic of one, the simulated one of the other."""
+    for scheme in ("W8A8", "FP8_DYNAMIC"):
+
+        def measure():
+            written = adze.quantize(model.path, "coded", "--container", "compressed-tensors", "--scheme", scheme)
+            ids = model.sample_ids()
+            with compressed.symmetric_integers():
+                theirs = transformers_logits(written, ids)
+            exact = adze.logits(written, ids)
+            found = adze.logits(written, ids, activations="auto")
+            alone = compare_logits(exact, found, limit=0).difference
+            note = f"rounded inputs alone {alone:.3g}, integers to 127 in both"
+            return compare_logits(found, theirs, max(FLOAT, ROUNDED_INPUTS * alone), note)
+
+        subject = Subject("compressed-tensors", f"{scheme}, run", "adze -> transformers", f"logits of {model.name}")
+        report.check(subject, measure)
 
 
 def check_plain(report: Report, adze: Adze, model: Model):

@@ -77,11 +77,12 @@ class Adze:
         shutil.rmtree(plain)
         return {name: weight.to(torch.float32) for name, weight in weights.items()}
 
-    def logits(self, model: Path, ids: torch.Tensor, *options) -> torch.Tensor:
-        """Logits of rows of ids, [rows, tokens, vocabulary]."""
+    def logits(self, model: Path, ids: torch.Tensor, *options, activations: str = "float32") -> torch.Tensor:
+        """Logits of rows of ids, [rows, tokens, vocabulary]; what the stored weights mean, unless inputs are rounded, too
+        ("auto": as the model says)."""
         source, target = self.work / "ids.safetensors", self.fresh("logits.safetensors")
         save_file({"input_ids": ids.to(torch.int64)}, source)
-        self.run("logits", model, "--input", source, "-o", target, *options)
+        self.run("logits", model, "--input", source, "-o", target, "--activations", activations, *options)
         return load_file(target)["logits"]
 
     def tokens(self, model: Path, text: str, special: bool = True) -> list[int]:

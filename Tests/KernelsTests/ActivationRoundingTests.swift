@@ -6,18 +6,25 @@ import Testing
 
 /// Linear layers over rounded activations: integer arithmetic against the plain way, scales, and outliers.
 struct ActivationRoundingTests {
-  static let integers: [ActivationPrecision] = [.int8, .int8Token, .int8Outliers]
+  static let integers: [ActivationScheme] = [.int8Block, .int8Token, .int8Group, .int8Outliers, .int8Tensor]
 
   static func run(
-    _ table: KernelTable, _ w: PanelMatrix, _ x: [Float], _ precision: ActivationPrecision,
+    _ table: KernelTable, _ w: PanelMatrix, _ x: [Float], _ scheme: ActivationScheme,
     simulates: Bool = false
   ) -> [Float] {
+    run(table, w, x, InputQuantization(scheme, scale: scheme.isStatic ? 0.125 : nil), simulates: simulates)
+  }
+
+  static func run(
+    _ table: KernelTable, _ w: PanelMatrix, _ x: [Float], _ input: InputQuantization,
+    then activation: KernelTable.Activation? = nil, simulates: Bool = false
+  ) -> [Float] {
     let tokens = x.count / w.columns
-    let input = RowBuffer(x, rows: tokens, columns: w.columns)
+    let source = RowBuffer(x, rows: tokens, columns: w.columns)
     let output = RowBuffer(rows: tokens, columns: w.rows)
     unsafe table.linear(
-      input.view, w, into: output.view, activations: precision, simulates: simulates, workspace: Workspace(),
-      pool: ThreadPool(threadCount: 2, isPinned: false))
+      source.view, w, then: activation, into: output.view, activations: input, simulates: simulates,
+      workspace: Workspace(), pool: ThreadPool(threadCount: 2, isPinned: false))
     #expect(output.isGuarded)
     return output.values
   }
@@ -38,7 +45,7 @@ struct ActivationRoundingTests {
   }
 
   @Test(arguments: [4, 8], integers)
-  func executionEqualsSimulation(bitCount: Int, precision: ActivationPrecision) throws {
+  func executionEqualsSimulation(bitCount: Int, precision: ActivationScheme) throws {
     var generator = SeededGenerator(seed: 91)
     for (rows, columns) in [(16, 128), (40, 300), (70, 513)] {
       let w = try PanelMatrix(
@@ -62,7 +69,8 @@ struct ActivationRoundingTests {
     let x = RowBuffer(generator.normals(3 * 200), rows: 3, columns: 200)
     let rows = QuantizedRows()
     unsafe KernelTable.best.quantizeActivations(
-      x.view, blockLength: 32, hasTokenScales: true, into: rows, pool: ThreadPool(threadCount: 1))
+      x.view, blockLength: 32, as: InputQuantization(.int8Token), into: rows, pool: ThreadPool(threadCount: 1)
+    )
     for row in 0..<3 {
       let (codes, scales) = IntegerLinearTests.quantize(x.values[row * 200..<(row + 1) * 200], block: 200)
       #expect(rows.decoded(row: row) == codes.map { Float($0) * scales[0] })
@@ -75,7 +83,7 @@ struct ActivationRoundingTests {
     let w = try PanelMatrix(packing: [Self.weight(bits: 8, rows: 64, columns: 512, &generator)])
     let x = Self.inputs(4, 512, &generator)
     let exact = Self.run(.best, w, x, .float32)
-    func error(_ precision: ActivationPrecision) -> Float {
+    func error(_ precision: ActivationScheme) -> Float {
       zip(Self.run(.best, w, x, precision), exact).map { ($0 - $1) * ($0 - $1) }.reduce(0, +)
     }
     #expect(error(.int8Outliers) * 100 < error(.int8Token))
@@ -85,6 +93,71 @@ struct ActivationRoundingTests {
     let first = Self.run(.best, w, broken, .int8Outliers)[..<64]
     let isLost = first.allSatisfy { $0.isNaN }
     #expect(isLost)
+  }
+
+  /// Columns that calibration found are left out whole, so that what remains of them does not set the scale.
+  @Test func outlierColumnsStayFloats() throws {
+    var generator = SeededGenerator(seed: 95)
+    for bitCount in [4, 8] {
+      let w = try PanelMatrix(packing: [Self.weight(bits: bitCount, rows: 40, columns: 300, &generator)])
+      let x = Self.inputs(5, 300, &generator)
+      let columns = (0..<300).filter { $0 % 61 == 7 }
+      for scheme in [ActivationScheme.int8Token, .int8Outliers, .int8Block] {
+        let input = InputQuantization(scheme, outlierColumns: columns)
+        let found = Self.run(.best, w, x, input)
+        let plain = Self.run(.best, w, x, input, simulates: true)
+        let size = plain.map(\.magnitude).max() ?? 0
+        #expect(zip(found, plain).allSatisfy { abs($0 - $1) <= size * 2e-6 }, "\(scheme)")
+        for set in instructionSets { #expect(bits(found) == bits(Self.run(try table(set), w, x, input))) }
+        let rest = zip(Self.run(.best, w, x, input), Self.run(.best, w, x, .float32)).map { $0 - $1 }
+        let whole = zip(Self.run(.best, w, x, scheme), Self.run(.best, w, x, .float32)).map { $0 - $1 }
+        let (kept, lost) = (rest.reduce(0) { $0 + $1 * $1 }, whole.reduce(0) { $0 + $1 * $1 })
+        #expect(scheme == .int8Outliers ? kept <= lost : kept * 4 < lost, "\(scheme): \(kept), \(lost)")
+      }
+    }
+  }
+
+  @Test(arguments: [KernelTable.Activation.silu, .relu, .gelu(.tanh)])
+  func activationsComeAfterOutliers(activation: KernelTable.Activation) throws {
+    var generator = SeededGenerator(seed: 96)
+    let w = try PanelMatrix(packing: [Self.weight(bits: 8, rows: 40, columns: 300, &generator)])
+    let x = Self.inputs(3, 300, &generator)
+    for input in [InputQuantization(.int8Outliers), InputQuantization(.int8Token, outlierColumns: [7, 68])] {
+      let found = Self.run(.best, w, x, input, then: activation)
+      let plain = Self.run(.best, w, x, input, then: activation, simulates: true)
+      let size = plain.map(\.magnitude).max() ?? 0
+      #expect(zip(found, plain).allSatisfy { abs($0 - $1) <= size * 2e-6 })
+      #expect(bits(found) != bits(Self.run(.best, w, x, input)), "the activation did something")
+    }
+  }
+
+  @Test func staticScalesSaturate() throws {
+    let identity = try FloatMatrix(
+      rows: 32, columns: 32, values: (0..<1024).map { $0 / 32 == $0 % 32 ? 127 : 0 })
+    let w = try PanelMatrix(
+      packing: [
+        .encoded(
+          try IntegerGroupCodec(bits: 8, groupSize: 32).encode(identity, importance: nil, search: .extremes))
+      ])
+    let unit = Self.run(.best, w, [Float](repeating: 1, count: 32), .float32)
+    var x = (0..<32).map { Float($0 - 16) * 1.3 }
+    (x[0], x[31]) = (-1000, 1000)
+    for simulates in [false, true] {
+      let integers = Self.run(.best, w, x, InputQuantization(.int8Tensor, scale: 0.125), simulates: simulates)
+      let floats = Self.run(.best, w, x, InputQuantization(.fp8Tensor, scale: 0.125), simulates: simulates)
+      for column in 0..<32 {
+        let code = max(-127, min(127, (x[column] * 8).rounded(.toNearestOrEven)))
+        #expect(abs(integers[column] - code / 8 * unit[column]) <= abs(code) * 1e-4)
+        let value = PlainCache.e4m3(max(-448, min(448, x[column] * 8))) / 8
+        #expect(abs(floats[column] - value * unit[column]) <= abs(value) * 1e-3)
+      }
+    }
+    x[3] = .infinity
+    for scheme in [ActivationScheme.int8Tensor, .fp8Tensor] {
+      let found = Self.run(.best, w, x, InputQuantization(scheme, scale: 0.125))
+      let isLost = found.allSatisfy(\.isNaN)
+      #expect(isLost)
+    }
   }
 
   @Test func float8RoundsAsItsCodec() throws {
@@ -99,7 +172,7 @@ struct ActivationRoundingTests {
     let w = try PanelMatrix(
       packing: [.encoded(try codec.encode(identity, importance: nil, search: .extremes))])
     let one = Self.run(.best, w, [Float](repeating: 1, count: columns), .float32)
-    for (precision, length) in [(ActivationPrecision.fp8Token, columns), (.fp8Group, 128)] {
+    for (precision, length) in [(ActivationScheme.fp8Token, columns), (.fp8Group, 128)] {
       let found = Self.run(.best, w, x, precision)
       for set in instructionSets { #expect(bits(found) == bits(Self.run(try table(set), w, x, precision))) }
       for row in 0..<4 {

@@ -33,6 +33,41 @@ struct CodecPackingTests {
       try bits(PanelMatrixTests.decoded(panels)) == bits(together.flatMap { try $0.decoded().values }))
   }
 
+  @Test func floatCodesStayCodes() throws {
+    for granularity in [Float8Codec.Granularity.tensor, .channel, .block(128), .block(64), .block(96)] {
+      for type in [ElementType.f32, .bf16] {
+        let codec = try Float8Codec(.e4m3, granularity: granularity, scaleType: type)
+        let weights = [try encoded(codec, columns: 300), try encoded(codec, rows: 40, columns: 300, seed: 6)]
+        let panels = try PanelMatrix(packing: weights)
+        #expect(panels.encoding == .e4m3 && panels.isExact && panels.isFromCodes)
+        // A byte a value, and a scale for each row and block.
+        let blocks = (300 + panels.blockLength - 1) / panels.blockLength
+        #expect(panels.byteCount == 64 * (304 + 4 * blocks) || panels.byteCount == 64 * (300 + 4 * blocks))
+        #expect(
+          try bits(PanelMatrixTests.decoded(panels)) == bits(weights.flatMap { try $0.decoded().values }))
+      }
+    }
+  }
+
+  /// NaN, scales that float32 can hardly hold, other blocks and E5M2 take the way of all other codecs.
+  @Test func floatCodesThatDoNotFitAreDecoded() throws {
+    let codec = try Float8Codec(.e4m3, granularity: .channel)
+    guard case .encoded(let plain) = try encoded(codec) else { return }
+    var planes = plain.planes
+    var codes = try #require(planes["codes"]).integers().map { UInt8($0) }
+    codes[77] = 0xFF
+    planes["codes"] = try Tensor(bytes: codes, elementType: .u8, shape: Shape([21, 512]))
+    let broken = Weight.encoded(try EncodedMatrix(codec: codec, rows: 21, columns: 512, planes: planes))
+    #expect(try PanelMatrix(packing: [broken]).encoding == .f32)
+    var tiny = plain.planes
+    tiny["scales"] = try Tensor([Float](repeating: 0x1p-120, count: 21), shape: [21, 1])
+    let small = Weight.encoded(try EncodedMatrix(codec: codec, rows: 21, columns: 512, planes: tiny))
+    #expect(try PanelMatrix(packing: [small]).encoding == .f32)
+    for other in [try Float8Codec(.e4m3, granularity: .block(80)), try Float8Codec(.e5m2)] {
+      #expect(try PanelMatrix(packing: [encoded(other)]).encoding != .e4m3)
+    }
+  }
+
   @Test(arguments: [GGMLCodec.Format.q4_1, .q5_1, .q2_k, .q3_k, .q4_k, .q5_k, .q6_k])
   func otherValuesBecomeHalves(format: GGMLCodec.Format) throws {
     let weight = try encoded(GGMLCodec(format))

@@ -85,7 +85,7 @@ struct IntegerLinearTests {
         let useBias = tokens % 2 == 0 ? bias : nil
         let expected = try IntegerLinearTests.reference(
           x, matrix, packed: packed, bias: useBias, tokens: tokens)
-        let found = LinearTests.run(table, packed, x, bias: useBias, tokens: tokens, activations: .int8)
+        let found = LinearTests.run(table, packed, x, bias: useBias, tokens: tokens, activations: .int8Block)
         #expect(bits(found) == bits(expected), "\(rows)x\(columns), \(tokens) tokens")
       }
     }
@@ -105,7 +105,7 @@ struct IntegerLinearTests {
       for sign in [Float(1), -1] {
         let x = (0..<columns * 5).map { $0 % 2 == 0 ? sign * 3 : 3 }
         let expected = try IntegerLinearTests.reference(x, weight, packed: packed, bias: nil, tokens: 5)
-        let found = LinearTests.run(table, packed, x, bias: nil, tokens: 5, activations: .int8)
+        let found = LinearTests.run(table, packed, x, bias: nil, tokens: 5, activations: .int8Block)
         #expect(bits(found) == bits(expected))
       }
     }
@@ -121,15 +121,15 @@ struct IntegerLinearTests {
     guard case .encoded(let matrix) = weight else { return }
     let packed = try PanelMatrix(packing: [weight])
     let x = generator.normals(tokens * columns)
-    let whole = LinearTests.run(table, packed, x, bias: nil, tokens: tokens, activations: .int8)
+    let whole = LinearTests.run(table, packed, x, bias: nil, tokens: tokens, activations: .int8Block)
     let expected = try IntegerLinearTests.reference(
       Array(x[..<(2 * columns)]), matrix, packed: packed, bias: nil, tokens: 2)
     #expect(bits(Array(whole[..<(2 * rows)])) == bits(expected))
     let threaded = LinearTests.run(
-      table, packed, x, bias: nil, tokens: tokens, activations: .int8, threads: 3)
+      table, packed, x, bias: nil, tokens: tokens, activations: .int8Block, threads: 3)
     #expect(bits(threaded) == bits(whole))
     let last = Array(x[((tokens - 1) * columns)...])
-    let alone = LinearTests.run(table, packed, last, bias: nil, tokens: 1, activations: .int8)
+    let alone = LinearTests.run(table, packed, last, bias: nil, tokens: 1, activations: .int8Block)
     #expect(bits(alone) == bits(Array(whole[((tokens - 1) * rows)...])))
   }
 

@@ -28,7 +28,7 @@ struct LinearTests {
 
   static func run(
     _ table: KernelTable, _ matrix: PanelMatrix, _ x: [Float], bias: [Float]?, tokens: Int,
-    activations: ActivationPrecision, threads: Int = 1
+    activations: ActivationScheme, threads: Int = 1
   ) -> [Float] {
     let input = RowBuffer(x, rows: tokens, columns: matrix.columns)
     let output = RowBuffer(rows: tokens, columns: matrix.rows)
@@ -37,12 +37,14 @@ struct LinearTests {
     if let bias {
       unsafe bias.withUnsafeBufferPointer { bias in
         unsafe table.linear(
-          input.view, matrix, bias: bias.baseAddress, into: output.view, activations: activations,
-          workspace: workspace, pool: pool)
+          input.view, matrix, bias: bias.baseAddress, into: output.view,
+          activations: InputQuantization(activations), workspace: workspace, pool: pool)
       }
     } else {
       unsafe table.linear(
-        input.view, matrix, into: output.view, activations: activations, workspace: workspace, pool: pool)
+        input.view, matrix, into: output.view, activations: InputQuantization(activations),
+        workspace: workspace,
+        pool: pool)
     }
     #expect(output.isGuarded)
     return output.values
@@ -76,6 +78,30 @@ struct LinearTests {
     let codec = try IntegerGroupCodec(bits: bits, groupSize: group, isSymmetric: isSymmetric)
     let matrix = try FloatMatrix(rows: rows, columns: columns, values: generator.normals(rows * columns))
     return .encoded(try codec.encode(matrix, importance: nil, search: .extremes))
+  }
+
+  /// E4M3 codes stay codes, and give the bits of their values.
+  @Test(arguments: instructionSets) func floatCodesMatchReference(set: InstructionSet) throws {
+    var generator = SeededGenerator(seed: 11)
+    let table = try table(set)
+    let granularities: [Float8Codec.Granularity] = [.tensor, .channel, .block(128), .block(32)]
+    for (index, (rows, columns)) in LinearTests.sizes.enumerated() {
+      let codec = try Float8Codec(.e4m3, granularity: granularities[index % 4])
+      let values = try FloatMatrix(rows: rows, columns: columns, values: generator.normals(rows * columns))
+      let weight = Weight.encoded(try codec.encode(values, importance: nil, search: .extremes))
+      let matrix = try PanelMatrix(packing: [weight])
+      #expect(matrix.encoding == .e4m3 && matrix.isExact)
+      let decoded = try weight.decoded().values
+      let bias = generator.normals(rows)
+      for tokens in LinearTests.tokens {
+        let x = generator.normals(tokens * columns)
+        let useBias = tokens % 2 == 1 ? bias : nil
+        let expected = LinearTests.reference(
+          x, decoded, bias: useBias, rows: rows, columns: columns, tokens: tokens)
+        let found = LinearTests.run(table, matrix, x, bias: useBias, tokens: tokens, activations: .float32)
+        #expect(bits(found) == bits(expected), "\(rows)x\(columns), \(tokens) tokens")
+      }
+    }
   }
 
   @Test(arguments: instructionSets, [ElementType.f32, .bf16, .f16])

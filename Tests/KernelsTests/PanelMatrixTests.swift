@@ -108,7 +108,8 @@ struct PanelMatrixTests {
         encoding: .f32, rows: 17, columns: 16, blockLength: 0, hasZeros: false, storage: storage)
     }
     for (encoding, rows, columns, block, zeros) in [
-      (PanelEncoding.q4, 1, 16, 48, false), (.q4, 1, 16, 0, false), (.f32, 1, 16, 32, false),
+      (PanelEncoding.q4, 1, 16, 48, false), (.q4, 1, 16, 0, false), (.e4m3, 1, 16, 48, false),
+      (.e4m3, 1, 16, 32, true), (.f32, 1, 16, 32, false),
       (.f32, -1, 16, 0, false),
       (.bf16, 1, 16, 0, true), (.f32, Int.max, Int.max, 0, false), (.f32, 1 << 40, 1 << 40, 0, false),
     ] {

@@ -55,7 +55,7 @@ import Testing
   private static let tokens: [Int32] = (0..<40).map { $0 * 7 % 48 }
 
   /// Mean squared error of the logits against those of the float model.
-  private func error(_ model: LoadedModel, _ precision: ActivationPrecision) throws -> Float {
+  private func error(_ model: LoadedModel, _ precision: ActivationScheme) throws -> Float {
     var options = ExecutionOptions.reference
     options.activations = precision
     let exact = try TestModels.logits(tiny, Self.tokens)

@@ -17,7 +17,8 @@ enum {
   CK_F16 = 2,
   CK_Q8 = 3,
   CK_Q4 = 4,
-  CK_ENCODING_COUNT = 5,
+  CK_E4M3 = 5,
+  CK_ENCODING_COUNT = 6,
 };
 
 /// Rows of a panel.
@@ -58,12 +59,13 @@ typedef void (*ck_linear_f32_fn)(const ck_panels *w, const float *x, ptrdiff_t x
 /// The same from int8 activations.
 typedef void (*ck_linear_i8_fn)(const ck_panels *w, const ck_quantized *x, ptrdiff_t tokens, const float *bias, float *y,
                                 ptrdiff_t y_stride, ptrdiff_t first_panel, ptrdiff_t panel_count);
-/// Quantizes one row of `columns` floats to blocks of `block_length`, padding the last one with zeros; with `whole` all blocks
-/// share a scale. Numbers at or beyond `threshold`, if that is more than 0, become zero.
-typedef void (*ck_quantize_fn)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, int32_t whole, float threshold,
-                               int8_t *codes, float *scales, int32_t *sums);
-/// Rounds one row to E4M3 with a scale for every `length` numbers, and back.
-typedef void (*ck_round_e4m3_fn)(const float *x, ptrdiff_t columns, ptrdiff_t length, float *y);
+/// Quantizes one row of `columns` floats to blocks of `block_length`, padding the last one with zeros; every `scale_columns`
+/// columns share a scale, which is `fixed` when that is more than 0. Numbers at or beyond `threshold`, if that is more than 0,
+/// become zero.
+typedef void (*ck_quantize_fn)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, ptrdiff_t scale_columns,
+                               float fixed, float threshold, int8_t *codes, float *scales, int32_t *sums);
+/// Rounds one row to E4M3 with a scale for every `length` numbers, or `fixed` when that is more than 0, and back.
+typedef void (*ck_round_e4m3_fn)(const float *x, ptrdiff_t columns, ptrdiff_t length, float fixed, float *y);
 /// For one token adds to y[16 * first_panel ..] the products with the numbers at or beyond `threshold`.
 typedef void (*ck_outliers_fn)(const ck_panels *w, const float *x, float threshold, float *y, ptrdiff_t first_panel,
                                ptrdiff_t panel_count);
@@ -222,7 +224,7 @@ void ck_decode_row(const ck_panels *w, ptrdiff_t row, float *y);
 /// Cosines and sines of position * frequency for one token: `pairs` cosines, then as many sines, times `magnitude`.
 void ck_rotary_table(int32_t position, const float *frequencies, ptrdiff_t pairs, float magnitude, float *table);
 
-/// Interleaves up to 16 rows of elements of `width` (2 or 4) bytes into a zeroed panel.
+/// Interleaves up to 16 rows of elements of `width` (1, 2 or 4) bytes into a zeroed panel.
 void ck_pack_dense(const uint8_t *source, ptrdiff_t source_stride, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t width,
                    uint8_t *panel);
 

@@ -42,7 +42,9 @@ public struct ConversionStage {
   /// What will not be stored besides; empty when all will.
   /// - Throws: `TensorCoreError`.
   public func warnings() throws -> [String] {
-    try [plan.request.container.companionWarning(for: export)].compactMap { $0 }
+    let container = plan.request.container
+    return try [container.companionWarning(for: export), container.activationWarning(for: export)]
+      .compactMap { $0 }
   }
 
   /// Writes the model to `path`, whole or not at all.

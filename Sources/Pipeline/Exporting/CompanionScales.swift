@@ -34,7 +34,8 @@ struct CompanionScales {
   /// The model that has them.
   let source: LoadedModel
   /// Codecs of the weights as they will be stored; plain weights have none.
-  private let codecs: [String: any Codec]
+  let codecs: [String: any Codec]
+  private let activations: OrderedDictionary<String, InputQuantization>
 
   /// The scales of a model as it will be stored.
   init(_ model: ModelExport) {
@@ -47,14 +48,17 @@ struct CompanionScales {
       case nil: if case .encoded(let matrix) = weight { codecs[name] = matrix.codec }
       }
     }
-    self.init(source: model.source, codecs: codecs)
+    self.init(source: model.source, codecs: codecs, activations: model.activations)
   }
 
-  init(source: LoadedModel, codecs: [String: any Codec]) {
-    (self.source, self.codecs) = (source, codecs)
+  init(
+    source: LoadedModel, codecs: [String: any Codec],
+    activations: OrderedDictionary<String, InputQuantization> = [:]
+  ) {
+    (self.source, self.codecs, self.activations) = (source, codecs, activations)
   }
 
-  /// All of them, in the source's order.
+  /// All of the source's, in its order.
   var all: OrderedDictionary<String, Tensor> { source.companions }
 
   /// Modules whose weights are stored quantized, with their codecs, in the model's order.
@@ -73,6 +77,9 @@ struct CompanionScales {
     source.configuration["quantization_config"]?["quant_method"]?.stringValue == method
   }
 
+  /// How the input of a module is quantized.
+  func scheme(of module: String) -> ActivationScheme? { activations[module + ".weight"]?.scheme }
+
   // MARK: Inputs of modules
 
   /// The static scale of a module's inputs, which codes are multiplied by; one number.
@@ -82,7 +89,10 @@ struct CompanionScales {
       if let tensor = all[name] { return Entry(name: name, tensor: tensor) }
     }
     let name = module + ".input_global_scale"
-    guard let divisor = all[name] else { return nil }
+    guard let divisor = all[name] else {
+      guard let scale = activations[module + ".weight"]?.scale else { return nil }
+      return Entry(name: module + ".input_scale", tensor: try Tensor([scale], shape: [1]))
+    }
     return Entry(name: name, tensor: try Self.inverse(divisor))
   }
 
@@ -152,7 +162,8 @@ extension ModelContainer {
   public func companionWarning(for model: ModelExport) throws -> String? {
     let total = model.source.companions.count
     guard total > 0, name != ModelContainer.packed.name else { return nil }
-    let left = total - (try companions(CompanionScales(model)).taken.count)
+    let taken = try companions(CompanionScales(model)).taken
+    let left = model.source.companions.keys.count { !taken.contains($0) }
     guard left > 0 else { return nil }
     return "\(left) of \(total) scales of activations or of the KV cache are not stored: "
       + "\(name) has no place for them"

@@ -7,32 +7,46 @@ extension ModelContainer {
   /// A directory that vLLM and transformers load.
   static let compressedTensors = compressedTensors(
     name: "compressed-tensors", summary: "a Hugging Face directory that vLLM and transformers load",
-    style: { CompressedTensorsStyle(source: $0.configuration["quantization_config"]) })
+    style: { CompressedTensorsStyle(source: $0.configuration["quantization_config"]) },
+    activations: \.activations)
 
   /// The same with 8-bit integers in whole bytes, whose engines quantize activations too.
   static let compressedTensorsW8A8 = compressedTensors(
     name: "compressed-tensors-w8a8",
     summary: "as compressed-tensors, with int8 in whole bytes and dynamic int8 activations (int-quantized)",
-    style: { _ in CompressedTensorsStyle(wholeBytes: true) })
+    style: { _ in CompressedTensorsStyle(wholeBytes: true) },
+    activations: { model in
+      var result = model.activations
+      for (name, weight) in model.weights where result[name] == nil {
+        guard case .encoded(let matrix) = weight, (matrix.codec as? IntegerGroupCodec)?.bits == 8 else {
+          continue
+        }
+        result[name] = InputQuantization(.int8Token)
+      }
+      return result
+    })
 
   private static func compressedTensors(
-    name: String, summary: String, style: @escaping @Sendable (LoadedModel) -> CompressedTensorsStyle
+    name: String, summary: String, style: @escaping @Sendable (LoadedModel) -> CompressedTensorsStyle,
+    activations: @escaping @Sendable (ModelExport) -> OrderedDictionary<String, InputQuantization>
   ) -> ModelContainer {
     huggingFace(
       name: name, summary: summary,
       refusal: { codec, rows, columns in
         CompressedTensorsLayout.refusal(codec, rows: rows, columns: columns)
       },
+      activationRefusal: { scheme, codec in CompressedTensorsLayout.refusal(scheme, with: codec) },
       companions: { try selection(of: $0, style: style($0.source)) },
       contents: { model, companions in
         let style = style(model.source)
         var contents = HuggingFaceContents(configuration: [
           "quantization_config": try CompressedTensorsLayout.quantizationConfiguration(
             for: model.weights, ignored: model.unquantizedModules, style: style,
-            companions: companions)
+            activations: activations(model), companions: companions)
         ])
+        let inputs = activations(model)
         try contents.add(model) { name, matrix in
-          try CompressedTensorsLayout.tensors(of: name, matrix, style: style)
+          try CompressedTensorsLayout.tensors(of: name, matrix, style: style, activations: inputs[name])
         }
         return contents
       })
@@ -58,8 +72,9 @@ extension ModelContainer {
         try isGlobal ? scales.inverseInput(of: module) : scales.input(of: module)
       }
       let isComplete = inputs.allSatisfy { $0 != nil }
-      guard CompressedTensorsLayout.hasStaticInputs(codec, style: style) ?? isComplete else { continue }
+      let others = CompressedTensorsLayout.hasStaticInputs(codec, style: style) ?? isComplete
       for case ((let module, _), let entry?) in zip(modules, inputs) {
+        guard scales.scheme(of: module).map(\.isStatic) ?? others else { continue }
         selection.take(entry, as: module + (isGlobal ? ".input_global_scale" : ".input_scale"))
         let zero = module + ".input_zero_point"
         if let tensor = scales.all[zero] {

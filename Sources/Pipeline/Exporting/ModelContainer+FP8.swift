@@ -8,6 +8,7 @@ extension ModelContainer {
   static let fp8 = huggingFace(
     name: "fp8", summary: "a Hugging Face directory in the FP8 layout of vLLM and DeepSeek (E4M3)",
     refusal: { codec, rows, columns in FP8Layout.refusal(codec, rows: rows, columns: columns) },
+    activationRefusal: { scheme, codec in FP8Layout.refusal(scheme, with: codec) },
     companions: { scales in
       var selection = CompanionScales.Selection()
       selection.takeCache(scales)

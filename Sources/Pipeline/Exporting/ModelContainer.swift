@@ -14,6 +14,8 @@ public struct ModelContainer: Sendable {
   public let isDirectory: Bool
   /// Why the container cannot hold a matrix of this codec and size; nil when it can.
   public let refusal: @Sendable (any Codec, _ rows: Int, _ columns: Int) -> String?
+  /// Why the container cannot say that inputs of weights of a codec are quantized by a scheme; nil when it can.
+  var activationRefusal: @Sendable (ActivationScheme, any Codec) -> String? = ModelContainer.noActivations
   /// Whether weights are stored anew one by one as they are written; otherwise all are, before.
   var streams = false
   /// The files that would be written, in containers that can be written in parts; nil in others.
@@ -77,7 +79,7 @@ extension ModelContainer {
   /// One file that Adze runs.
   static let packed = ModelContainer(
     name: "adze", summary: "one packed file that adze runs; holds every codec", isDirectory: false,
-    refusal: { _, _, _ in nil },
+    refusal: { _, _, _ in nil }, activationRefusal: { _, _ in nil },
     write: { model, path, options in _ = try PackStage(model, options: options).write(to: path) })
 
   /// Writes a model to `path`, whole or not at all.
@@ -115,6 +117,30 @@ extension ModelContainer {
       if let reason = refusal(codec, entry.shape.rows, entry.shape.columns) {
         throw .weight(entry.name, reason: "\(name) cannot hold \(codec.canonicalName) here: \(reason)")
       }
+      guard let scheme = plan.choices[entry.name]?.activations, let reason = activationRefusal(scheme, codec)
+      else { continue }
+      throw .weight(
+        entry.name,
+        reason: "\(name) cannot say that inputs are \(scheme): \(reason); adze and compressed-tensors can, "
+          + "or --activation-scheme none leaves them as they are")
     }
+  }
+
+  /// What containers say that know nothing of inputs.
+  static let noActivations: @Sendable (ActivationScheme, any Codec) -> String? = { scheme, _ in
+    scheme.kind == .float32 ? nil : "it has no place for how inputs are quantized"
+  }
+
+  /// A warning for layers whose inputs the model quantizes and the container cannot say so; nil when there are none.
+  public func activationWarning(for model: ModelExport) -> String? {
+    let codecs = CompanionScales(model).codecs
+    var reasons: [String: Int] = [:]
+    for (name, input) in model.activations {
+      guard let codec = codecs[name], let reason = activationRefusal(input.scheme, codec) else { continue }
+      reasons["\(input.scheme): \(reason)", default: 0] += 1
+    }
+    guard !reasons.isEmpty else { return nil }
+    return "how the inputs of \(reasons.values.reduce(0, +)) layers are quantized is not stored ("
+      + reasons.keys.sorted().joined(separator: "; ") + ")"
   }
 }

@@ -12,22 +12,34 @@ public struct ModelExport: Sendable {
   public let weights: OrderedDictionary<String, Weight>
   /// What was done to the weights, without anything that differs from run to run.
   public let history: JSONValue
+  /// How the inputs of quantized weights are quantized, by names of weights.
+  public let activations: OrderedDictionary<String, InputQuantization>
   /// How weights are stored anew as they are written; nil: as they are.
   var recodings: WeightRecodings?
   /// How much a file may hold, in containers that have parts.
   var partLimit = PartLimit()
 
   /// A model whose weights were changed.
-  public init(source: LoadedModel, weights: OrderedDictionary<String, Weight>, history: JSONValue) {
-    self.init(source: source, weights: weights, history: history, recodings: nil)
+  /// - Parameter activations: how inputs are quantized; nil: as in the source.
+  public init(
+    source: LoadedModel, weights: OrderedDictionary<String, Weight>, history: JSONValue,
+    activations: OrderedDictionary<String, InputQuantization>? = nil
+  ) {
+    self.init(source: source, weights: weights, history: history, activations: activations, recodings: nil)
   }
 
   /// A model whose weights are stored anew as they are written.
   init(
     source: LoadedModel, weights: OrderedDictionary<String, Weight>, history: JSONValue,
-    recodings: WeightRecodings?
+    activations: OrderedDictionary<String, InputQuantization>? = nil, recodings: WeightRecodings?
   ) {
     self.source = source
+    self.activations = (activations ?? source.activations).filter { name, _ in
+      // Inputs of plain weights are never quantized.
+      if case .dense = recodings?.entries[name] { return false }
+      if case .encoded = weights[name] { return true }
+      return recodings?.entries[name] != nil
+    }
     self.recodings = recodings
     self.weights = weights.filter { !source.derivedNames.contains($0.key) }
     self.history = history
@@ -35,7 +47,8 @@ public struct ModelExport: Sendable {
 
   /// A model that was just quantized.
   public init(_ model: QuantizedModel) {
-    self.init(source: model.source, weights: model.weights, history: model.provenance)
+    self.init(
+      source: model.source, weights: model.weights, history: model.provenance, activations: model.activations)
   }
 
   /// The model with all weights as they are to be stored, for containers that do not store them one by one.
@@ -44,7 +57,7 @@ public struct ModelExport: Sendable {
     guard let recodings else { return self }
     var weights = weights
     for (name, weight) in weights { weights[name] = try recodings.apply(to: weight, named: name) }
-    return ModelExport(source: source, weights: weights, history: history)
+    return ModelExport(source: source, weights: weights, history: history, activations: activations)
   }
 
   /// The weights as the source's kind of checkpoint has them: rows and columns back in their places,

@@ -77,13 +77,21 @@ public struct LoadedModel: Sendable {
   public let warnings: [String]
   /// Tensors that belong to no weight and travel with the model, such as scales of activations and of the KV cache.
   public var companions: OrderedDictionary<String, Tensor> = [:]
+  /// How the inputs of weights are quantized, by names of weights; of those of a packed model its panels say it.
+  public var activations: OrderedDictionary<String, InputQuantization> = [:]
+
+  /// Whether the model says of any layer how its input is quantized.
+  public var saysActivations: Bool {
+    if case .packed(let prepared, _) = content { return !prepared.activations.isEmpty }
+    return !activations.isEmpty
+  }
 
   /// The same model with other weights, of the same names and shapes.
   package func replacing(weights: OrderedDictionary<String, Weight>) -> LoadedModel {
     LoadedModel(
       path: path, format: format, files: files, configuration: configuration, summary: summary, graph: graph,
       content: .checkpoint(weights), derivedNames: derivedNames, rearrangements: rearrangements,
-      tokenizer: tokenizer, warnings: warnings, companions: companions)
+      tokenizer: tokenizer, warnings: warnings, companions: companions, activations: activations)
   }
 
   /// The same model after another import, with other weights and another configuration.
@@ -94,7 +102,7 @@ public struct LoadedModel: Sendable {
       path: path, format: format, files: files, configuration: configuration, summary: ModelSummary(imported),
       graph: imported.graph, content: .checkpoint(try imported.constants(from: weights)),
       derivedNames: Set(imported.derivedConstants.keys), rearrangements: imported.rearrangements,
-      tokenizer: tokenizer, warnings: warnings, companions: companions)
+      tokenizer: tokenizer, warnings: warnings, companions: companions, activations: activations)
   }
 
   /// Bytes of all weight files.

@@ -57,7 +57,8 @@ enum HuggingFaceModel {
       graph: imported.graph, content: .checkpoint(try imported.constants(from: weights)),
       derivedNames: Set(imported.derivedConstants.keys), rearrangements: imported.rearrangements,
       tokenizer: try tokenizer(in: directory),
-      warnings: checkpoint.warnings + reading.warnings + imported.warnings, companions: reading.companions)
+      warnings: checkpoint.warnings + reading.warnings + imported.warnings, companions: reading.companions,
+      activations: reading.activations)
   }
 
   /// Whether a chat template lies with the model, in any of the three places that tools know.

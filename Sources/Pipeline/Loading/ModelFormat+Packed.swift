@@ -46,8 +46,9 @@ struct PackedModelReader {
     guard (0...64).contains(bitsPerWeight) else {
       throw bad("metadata", "bits_per_weight is not from 0 to 64")
     }
-    let prepared = try PreparedWeights(
+    var prepared = try PreparedWeights(
       matrices: layout == .panel16 ? panels(table) : planes(table), vectors: vectors(table))
+    prepared.activations = try inputs(table)
     // Weights and graph are fitted to each other here, so that whatever reads the model can rely on it.
     _ = try Program(graph: graph, weights: prepared)
     return LoadedModel(
@@ -132,6 +133,19 @@ struct PackedModelReader {
         encoding: encoding, rows: field(entry, "rows"), columns: field(entry, "columns"),
         blockLength: field(entry, "block_length"), hasZeros: hasZeros, storage: bytes(section))
       try insert(matrix, entry, into: &result)
+    }
+    return result
+  }
+
+  /// How the inputs of matrices are quantized, where the table says it.
+  private func inputs(_ table: JSONValue) throws -> OrderedDictionary<String, InputQuantization> {
+    var result: OrderedDictionary<String, InputQuantization> = [:]
+    for entry in try entries(table, "matrices") {
+      guard let value = entry["input"], !value.isNull else { continue }
+      guard let input = InputQuantization(json: value) else {
+        throw bad("metadata", "'\(try name(entry))' has an 'input' that is not understood")
+      }
+      result[try name(entry)] = input
     }
     return result
   }

@@ -1,3 +1,4 @@
+import Codecs
 import Execution
 import GraphIR
 import GraphPasses

@@ -2,6 +2,7 @@ import Execution
 import GraphIR
 import GraphPasses
 import Kernels
+import OrderedCollections
 import SafeIO
 import TensorCore
 
@@ -126,6 +127,9 @@ extension OptimizationStage.Result {
       return try Program(graph: model.graph, weights: prepared, options: options).kernelChoices
     }
     let weights = try model.requireCheckpoint()
-    return try Program(graph: graph, options: options) { try folds.weight($0, weights) }.kernelChoices
+    let isApart = PreparedWeights.disagreements(in: graph, model.activations).isEmpty
+    return try Program(graph: graph, options: options, activations: isApart ? model.activations : [:]) {
+      try folds.weight($0, weights)
+    }.kernelChoices
   }
 }

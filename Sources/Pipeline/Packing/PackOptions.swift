@@ -25,7 +25,12 @@ public struct PackOptions: Sendable {
   }
 
   /// Everything that a packed file may ask of this build.
-  public static let supportedFeatures: Set<String> = [Layout.panel16.feature, Layout.canonical.feature]
+  public static let supportedFeatures: Set<String> = [
+    Layout.panel16.feature, Layout.canonical.feature, floatPanelsFeature,
+  ]
+
+  /// What a packed file with E4M3 panels asks of its reader besides.
+  static let floatPanelsFeature = "panels-e4m3"
 
   /// The layout for a `--isa` choice. Panels do not differ between instruction sets, so every named set gives them;
   /// `portable` gives planes.

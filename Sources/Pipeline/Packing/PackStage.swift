@@ -25,6 +25,7 @@ public struct PackStage {
   let weights: OrderedDictionary<String, Weight>
   let history: JSONValue
   let options: PackOptions
+  let activations: OrderedDictionary<String, InputQuantization>
   /// What turns the textbook graph into the one that is written.
   public var passes = PassPipeline.standard
 
@@ -34,6 +35,7 @@ public struct PackStage {
     source = model
     weights = try model.requireCheckpoint()
     history = model.configuration[HuggingFaceExport.provenanceKey] ?? .null
+    activations = model.activations
     self.options = options
   }
 
@@ -46,6 +48,7 @@ public struct PackStage {
     }
     self.weights = weights
     history = model.history
+    activations = model.activations
     self.options = options
   }
 
@@ -61,7 +64,8 @@ public struct PackStage {
         graph.constants[name] = ConstantType(weight.encodingName, type.dimensions)
       }
     }
-    let reports = try passes.run(&graph)
+    let reports: [PassReport]
+    (graph, reports) = try passes.run(graph, activations: activations)
     var folds = FoldedConstants()
     for report in reports { folds.add(report) }
     var weights = weights
@@ -69,7 +73,7 @@ public struct PackStage {
       weights[name] = try folds.weight(name, self.weights)
     }
     var contents = PackedContents(options: options)
-    try contents.add(graph: graph, weights: weights)
+    try contents.add(graph: graph, weights: weights, activations: activations)
     try PackedWriter.write(
       to: path, metadata: metadata(graph: graph, contents: contents),
       requiredFeatures: contents.requiredFeatures,

@@ -14,6 +14,7 @@ struct PackedContents {
   private var vectors: [JSONValue] = []
   private var matrices: [JSONValue] = []
   private var vectorBytes: [UInt8] = []
+  private var inputs: OrderedDictionary<String, InputQuantization> = [:]
 
   init(options: PackOptions) { self.options = options }
 
@@ -21,10 +22,16 @@ struct PackedContents {
   var table: JSONValue { ["vectors": .array(vectors), "matrices": .array(matrices)] }
 
   /// What a reader must understand.
-  var requiredFeatures: [String] { [options.layout.feature] }
+  var requiredFeatures: [String] {
+    let hasFloatPanels = matrices.contains { $0["encoding"]?.stringValue == PanelEncoding.e4m3.rawValue }
+    return [options.layout.feature] + (hasFloatPanels ? [PackOptions.floatPanelsFeature] : [])
+  }
 
   /// Adds every constant of the graph in its order.
-  mutating func add(graph: Graph, weights: OrderedDictionary<String, Weight>) throws {
+  mutating func add(
+    graph: Graph, weights: OrderedDictionary<String, Weight>,
+    activations: OrderedDictionary<String, InputQuantization>
+  ) throws {
     func weight(_ name: String) throws -> Weight {
       guard let weight = weights[name] else {
         throw PipelineError.weight(name, reason: "is not in the checkpoint")
@@ -32,7 +39,9 @@ struct PackedContents {
       return weight
     }
     let prepared = try PreparedWeights(
-      graph: graph, weight: weight, matrices: options.layout == .panel16 ? .panels : .omitted)
+      graph: graph, weight: weight, matrices: options.layout == .panel16 ? .panels : .omitted,
+      activations: activations)
+    inputs = prepared.activations
     for (key, values) in prepared.vectors { addVector(key, values) }
     if options.layout == .panel16 {
       for (key, matrix) in prepared.matrices { addPanels(key, matrix) }
@@ -57,11 +66,13 @@ struct PackedContents {
 
   private mutating func addPanels(_ key: String, _ matrix: PanelMatrix) {
     let section = "panels/" + key
-    matrices.append([
-      "name": .string(key), "section": .string(section), "encoding": .string(matrix.encoding.rawValue),
-      "rows": JSONValue(matrix.rows), "columns": JSONValue(matrix.columns),
-      "block_length": JSONValue(matrix.blockLength), "has_zeros": .bool(matrix.hasZeros),
-    ])
+    addEntry(
+      key,
+      [
+        "name": .string(key), "section": .string(section), "encoding": .string(matrix.encoding.rawValue),
+        "rows": JSONValue(matrix.rows), "columns": JSONValue(matrix.columns),
+        "block_length": JSONValue(matrix.blockLength), "has_zeros": .bool(matrix.hasZeros),
+      ])
     parts.append(packedSection(section, kind: "panels", matrix.storage, isBFloat16: matrix.encoding == .bf16))
   }
 
@@ -90,7 +101,14 @@ struct PackedContents {
         "columns": JSONValue(weight.shape.columns), "planes": .array(described),
       ])
     }
-    matrices.append(["name": .string(key), "members": .array(members)])
+    addEntry(key, ["name": .string(key), "members": .array(members)])
+  }
+
+  /// Adds a matrix, and how its input is quantized.
+  private mutating func addEntry(_ key: String, _ entry: JSONObject) {
+    var entry = entry
+    if let input = inputs[key] { entry["input"] = input.json }
+    matrices.append(.object(entry))
   }
 
   private func packedSection(_ name: String, kind: String, _ tensor: Tensor, isBFloat16: Bool)

@@ -49,6 +49,12 @@ public struct QuantizationStage {
     progress: @escaping (Progress) throws -> Void = { _ in }
   ) throws -> QuantizedModel {
     let need = try recipe.methodNeed()
+    if recipe.hasStaticActivations, case .none = calibration {
+      throw PipelineError.usage(
+        "static scales of inputs need calibration", hint: "give --corpus FILE or --statistics FILE")
+    }
+    let plainWeights = try self.model.requireCheckpoint()
+    let given = calibration
     let (model, calibration, transforms) = try transformed(calibration, progress)
     let weights = try model.requireCheckpoint()
     if recipe.learnedRounding != nil {
@@ -68,11 +74,30 @@ public struct QuantizationStage {
     }
     try checkFallbacks(work.reports)
     let blocks = try learnRounding(calibration, &work, progress)
-    let isCalibrated = need != .none || recipe.transformsReadInputs || recipe.learnedRounding != nil
+    let inputs = try calibrateActivations(
+      model, work.plan, given.isWindows ? given : calibration, work.weights,
+      plain: transforms.isEmpty ? nil : plainWeights, progress)
+    let isCalibrated =
+      need != .none || recipe.transformsReadInputs || recipe.learnedRounding != nil || !inputs.reports.isEmpty
+      || recipe.hasStaticActivations
     return QuantizedModel(
       source: model, weights: work.weights, recipe: recipe, reports: work.reports, blockReports: blocks,
-      calibration: isCalibrated ? calibration.description : nil, experts: work.experts, transforms: transforms
-    )
+      calibration: isCalibrated ? calibration.description : nil, experts: work.experts,
+      transforms: transforms,
+      activations: inputs.activations, activationReports: inputs.reports)
+  }
+
+  private func calibrateActivations(
+    _ model: LoadedModel, _ plan: QuantizationPlan, _ calibration: CalibrationSource,
+    _ weights: OrderedDictionary<String, Weight>, plain: OrderedDictionary<String, Weight>?,
+    _ progress: (Progress) throws -> Void
+  ) throws -> ActivationCalibration.Result {
+    try ActivationCalibration(
+      graph: model.graph, recipe: recipe, choices: plan.choices, pool: pool, kernels: kernels
+    ).run(
+      calibration, weight: { try Self.weight($0, in: weights) },
+      plain: plain.map { weights in (self.model.graph, { try Self.weight($0, in: weights) }) },
+      progress: progress)
   }
 
   /// Learned rounding over all blocks, when the recipe asks for it.
@@ -294,6 +319,9 @@ public struct QuantizationStage {
 }
 
 extension CalibrationSource {
+  /// Whether inputs can be looked at.
+  fileprivate var isWindows: Bool { if case .windows = self { true } else { false } }
+
   /// What reports and journals say of it.
   var description: CalibrationDescription? {
     switch self {

@@ -23,6 +23,10 @@ public struct QuantizedModel: Sendable {
   public var experts: [ExpertCoverage] = []
   /// What was done before weights were quantized.
   public var transforms: [TransformReport] = []
+  /// How the inputs of layers are quantized, by names of weights.
+  public var activations: OrderedDictionary<String, InputQuantization> = [:]
+  /// What was seen of those inputs; empty without windows to look at.
+  public var activationReports: [ActivationReport] = []
   /// How bits were allocated; nil when they were not.
   public var allocation: AllocationReport?
 
@@ -57,6 +61,7 @@ public struct QuantizedModel: Sendable {
       "dead_columns": JSONValue(reports.reduce(0) { $0 + $1.deadColumnCount }),
     ]
     if !transforms.isEmpty { json["transforms"] = .array(transforms.map(\.json)) }
+    if !activationReports.isEmpty { json["activations"] = .array(activationReports.map(\.json)) }
     if let allocation { json["allocation"] = allocation.json }
     if !experts.isEmpty { json["experts"] = experts.json(minimum: recipe.minimumExpertTokens) }
     return .object(json)

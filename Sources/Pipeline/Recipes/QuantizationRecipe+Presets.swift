@@ -20,7 +20,7 @@ extension QuantizationRecipe {
     case .scheme(let scheme):
       self.init(
         methodName: methodName, methodOptions: methodOptions, codec: try scheme.codec(), targets: targets,
-        ignored: ignored)
+        ignored: ignored, activations: scheme.activations)
     case .mix(let mix):
       self.init(
         methodName: methodName, methodOptions: methodOptions,

@@ -1,3 +1,4 @@
+import Calibration
 import Codecs
 import GraphIR
 import OrderedCollections
@@ -14,9 +15,15 @@ public struct QuantizationRecipe: Sendable {
     public var methodName: String
     /// The method's options, as text.
     public var methodOptions: [String: String]
+    /// How the input of the layer is quantized; nil: not at all.
+    public var activations: ActivationScheme?
 
     /// Creates a choice.
-    public init(codec: any Codec, methodName: String, methodOptions: [String: String] = [:]) {
+    public init(
+      codec: any Codec, methodName: String, methodOptions: [String: String] = [:],
+      activations: ActivationScheme? = nil
+    ) {
+      self.activations = activations
       self.codec = codec
       self.methodName = methodName
       self.methodOptions = methodOptions
@@ -29,12 +36,14 @@ public struct QuantizationRecipe: Sendable {
     }
 
     var json: JSONObject {
-      [
+      var json: JSONObject = [
         "method": .string(methodName),
         "options": .object(
           JSONObject(methodOptions.sorted { $0.key < $1.key }.map { ($0.key, .string($0.value)) })),
         "codec": .string(codec.canonicalName),
       ]
+      if let activations { json["activations"] = .string(activations.description) }
+      return json
     }
   }
 
@@ -85,6 +94,9 @@ public struct QuantizationRecipe: Sendable {
   /// Calibration tokens that every expert should see; those that the router sends fewer borrow some.
   public var minimumExpertTokens: Int
 
+  /// How static scales of inputs are chosen.
+  public var activationObserver = ScaleObserver.minmax
+
   /// Name of the method for weights that no rule names.
   public var methodName: String { choice.methodName }
   /// Codec of weights that no rule names.
@@ -94,10 +106,11 @@ public struct QuantizationRecipe: Sendable {
   public init(
     methodName: String, methodOptions: [String: String] = [:], codec: any Codec, targets: [String] = [],
     ignored: [String] = [], maximumFallbackShare: Double = 0.01, minimumExpertTokens: Int = 0,
-    learnedRounding: LearnedRounding? = nil
+    learnedRounding: LearnedRounding? = nil, activations: ActivationScheme? = nil
   ) {
     self.learnedRounding = learnedRounding
-    choice = Choice(codec: codec, methodName: methodName, methodOptions: methodOptions)
+    choice = Choice(
+      codec: codec, methodName: methodName, methodOptions: methodOptions, activations: activations)
     self.targets = targets
     self.ignored = ignored
     self.maximumFallbackShare = maximumFallbackShare
@@ -156,6 +169,7 @@ public struct QuantizationRecipe: Sendable {
     if !choices.isEmpty {
       json["weights"] = .object(JSONObject(choices.map { ($0.key, .object($0.value.json)) }))
     }
+    if hasStaticActivations { json["activation_observer"] = .string(activationObserver.description) }
     if minimumExpertTokens > 0 { json["min_expert_tokens"] = JSONValue(minimumExpertTokens) }
     return .object(json)
   }

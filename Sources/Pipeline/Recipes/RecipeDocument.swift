@@ -1,3 +1,4 @@
+import Calibration
 import Codecs
 import OrderedCollections
 import Quantization
@@ -13,6 +14,7 @@ public struct RecipeDocument: Sendable {
     var groupSize: Int?
     var isSymmetric: Bool?
     var scaleType: String?
+    var activations: String?
     var method: String?
     var options: [String: String] = [:]
     var targets: [String] = []
@@ -24,6 +26,7 @@ public struct RecipeDocument: Sendable {
   private(set) var stages: [Quantize] = []
   private(set) var maximumFallbackShare = 0.01
   private(set) var minimumExpertTokens = 0
+  private(set) var activationObserver = ScaleObserver.minmax
 
   /// Reads a document.
   /// - Throws: ``PipelineError/recipe(path:key:problem:hint:)``.
@@ -34,12 +37,21 @@ public struct RecipeDocument: Sendable {
     }
     guard let node else { throw .recipe(path: path, key: "", problem: "is empty", hint: nil) }
     let reader = RecipeReader(path: path)
-    let keys = try reader.mapping(node, "recipe", known: ["stages", "max_fallback", "min_expert_tokens"])
+    let keys = try reader.mapping(
+      node, "recipe", known: ["stages", "max_fallback", "min_expert_tokens", "activation_observer"])
     if let share = keys["max_fallback"] {
       maximumFallbackShare = try reader.number(share, "max_fallback", in: 0...1)
     }
     if let tokens = keys["min_expert_tokens"] {
       minimumExpertTokens = Int(try reader.number(tokens, "min_expert_tokens", in: 0...1e9))
+    }
+    if let node = keys["activation_observer"] {
+      let name = try reader.text(node, "activation_observer")
+      guard let observer = ScaleObserver(name: name) else {
+        throw reader.failure(
+          "activation_observer", "'\(name)' is not known", hint: "minmax, mse, percentile, percentile-99.9")
+      }
+      activationObserver = observer
     }
     guard let list = keys["stages"]?.sequence, !list.isEmpty else {
       throw .recipe(path: path, key: "stages", problem: "a list of stages is needed", hint: nil)
@@ -93,6 +105,7 @@ public struct RecipeDocument: Sendable {
     recipe.transforms = transforms
     recipe.maximumFallbackShare = maximumFallbackShare
     recipe.minimumExpertTokens = minimumExpertTokens
+    recipe.activationObserver = activationObserver
     for choice in [recipe.choice] + recipe.rules.map(\.choice) { _ = try choice.method() }
     return recipe
   }
@@ -108,27 +121,32 @@ public struct RecipeDocument: Sendable {
     _ stage: Quantize, _ model: LoadedModel, _ hasCalibration: Bool
   ) throws -> QuantizationRecipe {
     if let name = stage.preset {
-      return try QuantizationRecipe(
+      var recipe = try QuantizationRecipe(
         preset: .named(name), for: model, methodName: stage.method ?? "gptq", methodOptions: stage.options,
         targets: stage.targets, ignored: stage.ignored, hasCalibration: hasCalibration)
+      if let activations = stage.activations { recipe.setActivations(try .activations(named: activations)) }
+      return recipe
     }
     let choice = try choice(stage, over: nil)
     return QuantizationRecipe(
       methodName: choice.methodName, methodOptions: choice.methodOptions, codec: choice.codec,
-      targets: stage.targets, ignored: stage.ignored)
+      targets: stage.targets, ignored: stage.ignored, activations: choice.activations)
   }
 
   /// The choice of a stage or rule; what a rule leaves out is its stage's.
   private func choice(_ part: Quantize, over stage: Quantize?) throws -> QuantizationRecipe.Choice {
     let codec: any Codec
+    var activations: ActivationScheme?
     if let name = part.preset {
       guard case .scheme(let scheme) = try QuantizationPreset.named(name).content else {
         throw PipelineError.usage(
           "\(name) chooses a type for each weight, which only the last stage can", hint: "name a codec")
       }
       codec = try scheme.codec()
+      activations = scheme.activations
     } else if part.codec == nil, let stage {
-      codec = try choice(stage, over: nil).codec
+      let inherited = try choice(stage, over: nil)
+      (codec, activations) = (inherited.codec, inherited.activations)
     } else {
       let symmetric = part.isSymmetric
       let type = try part.scaleType.map { try Self.scaleType($0) }
@@ -136,9 +154,11 @@ public struct RecipeDocument: Sendable {
         spelled: part.codec ?? "int4",
         CodecParameters(groupSize: part.groupSize, isSymmetric: symmetric, scaleType: type))
     }
+    if let name = part.activations { activations = try .activations(named: name) }
     let method = part.method ?? stage?.method ?? "gptq"
     let inherits = part.method == nil && part.options.isEmpty
     return QuantizationRecipe.Choice(
-      codec: codec, methodName: method, methodOptions: inherits ? stage?.options ?? [:] : part.options)
+      codec: codec, methodName: method, methodOptions: inherits ? stage?.options ?? [:] : part.options,
+      activations: activations)
   }
 }

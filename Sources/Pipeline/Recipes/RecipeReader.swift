@@ -66,6 +66,7 @@ struct RecipeReader {
   func quantize(_ node: Node, _ key: String, isRule: Bool) throws(PipelineError) -> RecipeDocument.Quantize {
     let known = [
       "preset", "codec", "group_size", "symmetric", "scale_type", "method", "options", "targets",
+      "activations",
     ]
     let keys = try mapping(node, key, known: known + (isRule ? [] : ["ignore", "rules"]))
     var part = RecipeDocument.Quantize()
@@ -74,6 +75,9 @@ struct RecipeReader {
     part.method = try keys["method"].map { node throws(PipelineError) in try text(node, key + ".method") }
     part.scaleType = try keys["scale_type"].map { node throws(PipelineError) in
       try text(node, key + ".scale_type")
+    }
+    part.activations = try keys["activations"].map { node throws(PipelineError) in
+      try text(node, key + ".activations")
     }
     if let size = keys["group_size"] {
       part.groupSize = Int(try number(size, key + ".group_size", in: -1...16_777_216))

@@ -53,14 +53,14 @@ struct FoldTransform {
   }
 
   private mutating func fold(_ site: FoldSite, _ stage: QuantizationStage) throws {
-    var readers: [AWQ.Reader] = []
+    var readers: [FoldReader] = []
     for name in site.consumers {
       guard let statistics = seen[name], statistics.tokenCount > 0 else { continue }
       let hessian = try statistics.secondMoment.map {
         try Hessian(size: statistics.columns, values: $0, tokenCount: statistics.tokenCount)
       }
       readers.append(
-        AWQ.Reader(
+        FoldReader(
           problem: LayerProblem(name: name, weights: try edited[name].decoded(), hessian: hessian),
           codec: choices[name]?.codec, inputMaxima: statistics.maxima))
     }

@@ -46,44 +46,10 @@ public struct AWQ: FoldSearch, Equatable {
   /// Reads options given as text.
   /// - Throws: ``QuantizationError/invalidOption(method:option:reason:)``.
   public init(options: [String: String]) throws(QuantizationError) {
-    for key in options.keys.sorted() where !Self.options.contains(where: { $0.name == key }) {
-      throw .invalidOption(
-        method: "awq", option: key,
-        reason: "no such option; it has \(Self.options.map(\.name).joined(separator: ", "))")
-    }
-    let reader = OptionReader(method: "awq", values: options)
+    let reader = try OptionReader(transform: "awq", values: options, known: Self.options)
     self.init(
       ratioCount: try reader.integer("ratios", default: 20, in: 1...1000),
       duo: try reader.choice("duo", default: .both), scaleSearch: try reader.scaleSearch(default: .standard))
-  }
-
-  /// One of the weights that read the scaled values.
-  public struct Reader: Sendable {
-    /// The weight with what is known of its inputs.
-    public let problem: LayerProblem
-    /// What it will be stored with; nil when it is not quantized, so that it does not matter.
-    public let codec: (any Codec)?
-    /// Largest magnitudes of its inputs; empty when they are not known.
-    public let inputMaxima: [Float]
-
-    /// Creates a reader.
-    public init(problem: LayerProblem, codec: (any Codec)?, inputMaxima: [Float] = []) {
-      self.problem = problem
-      self.codec = codec
-      self.inputMaxima = inputMaxima
-    }
-  }
-
-  /// What was found.
-  public struct Outcome: Sendable, Equatable {
-    /// Factors of the columns; ones when nothing was better.
-    public var factors: [Float]
-    /// Output error with these factors, relative to that without.
-    public var relativeLoss: Double
-    /// The ratio; 0 when nothing was better.
-    public var ratio: Double
-    /// Whether weights counted.
-    public var isDuo: Bool
   }
 
   /// Searches the factors.
@@ -92,11 +58,11 @@ public struct AWQ: FoldSearch, Equatable {
   ///   - adjust: what becomes of factors so that their producer can take them over exactly.
   /// - Throws: ``QuantizationError``.
   public func search(
-    _ readers: [Reader], factorOfColumn: [Int], factorCount: Int, pool: ThreadPool,
+    _ readers: [FoldReader], factorOfColumn: [Int], factorCount: Int, pool: ThreadPool,
     adjust: ([Float]) -> [Float]
-  ) throws(QuantizationError) -> Outcome {
+  ) throws(QuantizationError) -> FoldOutcome {
     let ones = [Float](repeating: 1, count: factorCount)
-    var best = Outcome(factors: ones, relativeLoss: 1, ratio: 0, isDuo: false)
+    var best = FoldOutcome(factors: ones, relativeLoss: 1, ratio: 0, isDuo: false)
     let quantized = readers.filter {
       $0.codec != nil && $0.problem.hessian?.diagonal.contains { $0 > 0 } == true
     }
@@ -118,7 +84,8 @@ public struct AWQ: FoldSearch, Equatable {
         let loss = try loss(quantized, factors, factorOfColumn, pool)
         if loss < bestLoss {
           bestLoss = loss
-          best = Outcome(factors: factors, relativeLoss: loss / reference, ratio: Double(ratio), isDuo: isDuo)
+          best = FoldOutcome(
+            factors: factors, relativeLoss: loss / reference, ratio: Double(ratio), isDuo: isDuo)
         }
         return loss
       }
@@ -144,7 +111,7 @@ public struct AWQ: FoldSearch, Equatable {
   }
 
   /// Root mean square of the inputs behind each factor.
-  private func magnitudes(_ readers: [Reader], _ factorOfColumn: [Int], _ count: Int) -> [Float] {
+  private func magnitudes(_ readers: [FoldReader], _ factorOfColumn: [Int], _ count: Int) -> [Float] {
     var sums = [Double](repeating: 0, count: count)
     var weights = sums
     for reader in readers {
@@ -158,7 +125,7 @@ public struct AWQ: FoldSearch, Equatable {
   }
 
   /// Mean magnitude of the columns behind each factor, relative to the largest of 128 columns of a row.
-  private func columnMagnitudes(_ readers: [Reader], _ factorOfColumn: [Int], _ count: Int) -> [Float] {
+  private func columnMagnitudes(_ readers: [FoldReader], _ factorOfColumn: [Int], _ count: Int) -> [Float] {
     var sums = [Double](repeating: 0, count: count)
     var weights = sums
     for reader in readers {
@@ -193,7 +160,7 @@ public struct AWQ: FoldSearch, Equatable {
 
   /// `tr(E H Eᵀ)` over all readers.
   private func loss(
-    _ readers: [Reader], _ factors: [Float], _ factorOfColumn: [Int], _ pool: ThreadPool
+    _ readers: [FoldReader], _ factors: [Float], _ factorOfColumn: [Int], _ pool: ThreadPool
   ) throws(QuantizationError) -> Double {
     var total = 0.0
     for reader in readers {

@@ -31,14 +31,8 @@ public struct SmoothQuant: FoldSearch, Equatable {
   /// Reads options given as text.
   /// - Throws: ``QuantizationError/invalidOption(method:option:reason:)``.
   public init(options: [String: String]) throws(QuantizationError) {
-    for key in options.keys.sorted() where !Self.options.contains(where: { $0.name == key }) {
-      throw .invalidOption(
-        method: "smoothquant", option: key,
-        reason: "no such option; it has \(Self.options.map(\.name).joined(separator: ", "))")
-    }
-    self.init(
-      steps: try OptionReader(method: "smoothquant", values: options).integer(
-        "steps", default: 20, in: 1...1000))
+    let reader = try OptionReader(transform: "smoothquant", values: options, known: Self.options)
+    self.init(steps: try reader.integer("steps", default: 20, in: 1...1000))
     guard let text = options["strength"], text != "search" else { return }
     guard let value = Float(text), (0...1).contains(value) else {
       throw .invalidOption(
@@ -49,11 +43,11 @@ public struct SmoothQuant: FoldSearch, Equatable {
 
   /// The factors; ones when no weight is quantized.
   public func search(
-    _ readers: [AWQ.Reader], factorOfColumn: [Int], factorCount: Int, pool: ThreadPool,
+    _ readers: [FoldReader], factorOfColumn: [Int], factorCount: Int, pool: ThreadPool,
     adjust: ([Float]) -> [Float] = { $0 }
-  ) throws(QuantizationError) -> AWQ.Outcome {
+  ) throws(QuantizationError) -> FoldOutcome {
     let ones = [Float](repeating: 1, count: factorCount)
-    var best = AWQ.Outcome(factors: ones, relativeLoss: 1, ratio: 0, isDuo: false)
+    var best = FoldOutcome(factors: ones, relativeLoss: 1, ratio: 0, isDuo: false)
     let quantized = readers.filter { $0.codec != nil && !$0.inputMaxima.isEmpty }
     guard !quantized.isEmpty else { return best }
     for reader in quantized { try reader.problem.validate() }
@@ -73,14 +67,14 @@ public struct SmoothQuant: FoldSearch, Equatable {
       let loss = try loss(quantized, factors, factorOfColumn, pool)
       guard loss < bestLoss else { continue }
       bestLoss = loss
-      best = AWQ.Outcome(factors: factors, relativeLoss: loss / reference, ratio: Double(tried), isDuo: false)
+      best = FoldOutcome(factors: factors, relativeLoss: loss / reference, ratio: Double(tried), isDuo: false)
     }
     return best
   }
 
   /// Expected squared error of the outputs, over all readers.
   private func loss(
-    _ readers: [AWQ.Reader], _ factors: [Float], _ factorOfColumn: [Int], _ pool: ThreadPool
+    _ readers: [FoldReader], _ factors: [Float], _ factorOfColumn: [Int], _ pool: ThreadPool
   ) throws(QuantizationError) -> Double {
     var total = 0.0
     for reader in readers {
@@ -102,7 +96,7 @@ public struct SmoothQuant: FoldSearch, Equatable {
     var inputs: [Float]
     var weights: [Float]
 
-    init(_ readers: [AWQ.Reader], _ factorOfColumn: [Int], _ count: Int) {
+    init(_ readers: [FoldReader], _ factorOfColumn: [Int], _ count: Int) {
       inputs = [Float](repeating: 0, count: count)
       weights = inputs
       for reader in readers {

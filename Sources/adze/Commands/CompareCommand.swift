@@ -61,7 +61,9 @@ struct CompareCommand: ParsableCommand {
       try Interruption.check()
       let arguments =
         ["bench", path, "--summary", "-t", String(pool.threadCount), "--isa", inference.execution.isa]
-        + ["--activations", inference.activations.rawValue] + (index > 0 ? inference.cache.arguments : [])
+        + ["--activations", "\(inference.activations)"]
+        + (inference.simulateActivations ? ["--simulate-activations"] : [])
+        + (index > 0 ? inference.cache.arguments : [])
       let summary = try JSONValue.parse(ChildProcess.output(arguments: arguments), file: "bench")
       measurements[index].speed = ModelMeasurement.Speed(
         prefill: summary["prefill_ts"]?.doubleValue ?? 0, decode: summary["decode_ts"]?.doubleValue ?? 0,
@@ -79,7 +81,7 @@ struct CompareCommand: ParsableCommand {
         .init("text", text.corpus),
         .init("windows", "\(windows.count) of \(windows.length) tokens"),
         .init("predictions", NumberFormat.grouped(Double(windows.predictionCount))),
-        .init("activations of quantized layers", inference.activations.rawValue),
+        .init("activations of quantized layers", "\(inference.activations)"),
         .init("cache of the models, f16 for the base", "\(inference.cache.format(default: .f16))"),
         .init("threads", "\(inference.execution.pool().threadCount)"),
         .init("adze", AdzeVersion.current),

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Codecs
 import Execution
 import Kernels
 import OrderedCollections
@@ -12,7 +13,7 @@ struct LogitsCommand: ParsableCommand {
     commandName: "logits", abstract: "Write a model's logits for given token ids.",
     discussion: """
       Reads `input_ids` (integers, [B, T]) from a safetensors file and writes `logits` float32 [B, T, vocabulary]; each \
-      row is a sequence of its own. Computes in float32 with a float32 cache unless told otherwise.
+      row is a sequence of its own. Computes in float32 with a float32 cache unless the model or an option says otherwise.
       """)
 
   @Argument(help: "The model.") var model: String
@@ -20,8 +21,11 @@ struct LogitsCommand: ParsableCommand {
   @Option(name: [.short, .long], help: "Safetensors file to write.") var output: String
   @Option(help: "Tokens that go through the model at a time; 1 goes token by token through the cache.")
   var chunk: Int = 512
-  @Option(help: "Arithmetic of quantized layers: float32 or int8.") var activations: ActivationPrecision =
-    .float32
+  @Option(
+    help:
+      "What inputs of quantized layers are rounded to: auto (what the model says, else float32) or a scheme.")
+  var activations: ActivationChoice = .auto
+  @Flag(help: "Multiply rounded activations as floats.") var simulateActivations = false
   @OptionGroup var cache: CacheArguments
   @OptionGroup var execution: ExecutionArguments
 
@@ -32,12 +36,12 @@ struct LogitsCommand: ParsableCommand {
   func run() throws {
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
-    let model = try LanguageModel(
-      source,
-      options: ExecutionOptions(
-        activations: activations, cache: cache.format(default: .f32), chunkLength: chunk,
-        kernels: execution.kernels()
-      ))
+    var options = ExecutionOptions(
+      activations: activations.scheme, cache: cache.format(default: .f32), chunkLength: chunk,
+      kernels: try execution.kernels())
+    options.unstatedActivations = .float32
+    options.simulatesActivations = simulateActivations
+    let model = try LanguageModel(source, options: options)
     let bar = ProgressBar("logits")
     let logits = try LogitsStage(model: model, pool: execution.pool()).run(inputFile: input) {
       try bar.update($0)

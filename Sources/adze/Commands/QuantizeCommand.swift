@@ -33,6 +33,9 @@ struct QuantizeCommand: ParsableCommand {
       \(CodecRegistry.entries.map { "  \($0.name): \($0.summary)" }.joined(separator: "\n"))
       Presets (--scheme instead of codec, group size and symmetry):
       \(QuantizationPreset.all.map { "  \($0.name): \($0.summary)" }.joined(separator: "\n"))
+      Activation schemes (--activation-scheme):
+        none: inputs stay as they are
+      \(ActivationScheme.all.dropFirst().map { "  \($0.name): \($0.summary)" }.joined(separator: "\n"))
       Containers:
       \(ModelContainers.entries.map { "  \($0.name): \($0.summary)" }.joined(separator: "\n"))
 
@@ -60,6 +63,7 @@ struct QuantizeCommand: ParsableCommand {
   var symmetry: Symmetry?
   @Option(help: "Type of scales: f16, bf16 or f32 (default: f16; GGML's types have their own).")
   var scaleType: String?
+  @OptionGroup(title: "Activations") var activationArguments: ActivationArguments
   @Option(
     help:
       "A rewrite before weights are quantized: \(WeightTransforms.names.joined(separator: ", ")); with options: 'rotation:values=never,seed=1'; may be repeated."
@@ -141,7 +145,8 @@ struct QuantizeCommand: ParsableCommand {
 
   private var hasChoices: Bool {
     method != nil || scheme != nil || codec != nil || groupSize != nil || symmetry != nil || scaleType != nil
-      || !target.isEmpty || !ignore.isEmpty || !methodArguments.values.isEmpty
+      || activationArguments.scheme != nil || activationArguments.observer != nil || !target.isEmpty
+      || !ignore.isEmpty || !methodArguments.values.isEmpty
   }
 
   func run() throws {
@@ -151,7 +156,8 @@ struct QuantizeCommand: ParsableCommand {
     var recipe = try makeRecipe(source)
     let (allocated, allocation) = try allocate(recipe, source)
     recipe = allocated
-    let need = max(try recipe.need(), recipe.learnedRounding == nil ? .none : .moments)
+    let looksAtInputs = recipe.learnedRounding != nil || recipe.quantizesActivations
+    let need = max(try recipe.need(), looksAtInputs ? .moments : .none)
     let plan = try QuantizationPlan(recipe: recipe, graph: source.graph, weights: source.requireCheckpoint())
     let target = try ModelContainers.container(named: container, output: output ?? "")
     try target.check(plan)
@@ -169,7 +175,10 @@ struct QuantizeCommand: ParsableCommand {
       try bar.update($0.fraction, $0.what)
     }
     result.allocation = allocation
-    if let warning = try target.companionWarning(for: ModelExport(result)) { Console.warn(warning) }
+    let export = ModelExport(result)
+    for warning in try [target.companionWarning(for: export), target.activationWarning(for: export)] {
+      if let warning { Console.warn(warning) }
+    }
     try target.write(result, to: output)
     journal?.remove()
     if let report {
@@ -212,6 +221,7 @@ struct QuantizeCommand: ParsableCommand {
         targets: target, ignored: ignore)
     }
     result.transforms += try ((isAWQ ? ["awq"] : []) + transform).map(Self.transform)
+    try activationArguments.apply(to: &result)
     if let learning { result.learnedRounding = learning }
     if let maxFallback { result.maximumFallbackShare = maxFallback }
     if corpus.minExpertTokens > 0 { result.minimumExpertTokens = corpus.minExpertTokens }
@@ -369,6 +379,7 @@ struct QuantizeCommand: ParsableCommand {
       "\(output): \(reports.count) layers as \(names.joined(separator: ", ")), "
       + "\(NumberFormat.fixed(result.bitsPerWeight, 3)) bits per weight, mean relative output error "
       + NumberFormat.significant(error, 3)
+    if let inputs = ActivationArguments.summary(result) { line += ", inputs " + inputs }
     if result.calibration != nil { line += " (rounding: \(NumberFormat.significant(rounding, 3)))" }
     try Console.print(line)
     for transform in result.transforms { try Console.print(transform.summary) }

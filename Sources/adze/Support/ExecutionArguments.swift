@@ -1,4 +1,5 @@
 import ArgumentParser
+import Codecs
 import Execution
 import Kernels
 import Pipeline
@@ -37,11 +38,12 @@ struct InferenceArguments: ParsableArguments {
 
   @Option(
     help: """
-      Arithmetic of quantized layers: int8 (activations rounded to 8 bits per block, fast), int8-token (per token, as \
-      W8A8), int8-outliers (per token, numbers of 6 and more as floats, as LLM.int8()), fp8-token, fp8-group (E4M3 per \
-      token or 128 columns), or float32 (exactly what the stored weights mean).
+      What inputs of quantized layers are rounded to: auto (what the model says, else int8-block), int8-block (8 bits per \
+      token and block, fast), int8-token (per token, as W8A8), int8-outliers (per token, numbers of 6 and more as floats, \
+      as LLM.int8()), fp8-token, fp8-group (E4M3 per token or 128 columns), or float32 (exactly what the stored weights \
+      mean).
       """)
-  var activations: ActivationPrecision = .int8
+  var activations: ActivationChoice = .auto
 
   @Flag(
     help: "Multiply rounded activations as floats: the plain way that integer arithmetic is compared with.")
@@ -58,7 +60,7 @@ struct InferenceArguments: ParsableArguments {
 
   func options(cache format: KVFormat? = nil) throws -> ExecutionOptions {
     var options = ExecutionOptions(
-      activations: activations, cache: format ?? cache.format(default: .f16), chunkLength: chunk,
+      activations: activations.scheme, cache: format ?? cache.format(default: .f16), chunkLength: chunk,
       kernels: try execution.kernels())
     options.simulatesActivations = simulateActivations
     return options
@@ -73,4 +75,26 @@ struct InferenceArguments: ParsableArguments {
   }
 }
 
-extension ActivationPrecision: ExpressibleByArgument {}
+/// What `--activations` says.
+struct ActivationChoice: ExpressibleByArgument, CustomStringConvertible {
+  /// Nil: what the model says.
+  let scheme: ActivationScheme?
+
+  static let auto = ActivationChoice(scheme: nil)
+
+  init(scheme: ActivationScheme?) { self.scheme = scheme }
+
+  init?(argument: String) {
+    guard argument != "auto" else {
+      self = .auto
+      return
+    }
+    guard let scheme = ActivationScheme(name: argument) else { return nil }
+    self.init(scheme: scheme)
+  }
+
+  static var allValueStrings: [String] { ["auto"] + ActivationScheme.names }
+
+  var description: String { scheme?.description ?? "auto" }
+  var defaultValueDescription: String { description }
+}
