@@ -47,6 +47,7 @@ PLAIN = {
     "falcon-new": {"bias": False},
     "qwen3-bias": {"attention_bias": False},
     "cohere-norms": {"attention_bias": False, "use_qk_norm": False, "tie_word_embeddings": True},
+    "cohere-one-key": {"use_qk_norm": False},
     "phi-norms": {"qk_layernorm": False},
     "qwen3-moe-mixed": {"norm_topk_prob": True},
     "deepseek2": {
@@ -84,6 +85,7 @@ DROPPED = {
     "seed-oss": ["o_proj.bias", "gate_proj.bias", "up_proj.bias", "down_proj.bias"],
     "ernie4-5-bias": ["_proj.bias"],
     "cohere-norms": ["_proj.bias", "_norm.weight", "lm_head"],
+    "cohere-one-key": ["_norm.weight"],
     "phi-norms": ["_layernorm.weight", "_layernorm.bias"],
 }
 # Kept although a part says otherwise.
