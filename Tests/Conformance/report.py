@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -132,7 +133,8 @@ class Report:
         for (container, direction), rows in groups.items():
             codecs = list(dict.fromkeys(row.subject.codec for row in rows if row.subject.codec))
             compared = list(dict.fromkeys(_without_model(row.subject.compared) for row in rows))
-            listed = ", ".join(codecs) if len(codecs) <= 9 else f"{', '.join(codecs[:7])} and {len(codecs) - 7} more"
+            comma = "; " if any("," in codec for codec in codecs) else ", "
+            listed = comma.join(codecs) if len(codecs) <= 9 else f"{comma.join(codecs[:7])} and {len(codecs) - 7} more"
             counts = [(kind, sum(row.verdict == kind for row in rows)) for kind in VERDICTS]
             result = ", ".join(f"{count} {kind}" for kind, count in counts if count)
             lines.append(f"| {container} | {direction} | {listed} | {', '.join(compared)} | {result} |")
@@ -140,4 +142,4 @@ class Report:
 
 
 def _without_model(compared: str) -> str:
-    return compared.partition(" of ")[0] if compared.startswith(("weights", "logits")) else compared
+    return re.split(" of |, ", compared)[0] if compared.startswith(("weights", "logits")) else compared
