@@ -71,6 +71,7 @@ import Testing
     let targets = [#"layers\.[01]\."#]
     let gptq = try TestModels.quantized(acorn, TestModels.recipe("gptq", targets: targets), windows)
     #expect(gptq.reports.count == 14)
+    #expect(gptq.reports.allSatisfy { $0.uncorrected == nil }, "the first layers have nothing to make up for")
     let rounded = try TestModels.quantized(acorn, TestModels.recipe("rtn", targets: targets), windows)
     let mean = { (model: QuantizedModel, path: KeyPath<LayerReport, Double>) in
       model.reports.reduce(0) { $0 + $1[keyPath: path] } / Double(model.reports.count)

@@ -206,8 +206,9 @@ public struct QuantizationStage {
         let solutions = try group.weights.map { name in
           let weight = try Self.weight(name, in: work.weights)
           if group.expert != nil, statistics.tokenCount == 0 { return try roundUnseen(name, plan, weight) }
-          return try solve(
+          let solution = try solve(
             name, plan, weight, hessian: hessian, importance: statistics.meanSquares, drift: drift)
+          return work.reports.isEmpty ? solution.withNothingToCorrect() : solution
         }
         return try work.finish(solutions)
       })
@@ -315,6 +316,15 @@ public struct QuantizationStage {
     throw PipelineError.tooManyFallbacks(
       count: fallen.count, total: reports.count, allowedShare: recipe.maximumFallbackShare,
       layers: fallen.map { "\($0.layer) (\($0.fallback ?? ""))" })
+  }
+}
+
+extension LayerSolution {
+  /// The solution of a layer before which nothing is quantized, so that its inputs are those of the unquantized model.
+  fileprivate func withNothingToCorrect() -> LayerSolution {
+    var report = report
+    report.uncorrected = nil
+    return LayerSolution(matrix: matrix, report: report)
   }
 }
 
