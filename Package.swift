@@ -94,7 +94,7 @@ let package = Package(
     room(
       "Architectures", ["TensorCore", "SafeIO", "GraphIR", "Codecs", collections], exclude: ["FAMILIES.md"]),
     room("GraphDrawing", ["GraphIR", collections]),
-    room("GraphPasses", ["TensorCore", "GraphIR", collections], exclude: ["README.md"]),
+    room("GraphPasses", ["TensorCore", "GraphIR", "Codecs", collections], exclude: ["README.md"]),
     room(
       "Kernels", ["TensorCore", "Codecs", "CKernels", "COpenBLAS", collections], exclude: ["CACHE.md"]),
     // Level 4

@@ -52,11 +52,19 @@ public struct LayoutOptions: OptionSet, Sendable, Hashable {
   /// feed-forward, and logits.
   public static let readRows = LayoutOptions(rawValue: 4)
 
+  /// Norms make the codes of what linear layers read, once for all of them.
+  public static let roundedInputs = LayoutOptions(rawValue: 8)
+  /// Small matrices share large pages. Read when weights are prepared.
+  public static let weightArena = LayoutOptions(rawValue: 16)
+
   /// All parts.
-  public static let all: LayoutOptions = [.sharedArena, .inPlace, .readRows]
+  public static let all: LayoutOptions = [
+    .sharedArena, .inPlace, .readRows, .roundedInputs, .weightArena,
+  ]
 
   /// The parts with their names.
   public static let named: [(name: String, part: LayoutOptions)] = [
     ("shared-arena", .sharedArena), ("in-place", .inPlace), ("read-rows", .readRows),
+    ("rounded-inputs", .roundedInputs), ("weight-arena", .weightArena),
   ]
 }

@@ -28,20 +28,21 @@ public struct PreparedWeights: Sendable {
   /// - Parameters:
   ///   - matrices: what becomes of matrices.
   ///   - activations: how the inputs of matrices are quantized, by names of weights.
+  ///   - arena: where matrices lie among others; nil for memory of their own.
   /// - Throws: ``ExecutionError``, or what `weight` throws.
   public init(
     graph: Graph, weight: (String) throws -> Weight, matrices packing: MatrixPacking = .panels,
-    activations: OrderedDictionary<String, InputQuantization> = [:]
+    activations: OrderedDictionary<String, InputQuantization> = [:], arena: WeightArena? = nil
   ) throws {
     self.init()
-    try add(graph: graph, weight: weight, matrices: packing, activations: activations)
+    try add(graph: graph, weight: weight, matrices: packing, activations: activations, arena: arena)
   }
 
   /// Packs the constants of one more graph; operands that are there already are shared.
   /// - Throws: ``ExecutionError``, or what `weight` throws.
   public mutating func add(
     graph: Graph, weight: (String) throws -> Weight, matrices packing: MatrixPacking = .panels,
-    activations: OrderedDictionary<String, InputQuantization> = [:]
+    activations: OrderedDictionary<String, InputQuantization> = [:], arena: WeightArena? = nil
   ) throws {
     for (key, names) in PreparedWeights.linearOperands(of: graph) {
       self.activations[key] = try PreparedWeights.input(of: names, activations)
@@ -55,9 +56,9 @@ public struct PreparedWeights: Sendable {
           try PreparedWeights.checked(try weight(name), name: name, type: graph.constants[name])
         }
         if isMatrix {
-          let matrix = try PanelMatrix(packing: parts)
+          let matrix = try PanelMatrix(packing: parts, in: arena)
           let isGoodEnough = matrix.isExact || packing == .panels
-          matrices[key] = isGoodEnough ? matrix : try PreparedWeights.exactPanels(parts)
+          matrices[key] = isGoodEnough ? matrix : try PreparedWeights.exactPanels(parts, arena)
         } else {
           vectors[key] = try parts.flatMap { try $0.decoded().values }
         }
@@ -76,12 +77,12 @@ public struct PreparedWeights: Sendable {
     case exactPanels
   }
 
-  private static func exactPanels(_ parts: [Weight]) throws -> PanelMatrix {
+  private static func exactPanels(_ parts: [Weight], _ arena: WeightArena?) throws -> PanelMatrix {
     let dense = try parts.map { part in
       let values = try part.decoded()
       return Weight.dense(try Tensor(values.values, shape: Shape([values.rows, values.columns])))
     }
-    return try PanelMatrix(packing: dense)
+    return try PanelMatrix(packing: dense, in: arena)
   }
 
   /// Names of the constants of every matrix operand, by key, in graph order.
@@ -125,8 +126,16 @@ public struct PreparedWeights: Sendable {
   }
 
   /// The constant operands of a node, and which are matrices that rows are multiplied with or taken from. The matrices of
-  /// experts are prepared one by one.
+  /// experts are prepared one by one, gates and factors of one together.
   static func parts(of node: Node) -> [(operand: Operand, isMatrix: Bool)] {
+    if node.operation == .expertGated, node.operands.count > 3 {
+      let pairs = zip(node.operands[2].constants, node.operands[3].constants)
+      return pairs.map { (.concatenation([$0, $1]), true) } + node.operands.dropFirst(4).map { ($0, false) }
+    }
+    return plainParts(of: node)
+  }
+
+  private static func plainParts(of node: Node) -> [(operand: Operand, isMatrix: Bool)] {
     node.operands.enumerated().flatMap { position, operand -> [(operand: Operand, isMatrix: Bool)] in
       if operand.value != nil { return [] }
       if node.operation == .expertLinear { return operand.constants.map { (.constant($0), true) } }
@@ -134,7 +143,7 @@ public struct PreparedWeights: Sendable {
     }
   }
 
-  private static let takesMatrix: Set<Operation> = [.linear, .embedding, .linearActivation]
+  private static let takesMatrix: Set<Operation> = [.linear, .embedding, .linearActivation, .linearGated]
 
   private static func checked(_ weight: Weight, name: String, type: ConstantType?) throws -> Weight {
     guard let type, weight.shape.dimensions == type.dimensions else {

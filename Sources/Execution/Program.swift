@@ -43,6 +43,10 @@ public final class Program: Sendable {
   let caches: [Int: CacheShape]
   let steps: [Step]
   let rotaryTables: [Step.RotaryTableParameters]
+  /// Codes of rows that are needed at a time.
+  let codeSlots: Int
+  /// What becomes of the inputs of linear layers that are rounded to codes, in graph order.
+  public let roundedInputs: [RoundedInput]
   /// Whether every output is made after the last attention, so that a run may ask for some rows only.
   public let canSelectRows: Bool
 
@@ -58,8 +62,11 @@ public final class Program: Sendable {
     var caches: [Int: CacheShape] = [:]
     var lastAttention = -1
     var outputBeforeLastAttention = false
-    for node in graph.nodes {
-      guard let step = try builder.step(node) else { continue }
+    let rounding = RoundingPlan(graph, weights: weights, activations: activations, options: options)
+    for (index, node) in graph.nodes.enumerated() {
+      guard var step = try builder.step(node) else { continue }
+      step.rounding = rounding.makers[index]
+      step.roundedInput = rounding.takers[index]
       if case .attention(let parameters) = step.kind {
         guard caches[parameters.cache] == nil else {
           throw ExecutionError.unsupported(
@@ -85,6 +92,8 @@ public final class Program: Sendable {
     self.weights = weights
     self.steps = steps
     self.rotaryTables = builder.rotaryTables
+    self.codeSlots = rounding.slotCount
+    self.roundedInputs = rounding.inputs
     self.caches = caches
     self.arenaColumns = plan.arenaColumns
     self.canSelectRows = !outputBeforeLastAttention
@@ -162,7 +171,7 @@ public final class Program: Sendable {
     let usual = options.activations ?? (activations.isEmpty ? options.unstatedActivations : nil)
     let prepared = try PreparedWeights(
       graph: graph, weight: weight, matrices: usual == .float32 ? .exactPanels : .panels,
-      activations: activations)
+      activations: activations, arena: options.layout.contains(.weightArena) ? WeightArena() : nil)
     try self.init(graph: graph, weights: prepared, options: options)
   }
 }

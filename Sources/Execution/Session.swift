@@ -22,6 +22,8 @@ public final class Session {
   var arena = FloatBuffer()
   var outputs: [FloatBuffer]
   let rotaryTables: [RotaryTable]
+  /// Codes of rows that steps make for those after them.
+  let codes: [QuantizedRows]
 
   /// An empty conversation.
   public init(program: Program, pool: ThreadPool) {
@@ -29,6 +31,7 @@ public final class Session {
     self.pool = pool
     outputs = program.outputColumns.map { _ in FloatBuffer() }
     rotaryTables = program.rotaryTables.map { _ in RotaryTable() }
+    codes = (0..<program.codeSlots).map { _ in QuantizedRows() }
     for (number, shape) in program.caches {
       caches[number] = KVPages(
         heads: shape.heads, headDimension: shape.headDimension, valueDimension: shape.valueDimension,

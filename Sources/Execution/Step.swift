@@ -8,6 +8,7 @@ struct Step {
   enum Kind {
     case embedding(PanelMatrix, tokens: Int, offset: Int)
     case linear(PanelMatrix, bias: [Float]?, then: KernelTable.Activation?, InputQuantization)
+    case linearGated(PanelMatrix, bias: [Float]?, KernelTable.GatedProduct, InputQuantization)
     case rmsNorm(weight: [Float], epsilon: Float, heads: Int)
     case layerNorm(weight: [Float], bias: [Float]?, epsilon: Float, heads: Int)
     case addRMSNorm(weight: [Float], epsilon: Float)
@@ -23,12 +24,13 @@ struct Step {
     case sigmoid
     case clamp(Float, Float)
     case softcap(Float)
-    case swiglu
-    case geglu(KernelTable.GELU)
+    case gated(KernelTable.GatedProduct)
     case scaleRows
     case joinHeads(heads: Int, isShared: Bool)
     case route(RoutingOptions)
     case expertLinear([PanelMatrix], chosen: Int, [InputQuantization])
+    case expertGated(
+      [PanelMatrix], biases: [[Float]]?, chosen: Int, KernelTable.GatedProduct, [InputQuantization])
     case expertBias([Float], chosen: Int)
     case expertSum(chosen: Int)
     /// A slice or an input that is an output of the graph; other slices are views and need no step.
@@ -79,6 +81,16 @@ struct Step {
     let cache: Int
     let slopes: [Float]?
     let sinks: [Float]?
+    /// How it turns queries and keys; nil when they are turned before.
+    let rotary: RopeParameters?
+  }
+
+  /// Codes that a step makes of its rows for linear layers.
+  struct Rounding {
+    /// Number of the session's codes.
+    let slot: Int
+    let input: InputQuantization
+    let blockLength: Int
   }
 
   let kind: Kind
@@ -88,6 +100,10 @@ struct Step {
   var isAfterLastAttention = false
   /// Whether this is the last attention, which appends all keys and values and attends for the rows asked for alone.
   var isLastAttention = false
+  /// Codes that it makes of its last output.
+  var rounding: Rounding?
+  /// Number of the codes that it takes instead of its input.
+  var roundedInput: Int?
 }
 
 /// Turns the nodes of a graph into steps.
@@ -133,6 +149,12 @@ struct StepBuilder {
       return .linear(
         try matrix(node), bias: node.operands.count > 2 ? try vector(node, 2) : nil,
         then: try activation(node), input(node.operands[1]))
+    case .linearGated:
+      return .linearGated(
+        try matrix(node), bias: node.operands.count > 2 ? try vector(node, 2) : nil, try product(node),
+        input(node.operands[1]))
+    case .expertGated: return try gatedExperts(node)
+    case .limitedGLU: return .gated(.limited(Float(try node.float("limit"))))
     case .rmsNorm:
       return .rmsNorm(
         weight: try gains(node, 1), epsilon: Float(try node.float("eps")), heads: try node.integer("heads"))
@@ -145,14 +167,17 @@ struct StepBuilder {
       return .layerNorm(
         weight: try gains(node, 1), bias: node.operands.count > 2 ? try vector(node, 2) : nil,
         epsilon: Float(try node.float("eps")), heads: try node.integer("heads"))
-    case .rope: return .rope(try rope(node))
-    case .attention: return .attention(try attention(node))
+    case .rope: return .rope(try rope(node, by: 1, heads: "heads"))
+    case .attention: return .attention(try attention(node, slopes: 3, rotary: nil))
+    case .rotaryAttention:
+      let rotary = try rope(node, by: 3, heads: "kv_heads")
+      return .attention(try attention(node, slopes: 6, rotary: rotary))
     case .add: return .add
     case .multiply: return .multiply
     case .scale: return .scale(Float(try node.float("factor")))
     case .silu: return .silu
     case .gelu: return .gelu(.init(rawValue: try node.string("approximate")) ?? .none)
-    case .geglu: return .geglu(.init(rawValue: try node.string("approximate")) ?? .none)
+    case .geglu: return .gated(.geglu(.init(rawValue: try node.string("approximate")) ?? .none))
     case .relu: return .relu
     case .sigmoid: return .sigmoid
     case .clamp: return .clamp(Float(try node.float("minimum")), Float(try node.float("maximum")))
@@ -162,12 +187,12 @@ struct StepBuilder {
     case .route: return .route(try routing(node))
     case .expertLinear:
       return .expertLinear(
-        try experts(node), chosen: try node.integer("chosen"),
-        node.operands[2].constants.map { input(.constant($0)) })
+        try experts(node, node.operands[2].constants.map { .constant($0) }),
+        chosen: try node.integer("chosen"), node.operands[2].constants.map { input(.constant($0)) })
     case .expertBias: return .expertBias(try vector(node, 2), chosen: try node.integer("chosen"))
     case .expertSum: return .expertSum(chosen: try node.integer("chosen"))
     case .softcap: return .softcap(Float(try node.float("cap")))
-    case .swiglu: return .swiglu
+    case .swiglu: return .gated(.swiglu)
     case .slice: return .copy
     default:
       throw ExecutionError.unsupported(
@@ -190,33 +215,54 @@ struct StepBuilder {
     }
   }
 
-  private mutating func rope(_ node: Node) throws -> Step.RopeParameters {
+  private func product(_ node: Node) throws -> KernelTable.GatedProduct {
+    let name = try node.string("product")
+    switch name {
+    case "swiglu": return .swiglu
+    case "geglu": return .geglu(.none)
+    case "geglu_tanh": return .geglu(.tanh)
+    case "geglu_sigmoid": return .geglu(.sigmoid)
+    case "limited_glu": return .limited(Float(try node.float("limit")))
+    default:
+      throw ExecutionError.unsupported(
+        operation: node.operation.rawValue, scope: node.scope, reason: "there is no product '\(name)'")
+    }
+  }
+
+  /// Rotation by the operand at a position, behind which the frequencies are.
+  private mutating func rope(_ node: Node, by position: Int, heads: String) throws -> Step.RopeParameters {
+    let context = try node.integer("context")
+    let growth = try node.float("growth")
+    let hasLong = context > 0 && growth == 0 && node.operands.count > position + 2
     let parameters = Step.RotaryTableParameters(
-      inverseFrequencies: try vector(node, 2), magnitude: Float(try node.float("magnitude")),
-      longFrequencies: node.operands.count > 3 ? try vector(node, 3) : nil,
-      context: try node.integer("context"), growth: try node.float("growth"),
-      theta: try node.float("theta"), positions: try inputNumber(node, 1))
+      inverseFrequencies: try vector(node, position + 1), magnitude: Float(try node.float("magnitude")),
+      longFrequencies: hasLong ? try vector(node, position + 2) : nil,
+      context: context, growth: growth,
+      theta: try node.float("theta"), positions: try inputNumber(node, position))
     let table = rotaryTables.firstIndex(of: parameters) ?? rotaryTables.count
     if table == rotaryTables.count { rotaryTables.append(parameters) }
     return Step.RopeParameters(
-      heads: try node.integer("heads"), headDimension: try node.integer("head_dim"),
+      heads: try node.integer(heads), headDimension: try node.integer("head_dim"),
       isInterleaved: try node.bool("interleaved"), table: table)
   }
 
-  private func attention(_ node: Node) throws -> Step.AttentionParameters {
+  /// - Parameter position: where the slopes are among the operands, before the sinks.
+  private func attention(
+    _ node: Node, slopes position: Int, rotary: Step.RopeParameters?
+  ) throws -> Step.AttentionParameters {
     guard try node.bool("causal") else {
       throw ExecutionError.unsupported(operation: "attention", scope: node.scope, reason: "it is not causal")
     }
     let width = try node.integer("head_dim")
     let valueWidth = try node.integer("value_dim")
-    let slopes = node.operands.count > 3 ? try vector(node, 3) : nil
+    let slopes = node.operands.count > position ? try vector(node, position) : nil
     return Step.AttentionParameters(
       heads: try node.integer("heads"), keyValueHeads: try node.integer("kv_heads"),
       headDimension: width, valueDimension: valueWidth == 0 ? width : valueWidth,
       scale: Float(try node.float("scale")),
       window: try node.integer("window"), softcap: Float(try node.float("softcap")),
       cache: try node.integer("cache"), slopes: slopes?.allSatisfy { $0 == 0 } ?? true ? nil : slopes,
-      sinks: node.operands.count > 4 ? try vector(node, 4) : nil)
+      sinks: node.operands.count > position + 1 ? try vector(node, position + 1) : nil, rotary: rotary)
   }
 
   private func routing(_ node: Node) throws -> RoutingOptions {
@@ -229,20 +275,34 @@ struct StepBuilder {
   }
 
   /// The matrix of each expert; a stack is one operand of the graph and many matrices here.
-  private func experts(_ node: Node) throws -> [PanelMatrix] {
+  private func experts(_ node: Node, _ operands: [Operand]) throws -> [PanelMatrix] {
     let routing = node.operands[1].value.flatMap { graph.type(of: $0).columns }
-    let names = node.operands[2].constants
-    guard names.count == routing else {
+    guard operands.count == routing else {
       throw ExecutionError.unsupported(
         operation: node.operation.rawValue, scope: node.scope,
         reason: "experts must be constants of their own")
     }
-    let experts = try names.map { try matrix(.constant($0)) }
+    let experts = try operands.map { try matrix($0) }
     guard experts.allSatisfy({ $0.rows == experts[0].rows }) else {
       throw ExecutionError.unsupported(
         operation: node.operation.rawValue, scope: node.scope, reason: "experts of different sizes")
     }
     return experts
+  }
+
+  private func gatedExperts(_ node: Node) throws -> Step.Kind {
+    let operands = PreparedWeights.parts(of: node).filter(\.isMatrix).map(\.operand)
+    let experts = try experts(node, operands)
+    var biases: [[Float]]?
+    if node.operands.count > 5 {
+      let (gates, ups) = (try vector(node, 4), try vector(node, 5))
+      let width = gates.count / experts.count
+      biases = experts.indices.map { expert in
+        Array(gates[expert * width..<(expert + 1) * width] + ups[expert * width..<(expert + 1) * width])
+      }
+    }
+    return .expertGated(
+      experts, biases: biases, chosen: try node.integer("chosen"), try product(node), operands.map(input))
   }
 
   /// How the input of a matrix is quantized.

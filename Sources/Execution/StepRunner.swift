@@ -21,30 +21,27 @@ struct StepRunner {
     case .linear(let matrix, let bias, let activation, let input):
       let (x, y) = unsafe (place(step.inputs[0]), place(step.outputs[0]))
       unsafe withOptionalPointer(bias) { bias in
+        if let slot = step.roundedInput {
+          let codes = session.codes[slot]
+          return unsafe kernels.linear(
+            codes, first: first(of: codes), matrix, bias: bias, then: activation, into: y, pool: pool)
+        }
         unsafe kernels.linear(
           x, matrix, bias: bias, then: activation, into: y, activations: input,
           simulates: session.program.options.simulatesActivations, workspace: session.workspace, pool: pool)
       }
-    case .rmsNorm(let weight, let epsilon, let heads):
-      unsafe kernels.rmsNorm(
-        place(step.inputs[0]), weight: weight, weightCount: weight.count, epsilon: epsilon, heads: heads,
-        into: place(step.outputs[0]), pool: pool)
-    case .layerNorm(let weight, let bias, let epsilon, let heads):
+    case .linearGated(let matrix, let bias, let product, let input):
+      let (x, y) = unsafe (place(step.inputs[0]), place(step.outputs[0]))
       unsafe withOptionalPointer(bias) { bias in
-        unsafe kernels.layerNorm(
-          place(step.inputs[0]), weight: weight, weightCount: weight.count, bias: bias, epsilon: epsilon,
-          heads: heads, into: place(step.outputs[0]), pool: pool)
-      }
-    case .addRMSNorm(let weight, let epsilon):
-      unsafe kernels.addRMSNorm(
-        place(step.inputs[0]), place(step.inputs[1]), weight: weight, epsilon: epsilon,
-        sum: place(step.outputs[0]),
-        into: place(step.outputs[1]), pool: pool)
-    case .addLayerNorm(let weight, let bias, let epsilon):
-      unsafe withOptionalPointer(bias) { bias in
-        unsafe kernels.addLayerNorm(
-          place(step.inputs[0]), place(step.inputs[1]), weight: weight, bias: bias, epsilon: epsilon,
-          sum: place(step.outputs[0]), into: place(step.outputs[1]), pool: pool)
+        if let slot = step.roundedInput {
+          let codes = session.codes[slot]
+          return unsafe kernels.linearGated(
+            codes, first: first(of: codes), matrix, bias: bias, product: product, into: y,
+            workspace: session.workspace, pool: pool)
+        }
+        unsafe kernels.linearGated(
+          x, matrix, bias: bias, product: product, into: y, activations: input,
+          simulates: session.program.options.simulatesActivations, workspace: session.workspace, pool: pool)
       }
     case .rope(let parameters):
       unsafe kernels.rope(
@@ -53,8 +50,41 @@ struct StepRunner {
         into: place(step.outputs[0]),
         pool: pool)
     case .attention(let parameters): attend(step, parameters)
-    case .route, .expertLinear, .expertBias, .expertSum: runExperts(step)
+    case .route, .expertLinear, .expertGated, .expertBias, .expertSum: runExperts(step)
+    case .rmsNorm, .layerNorm, .addRMSNorm, .addLayerNorm: normalize(step)
     default: runElementwise(step)
+    }
+  }
+
+  /// The row of codes that belongs to the first row of this step: a step before the last attention made those of all rows.
+  private func first(of codes: QuantizedRows) -> Int { codes.rows == rows.count ? 0 : rows.lowerBound }
+
+  private func normalize(_ step: Step) {
+    let rounding = step.rounding.map {
+      RowRounding($0.input, blockLength: $0.blockLength, into: session.codes[$0.slot])
+    }
+    switch step.kind {
+    case .rmsNorm(let weight, let epsilon, let heads):
+      unsafe kernels.rmsNorm(
+        place(step.inputs[0]), weight: weight, weightCount: weight.count, epsilon: epsilon, heads: heads,
+        into: place(step.outputs[0]), rounding: rounding, pool: pool)
+    case .layerNorm(let weight, let bias, let epsilon, let heads):
+      unsafe withOptionalPointer(bias) { bias in
+        unsafe kernels.layerNorm(
+          place(step.inputs[0]), weight: weight, weightCount: weight.count, bias: bias, epsilon: epsilon,
+          heads: heads, into: place(step.outputs[0]), rounding: rounding, pool: pool)
+      }
+    case .addRMSNorm(let weight, let epsilon):
+      unsafe kernels.addRMSNorm(
+        place(step.inputs[0]), place(step.inputs[1]), weight: weight, epsilon: epsilon,
+        sum: place(step.outputs[0]), into: place(step.outputs[1]), rounding: rounding, pool: pool)
+    case .addLayerNorm(let weight, let bias, let epsilon):
+      unsafe withOptionalPointer(bias) { bias in
+        unsafe kernels.addLayerNorm(
+          place(step.inputs[0]), place(step.inputs[1]), weight: weight, bias: bias, epsilon: epsilon,
+          sum: place(step.outputs[0]), into: place(step.outputs[1]), rounding: rounding, pool: pool)
+      }
+    default: preconditionFailure("not a norm")
     }
   }
 
@@ -67,6 +97,11 @@ struct StepRunner {
         x, routing: place(step.inputs[1]), experts: experts, chosen: chosen, into: y,
         activations: inputs,
         simulates: session.program.options.simulatesActivations, workspace: session.workspace, pool: pool)
+    case .expertGated(let experts, let biases, let chosen, let product, let inputs):
+      unsafe kernels.expertGated(
+        x, routing: place(step.inputs[1]), experts: experts, biases: biases, chosen: chosen, product: product,
+        into: y, activations: inputs, simulates: session.program.options.simulatesActivations,
+        workspace: session.workspace, pool: pool)
     case .expertBias(let bias, let chosen):
       unsafe kernels.expertBias(
         x, routing: place(step.inputs[1]), bias: bias, chosen: chosen, into: y, pool: pool)
@@ -82,8 +117,8 @@ struct StepRunner {
     case .add: unsafe kernels.add(x, place(step.inputs[1]), into: y, pool: pool)
     case .multiply: unsafe kernels.multiply(x, place(step.inputs[1]), into: y, pool: pool)
     case .scaleRows: unsafe kernels.scaleRows(x, by: place(step.inputs[1]), into: y, pool: pool)
-    case .swiglu: unsafe kernels.swiglu(gate: x, up: place(step.inputs[1]), into: y, pool: pool)
-    case .geglu(let kind): unsafe kernels.geglu(gate: x, up: place(step.inputs[1]), kind, into: y, pool: pool)
+    case .gated(let product):
+      unsafe kernels.gatedProduct(gate: x, up: place(step.inputs[1]), product, into: y, pool: pool)
     case .scale(let factor): unsafe kernels.scale(x, by: factor, into: y, pool: pool)
     case .silu: unsafe kernels.silu(x, into: y, pool: pool)
     case .relu: unsafe kernels.relu(x, into: y, pool: pool)
@@ -132,7 +167,12 @@ struct StepRunner {
     guard let cache = session.caches[parameters.cache] else {
       preconditionFailure("caches were made with the session")
     }
-    unsafe kernels.appendKV(k: place(step.inputs[1]), v: place(step.inputs[2]), to: cache, pool: pool)
+    let rotary = parameters.rotary.map {
+      RotaryHeads(session.rotaryTables[$0.table], isInterleaved: $0.isInterleaved)
+    }
+    unsafe kernels.appendKV(
+      k: place(step.inputs[1]), v: place(step.inputs[2]), to: cache,
+      rotary: rotary.map { ($0, session.workspace) }, pool: pool)
     // The kernel takes the last rows of the sequence; what nobody reads is left out where that allows it.
     let readsLast = step.isLastAttention && selection.upperBound == rows.upperBound
     let asking = selection.isEmpty && step.isLastAttention ? 0..<0 : readsLast ? selection : rows
@@ -142,7 +182,7 @@ struct StepRunner {
         unsafe kernels.attention(
           place(step.inputs[0], asking), cache: cache, heads: parameters.heads, scale: parameters.scale,
           window: parameters.window, softcap: parameters.softcap, slopes: slopes, sinks: sinks,
-          into: place(step.outputs[0], asking), workspace: session.workspace, pool: pool)
+          rotary: rotary, into: place(step.outputs[0], asking), workspace: session.workspace, pool: pool)
       }
     }
   }

@@ -69,7 +69,9 @@ struct BoxText: Equatable {
     .relu: ("ReLU", .activation), .sigmoid: ("Sigmoid", .activation), .clamp: ("Clamp", .activation),
     .softcap: ("Soft cap", .activation), .slice: ("Slice", .activation), .swiglu: ("SwiGLU", .activation),
     .geglu: ("GEGLU", .activation), .addLayerNorm: ("Add, layer norm", .normalization),
-    .linearActivation: ("Linear, activation", .projection),
+    .linearActivation: ("Linear, activation", .projection), .linearGated: ("Linear, gated", .projection),
+    .expertGated: ("Linear by expert, gated", .projection), .limitedGLU: ("Limited GLU", .activation),
+    .rotaryAttention: ("Rotary attention", .attention),
     .scaleRows: ("Scale rows", .activation), .route: ("Route", .experts),
     .expertBias: ("Bias by expert", .experts), .expertSum: ("Sum of experts", .experts),
   ]

@@ -19,4 +19,18 @@ extension Graph: Equatable {
         }
     }
   }
+
+  /// Whether the graph is as a copy of it was: quick when nothing was written to since.
+  public func isUnchanged(since copy: Graph) -> Bool {
+    func isShared<Element>(_ a: [Element], _ b: [Element]) -> Bool {
+      unsafe a.withUnsafeBufferPointer { a in
+        unsafe b.withUnsafeBufferPointer { b in unsafe a.baseAddress == b.baseAddress && a.count == b.count }
+      }
+    }
+    if isShared(nodes, copy.nodes), isShared(slots, copy.slots) {
+      return outputs == copy.outputs && inputs == copy.inputs && name == copy.name
+        && constants == copy.constants
+    }
+    return self == copy
+  }
 }

@@ -85,8 +85,9 @@ extension Graph {
       let name = contains(operand) ? name(of: operand) : "?"
       throw .node(label, scope: node.scope, reason: "uses '\(name)' before it is made")
     }
-    let canonical = try definition.canonicalAttributes(node.attributes, label: label, scope: node.scope)
-    guard canonical == node.attributes else {
+    if !definition.isCanonical(node.attributes) {
+      // What is wrong, when it is more than the form.
+      _ = try definition.canonicalAttributes(node.attributes, label: label, scope: node.scope)
       throw .node(
         label, scope: node.scope, reason: "attributes are not in canonical form (order, defaults left out)")
     }

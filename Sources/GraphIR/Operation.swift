@@ -63,4 +63,12 @@ public struct Operation: Hashable, Sendable, RawRepresentable, CustomStringConve
   public static let addLayerNorm = Operation(rawValue: "add_layer_norm")
   /// Product with a weight matrix, and a bias, through an activation.
   public static let linearActivation = Operation(rawValue: "linear_activation")
+  /// A gate that is limited, through a Gaussian error linear unit, times one more than a limited factor.
+  public static let limitedGLU = Operation(rawValue: "limited_glu")
+  /// Gate and factor by one projection, and their product.
+  public static let linearGated = Operation(rawValue: "linear_gated")
+  /// Gate and factor by the chosen experts, and their product.
+  public static let expertGated = Operation(rawValue: "expert_gated")
+  /// Attention that turns its queries and keys itself.
+  public static let rotaryAttention = Operation(rawValue: "rotary_attention")
 }

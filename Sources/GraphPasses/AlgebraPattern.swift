@@ -31,6 +31,8 @@ enum AlgebraResult {
   case value(String)
   /// The root with other operands, named values, and other attributes.
   case root([String], OrderedDictionary<String, Attribute>)
+  /// Another operation on named values, which makes what the root made.
+  case other(Operation, [String], OrderedDictionary<String, Attribute>)
   /// The match stays; the first condition that does not hold.
   case refused(String)
   /// The match is no occasion for the rule: nothing to say.
@@ -48,13 +50,13 @@ struct AlgebraRule: Sendable {
 /// Finds patterns in a graph while values are being replaced.
 struct AlgebraMatcher {
   let graph: Graph
-  let producers: [ValueID: Int]
-  let replacements: [ValueID: ValueID]
+  let uses: UseTable
+  var replacements: [ValueID: ValueID] = [:]
 
   /// What the first law that applies makes of a node.
   enum Outcome {
     case value(ValueID)
-    case root([ValueID], OrderedDictionary<String, Attribute>)
+    case node(Operation, [ValueID], OrderedDictionary<String, Attribute>)
     case refused(String)
   }
 
@@ -66,7 +68,11 @@ struct AlgebraMatcher {
       case .none: continue
       case .refused(let reason): return .refused(reason)
       case .value(let name): return match.values[name].map { .value($0) }
-      case .root(let names, let attributes): return .root(names.compactMap { match.values[$0] }, attributes)
+      case .root(let names, let attributes):
+        return .node(
+          graph.nodes[index].operation, names.compactMap { match.values[$0] }, attributes)
+      case .other(let operation, let names, let attributes):
+        return .node(operation, names.compactMap { match.values[$0] }, attributes)
       }
     }
     return nil
@@ -87,7 +93,9 @@ struct AlgebraMatcher {
       match.values[name] = value
       return true
     case .node(let name, let operation, let operands):
-      guard let index = producers[value] else { return false }
+      if let known = match.values[name], known != value { return false }
+      if match.nodes[name] != nil { return true }
+      guard let index = uses.producer(of: value) else { return false }
       let node = graph.nodes[index]
       let values = node.valueOperands
       guard node.operation == operation, node.results == [value], values.count == operands.count else {

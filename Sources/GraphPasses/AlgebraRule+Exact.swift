@@ -48,6 +48,23 @@ extension AlgebraRule {
       return .refused("it spans both parts")
     },
     AlgebraRule(
+      name: "neighbouring parts joined again are one part",
+      pattern: .node(
+        "y", .joinHeads, [.node("a", .slice, [.any("x")]), .node("b", .slice, [.any("x")])])
+    ) { match in
+      guard match.integer("y", "heads") == 1 else {
+        return .refused("\(match.integer("y", "heads")) heads lie between each other")
+      }
+      let (start, length) = (match.integer("a", "start"), match.integer("a", "length"))
+      guard match.integer("b", "start") == start + length else { return .refused("they are no neighbours") }
+      return .other(
+        .slice, ["x"], ["start": .int(start), "length": .int(length + match.integer("b", "length"))])
+    },
+    AlgebraRule(
+      name: "a clamp of what lies within is that",
+      pattern: .node("y", .clamp, [.node("z", .sigmoid, [.any("x")])])
+    ) { match in match.float("y", "minimum") <= 0 && match.float("y", "maximum") >= 1 ? .value("z") : .none },
+    AlgebraRule(
       name: "relu of relu is relu", pattern: .node("y", .relu, [.node("z", .relu, [.any("x")])])
     ) { _ in .value("z") },
     AlgebraRule(

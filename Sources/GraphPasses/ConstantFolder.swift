@@ -73,3 +73,44 @@ struct ConstantFolder {
     names.count == 1 ? .constant(names[0]) : .concatenation(names)
   }
 }
+
+extension ConstantFolder {
+  /// What a pass means to do at a node.
+  enum Candidate<Plan> {
+    case fold(Plan)
+    /// The first condition that does not hold.
+    case refused(String)
+  }
+
+  /// Folds the first node that can be folded, until none can, and reports those that are left.
+  /// - Parameters:
+  ///   - plan: what to do at a node; nil for one that is no candidate.
+  ///   - fold: does it, and reports it.
+  static func foldEach<Plan>(
+    in graph: inout Graph, _ report: PassReport,
+    plan: (Int, UseTable, ConstantFolder) throws(GraphError) -> Candidate<Plan>?,
+    fold: (Int, Plan, inout ConstantFolder) throws(GraphError) -> Void
+  ) throws(GraphError) -> PassReport {
+    var folder = ConstantFolder(graph, report)
+    while true {
+      let uses = folder.graph.uses
+      var misses: [(site: String, reason: String)] = []
+      var chosen: (index: Int, plan: Plan)?
+      for index in folder.graph.nodes.indices where chosen == nil {
+        switch try plan(index, uses, folder) {
+        case .fold(let plan): chosen = (index, plan)
+        case .refused(let reason):
+          misses.append((folder.graph.name(of: folder.graph.nodes[index].results[0]), reason))
+        case nil: break
+        }
+      }
+      guard let chosen else {
+        for miss in misses { folder.report.missed(at: miss.site, miss.reason) }
+        graph = folder.graph
+        return folder.report
+      }
+      try fold(chosen.index, chosen.plan, &folder)
+      folder = ConstantFolder(folder.graph, folder.report)
+    }
+  }
+}

@@ -15,6 +15,9 @@ public struct EliminateCommonSubexpressions: GraphPass {
   /// The pass.
   public init() {}
 
+  /// Operations that write a cache.
+  private static let writers: Set<Operation> = [.attention, .rotaryAttention]
+
   private struct Key: Hashable {
     let operation: Operation
     let operands: [Operand]
@@ -28,7 +31,7 @@ public struct EliminateCommonSubexpressions: GraphPass {
     var replacements: [ValueID: ValueID] = [:]
     var duplicates: Set<Int> = []
     let outputs = Set(graph.outputs)
-    for (index, node) in graph.nodes.enumerated() where node.operation != .attention {
+    for (index, node) in graph.nodes.enumerated() where !Self.writers.contains(node.operation) {
       let operands = node.operands.map { operand in
         operand.value.flatMap { replacements[$0] }.map(Operand.value) ?? operand
       }

@@ -16,31 +16,21 @@ public struct FoldConsecutiveProjections: GraphPass {
 
   /// Rewrites the second projection in place; the first one goes.
   public func run(_ graph: inout Graph) throws(GraphError) -> PassReport {
-    var report = PassReport(pass: Self.name)
-    while true {
-      var folder = ConstantFolder(graph, report)
-      let uses = graph.uses
-      var misses: [(String, String)] = []
-      var folded = false
-      for (index, node) in graph.nodes.enumerated() where node.operation == .linear {
-        guard let value = node.operands[0].value, let first = uses.producer(of: value),
-          graph.nodes[first].operation == .linear
-        else { continue }
-        if let reason = refusal(first, index, value, uses, folder) {
-          misses.append((graph.name(of: node.results[0]), reason))
-          continue
-        }
-        fold(first, index, &folder)
-        folded = true
-        break
-      }
-      graph = folder.graph
-      report = folder.report
-      if !folded {
-        for (site, reason) in misses { report.missed(at: site, reason) }
-        return report
-      }
-    }
+    try ConstantFolder.foldEach(
+      in: &graph, PassReport(pass: Self.name),
+      plan: { (index, uses, folder) throws(GraphError) in plan(index, uses, folder) },
+      fold: { (index, first, folder) throws(GraphError) in fold(first, index, &folder) })
+  }
+
+  /// The projection that makes what the one at `index` reads.
+  private func plan(
+    _ index: Int, _ uses: UseTable, _ folder: ConstantFolder
+  ) -> ConstantFolder.Candidate<Int>? {
+    let nodes = folder.graph.nodes
+    guard nodes[index].operation == .linear, let value = nodes[index].operands[0].value,
+      let first = uses.producer(of: value), nodes[first].operation == .linear
+    else { return nil }
+    return refusal(first, index, value, uses, folder).map { .refused($0) } ?? .fold(first)
   }
 
   private func refusal(

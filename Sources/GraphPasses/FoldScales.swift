@@ -16,64 +16,48 @@ public struct FoldScales: GraphPass {
 
   /// Removes each scale that something can take over; scales of scales in their order.
   public func run(_ graph: inout Graph) throws(GraphError) -> PassReport {
-    var report = PassReport(pass: Self.name)
-    while true {
-      var folder = ConstantFolder(graph, report)
-      guard try foldOne(&folder) else { break }
-      graph = folder.graph
-      report = folder.report
-    }
-    // What is left, and why.
-    var folder = ConstantFolder(graph, report)
-    let uses = graph.uses
-    for (index, node) in graph.nodes.enumerated() where node.operation == .scale {
-      if case .refused(let reason) = try plan(index, uses, folder) {
-        folder.report.missed(at: graph.name(of: node.results[0]), reason)
-      }
-    }
-    return folder.report
+    try ConstantFolder.foldEach(
+      in: &graph, PassReport(pass: Self.name),
+      plan: { (index, uses, folder) throws(GraphError) in try plan(index, uses, folder) },
+      fold: { (index, taker, folder) throws(GraphError) in try fold(index, into: taker, &folder) })
   }
 
-  private enum Plan {
+  /// What takes a scale over, by the indices of nodes.
+  private enum Taker {
     case attention([Int])
     case producer(Int)
     case readers([Int])
-    case refused(String)
   }
 
-  /// Folds the first scale that can be; false when none can.
-  private func foldOne(_ folder: inout ConstantFolder) throws(GraphError) -> Bool {
-    let uses = folder.graph.uses
-    for (index, node) in folder.graph.nodes.enumerated() where node.operation == .scale {
-      let plan = try plan(index, uses, folder)
-      let factor = Double(Float(try node.float("factor")))
-      switch plan {
-      case .refused: continue
-      case .attention(let readers):
-        for reader in readers {
-          let scale = try folder.graph.nodes[reader].float("scale")
-          folder.graph.nodes[reader].attributes["scale"] = .float(scale * factor)
-        }
-      case .producer(let producer): try scale(producer, by: factor, &folder)
-      case .readers(let readers):
-        for reader in readers {
-          let names = folder.graph.nodes[reader].operands[1].constants
-          let scaled = names.map { folder.replace($0, by: .scaled(.constant($0), factor)) }
-          folder.graph.nodes[reader].operands[1] = ConstantFolder.operand(scaled)
-        }
+  private func fold(_ index: Int, into taker: Taker, _ folder: inout ConstantFolder) throws(GraphError) {
+    let node = folder.graph.nodes[index]
+    guard let operand = node.operands[0].value else { return }
+    let factor = Double(Float(try node.float("factor")))
+    switch taker {
+    case .attention(let readers):
+      for reader in readers {
+        let scale = try folder.graph.nodes[reader].float("scale")
+        folder.graph.nodes[reader].attributes["scale"] = .float(scale * factor)
       }
-      guard let operand = node.operands[0].value else { continue }
-      folder.report.fired(at: folder.graph.name(of: node.results[0]))
-      folder.graph.replaceUses(of: node.results[0], with: operand)
-      folder.graph.removeNodes(at: [index])
-      return true
+    case .producer(let producer): try scale(producer, by: factor, &folder)
+    case .readers(let readers):
+      for reader in readers {
+        let names = folder.graph.nodes[reader].operands[1].constants
+        let scaled = names.map { folder.replace($0, by: .scaled(.constant($0), factor)) }
+        folder.graph.nodes[reader].operands[1] = ConstantFolder.operand(scaled)
+      }
     }
-    return false
+    folder.report.fired(at: folder.graph.name(of: node.results[0]))
+    folder.graph.replaceUses(of: node.results[0], with: operand)
+    folder.graph.removeNodes(at: [index])
   }
 
-  private func plan(_ index: Int, _ uses: UseTable, _ folder: ConstantFolder) throws(GraphError) -> Plan {
+  private func plan(
+    _ index: Int, _ uses: UseTable, _ folder: ConstantFolder
+  ) throws(GraphError) -> ConstantFolder.Candidate<Taker>? {
     let graph = folder.graph
     let node = graph.nodes[index]
+    guard node.operation == .scale else { return nil }
     guard let value = node.operands[0].value, let result = node.results.first else {
       return .refused("no value")
     }
@@ -82,13 +66,14 @@ public struct FoldScales: GraphPass {
     let readers = uses.consumers(of: result)
     let attends = readers.allSatisfy { reader in
       let attention = graph.nodes[reader]
-      return attention.operation == .attention && attention.valueOperands.count(where: { $0 == result }) == 1
+      return [.attention, .rotaryAttention].contains(attention.operation)
+        && attention.valueOperands.count(where: { $0 == result }) == 1
         && attention.operands.prefix(2).contains(.value(result))
     }
-    if attends, !readers.isEmpty { return .attention(readers) }
+    if attends, !readers.isEmpty { return .fold(.attention(readers)) }
     guard factor.isFinite, factor != 0 else { return .refused("its factor is 0") }
     let before = refusalOfProducer(value, index, uses, folder)
-    guard let reason = before else { return .producer(uses.producer(of: value) ?? 0) }
+    guard let reason = before else { return .fold(.producer(uses.producer(of: value) ?? 0)) }
     let takes = readers.allSatisfy { reader in
       let linear = graph.nodes[reader]
       return linear.operation == .linear && linear.operands[0].value == result
@@ -96,7 +81,7 @@ public struct FoldScales: GraphPass {
     guard takes, !readers.isEmpty else { return .refused(reason + "; and not only projections read it") }
     let weights = readers.flatMap { graph.nodes[$0].operands[1].constants }
     if let refusal = folder.refusal(weights) { return .refused(reason + "; and " + refusal) }
-    return .readers(readers)
+    return .fold(.readers(readers))
   }
 
   /// Why what makes the operand cannot take the factor; nil when it can.

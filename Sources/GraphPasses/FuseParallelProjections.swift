@@ -4,8 +4,9 @@ import OrderedCollections
 /// Turns projections of the same value (query, key and value; gate and up) into one projection by the rows of all
 /// their weights, and slices of its result.
 ///
-/// The projection stands where the first one stood. Joined are those with weights stored alike, all with or all
-/// without a bias, in the same scope. Row by row nothing changes, so that results are bit for bit the same.
+/// The projection stands where the first one stood. Joined are those with weights stored alike, or in such a way that panels of
+/// one kind hold both as they are (``ProjectionStorage``), all with or all without a bias, in the same scope. Row by row nothing
+/// changes, so that results are bit for bit the same.
 public struct FuseParallelProjections: GraphPass {
   /// `fuse-parallel-projections`.
   public static let name = "fuse-parallel-projections"
@@ -18,7 +19,7 @@ public struct FuseParallelProjections: GraphPass {
   private struct Key: Hashable {
     let input: ValueID
     let scope: String
-    let encodings: [String]
+    let storages: [ProjectionStorage]
     let biasEncodings: [String]
   }
 
@@ -46,11 +47,12 @@ public struct FuseParallelProjections: GraphPass {
   private func groups(in graph: Graph, _ report: inout PassReport) -> [[Int]] {
     var byKey: [Key: [Int]] = [:]
     var byInput: [ValueID: [Int]] = [:]
+    var catalog = ProjectionStorage.Catalog()
     for linear in graph.linearNodes where linear.experts == nil {
       let key = Key(
-        input: linear.input, scope: linear.scope, encodings: encodings(linear.weights, graph),
+        input: linear.input, scope: linear.scope, storages: storages(linear.weights, graph, &catalog),
         biasEncodings: encodings(linear.biases, graph))
-      if key.encodings.count == 1, key.biasEncodings.count <= 1 {
+      if key.storages.count == 1, key.biasEncodings.count <= 1 {
         byKey[key, default: []].append(linear.index)
       }
       byInput[linear.input, default: []].append(linear.index)
@@ -61,28 +63,46 @@ public struct FuseParallelProjections: GraphPass {
       for index in indices where !grouped.contains(index) {
         let others = indices.filter { $0 != index }
         report.missed(
-          at: graph.name(of: graph.nodes[index].results[0]), reason(graph.nodes[index], others, graph))
+          at: graph.name(of: graph.nodes[index].results[0]),
+          reason(graph.nodes[index], others, graph, &catalog))
       }
     }
     return groups
   }
 
   /// The first condition that no other projection of the same value meets.
-  private func reason(_ node: Node, _ others: [Int], _ graph: Graph) -> String {
+  private func reason(
+    _ node: Node, _ others: [Int], _ graph: Graph, _ catalog: inout ProjectionStorage.Catalog
+  ) -> String {
     let near = others.map { graph.nodes[$0] }.filter { $0.scope == node.scope }
     guard !near.isEmpty else { return "the other projections of the value lie in other scopes" }
-    let own = encodings(node.operands[1].constants, graph)
-    guard own.count == 1 else { return "its weights are stored in \(own.count) encodings" }
-    let alike = near.filter { encodings($0.operands[1].constants, graph) == own }
+    let own = storages(node.operands[1].constants, graph, &catalog)
+    guard own.count == 1 else { return "its weights are stored in \(own.count) ways" }
+    let alike = near.filter { storages($0.operands[1].constants, graph, &catalog) == own }
     guard !alike.isEmpty else {
       return
-        "no other projection of the value is stored as \(own[0]), and another encoding would be a lossy one or a larger one"
+        "no other projection of the value is stored as \(own[0]), and another storage would be a lossy one or a larger one"
     }
     guard alike.contains(where: { $0.operands.count == node.operands.count }) else {
       return node.operands.count > 2
         ? "it has a bias and the others have none" : "the others have a bias and it has none"
     }
     return "its bias is stored otherwise than those of the others"
+  }
+
+  /// The distinct ways in which constants are stored.
+  private func storages(
+    _ names: [String], _ graph: Graph, _ catalog: inout ProjectionStorage.Catalog
+  ) -> [ProjectionStorage] {
+    var result: [ProjectionStorage] = []
+    var last: String?
+    for name in names {
+      guard let type = graph.constants[name], type.encoding != last else { continue }
+      last = type.encoding
+      let storage = catalog.storage(of: type)
+      if !result.contains(storage) { result.append(storage) }
+    }
+    return result
   }
 
   /// The distinct encodings of constants.

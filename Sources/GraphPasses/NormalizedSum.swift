@@ -39,6 +39,7 @@ struct NormalizedSum {
       dead.insert(norm)
       report.fired(at: site)
     }
+    guard !dead.isEmpty else { return report }
     graph.nodes = graph.nodes.enumerated().filter { !dead.contains($0.offset) }.map(\.element)
     return report
   }

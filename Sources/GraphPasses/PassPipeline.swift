@@ -49,8 +49,8 @@ public struct PassPipeline: Sendable {
   /// What turns a textbook graph into one that runs well.
   public static let standard = PassPipeline([
     RemoveDeadCode(), SimplifyAlgebra(), EliminateCommonSubexpressions(), FuseSwiGLU(), FuseGEGLU(),
-    FuseParallelProjections(), FuseRotations(), FuseLinearActivation(), FuseAddRMSNorm(),
-    FuseAddLayerNorm(), RemoveDeadCode(),
+    FuseLimitedGLU(), FuseExpertGates(), FuseParallelProjections(), FuseRotaryAttention(), FuseLinearGated(),
+    FuseLinearActivation(), FuseAddRMSNorm(), FuseAddLayerNorm(), RemoveDeadCode(),
   ])
 
   /// Verifies the graph, runs every pass and verifies after each.
@@ -74,8 +74,15 @@ extension PassPipeline {
   public static func apply(_ pass: any GraphPass, to graph: inout Graph) throws(GraphPassError) -> PassReport
   {
     let interface = GraphInterface(graph)
+    let before = graph
     let report: PassReport
     do throws(GraphError) { report = try pass.run(&graph) } catch { throw .passFailed(pass.name, error) }
+    guard report.changed else {
+      guard graph.isUnchanged(since: before) else {
+        throw .verificationFailed(pass.name, .graph("the pass changed the graph and says that it did not"))
+      }
+      return report
+    }
     do throws(GraphError) { try graph.verify() } catch { throw .verificationFailed(pass.name, error) }
     guard GraphInterface(graph) == interface else {
       throw .verificationFailed(pass.name, .graph("the pass changed the graph's inputs or outputs"))
@@ -98,8 +105,9 @@ public enum PassRegistry {
   /// The passes, in the order of the documentation.
   public static let all: [any GraphPass.Type] = [
     RemoveDeadCode.self, SimplifyAlgebra.self, EliminateCommonSubexpressions.self, FuseSwiGLU.self,
-    FuseGEGLU.self, FuseParallelProjections.self, FuseRotations.self, FuseLinearActivation.self,
-    FuseAddRMSNorm.self, FuseAddLayerNorm.self, FoldNormGains.self, FoldScales.self,
+    FuseGEGLU.self, FuseLimitedGLU.self, FuseExpertGates.self, FuseParallelProjections.self,
+    FuseRotaryAttention.self, FuseLinearGated.self, FuseLinearActivation.self, FuseAddRMSNorm.self,
+    FuseAddLayerNorm.self, FoldNormGains.self, FoldScales.self,
     FoldConsecutiveProjections.self,
   ]
 

@@ -8,30 +8,26 @@ public struct SimplifyAlgebra: GraphPass {
   public static let name = "simplify-algebra"
   /// The sentence for documents.
   public static let summary =
-    "Applies laws that change no bit: scales by one, nested scales, slices and clamps, parts of joined heads."
+    "Applies laws that change no bit: scales by one, nested scales, slices and clamps, parts joined and parted."
 
   /// The pass.
   public init() {}
+
+  private static let rules = Dictionary(grouping: AlgebraRule.exact) { $0.root }
 
   /// Walks the nodes once; operands are already simplified.
   public func run(_ graph: inout Graph) throws(GraphError) -> PassReport {
     var report = PassReport(pass: Self.name)
     let uses = graph.uses
-    let rules = Dictionary(grouping: AlgebraRule.exact) { $0.root }
-    var producers: [ValueID: Int] = [:]
-    for (index, node) in graph.nodes.enumerated() {
-      for result in node.results { producers[result] = index }
-    }
+    let rules = Self.rules
     var replacements: [ValueID: ValueID] = [:]
     var dead: Set<Int> = []
     for index in graph.nodes.indices {
-      guard let candidates = rules[graph.nodes[index].operation],
-        let result = graph.nodes[index].results.first
-      else { continue }
+      guard let result = graph.nodes[index].results.first else { continue }
       let site = graph.name(of: result)
       // A law may make way for another at the same place.
-      search: while true {
-        let matcher = AlgebraMatcher(graph: graph, producers: producers, replacements: replacements)
+      search: while let candidates = rules[graph.nodes[index].operation] {
+        let matcher = AlgebraMatcher(graph: graph, uses: uses, replacements: replacements)
         switch matcher.outcome(candidates, at: index) {
         case nil: break search
         case .refused(let reason):
@@ -45,7 +41,8 @@ public struct SimplifyAlgebra: GraphPass {
           dead.insert(index)
           report.fired(at: site)
           break search
-        case .root(let operands, let attributes):
+        case .node(let operation, let operands, let attributes):
+          graph.nodes[index].operation = operation
           graph.nodes[index].operands = operands.map(Operand.value)
           graph.nodes[index].attributes = attributes
           report.fired(at: site)

@@ -8,7 +8,11 @@ extension KernelTable {
   ///   - v: `[T, heads * valueDimension]`.
   ///   - cache: takes them in its format. Halves are the nearest ones, ties to even; codes of int8 and fp8 have the scale
   ///     `absmax / 127` or `absmax / 448`, those of int4 lie evenly between bounds that the squared error chooses.
-  public func appendKV(k: Rows, v: Rows, to cache: KVPages, pool: ThreadPool) {
+  ///   - rotary: turns the keys on their way, in memory of the workspace; nil when they are turned already.
+  public func appendKV(
+    k: Rows, v: Rows, to cache: KVPages, rotary: (heads: RotaryHeads, workspace: Workspace)? = nil,
+    pool: ThreadPool
+  ) {
     unsafe precondition(k.rows == v.rows, "different numbers of keys and values")
     unsafe precondition(
       k.columns == cache.heads * cache.headDimension && v.columns == cache.heads * cache.valueDimension,
@@ -21,10 +25,15 @@ extension KernelTable {
     let rotation = KVRotationBlocks(cache)
     // Scratch grows here, before threads take their parts of it.
     _ = unsafe cache.scratch(head: 0)
+    let keys = unsafe rotary?.workspace.turnedKeys(tokens, columns: k.columns) ?? k
     forEachRow(cache.heads, columns: tokens * cache.headDimension, pool) { head in
       let sides = unsafe pages.sides(head)
+      let columns = head * cache.headDimension..<(head + 1) * cache.headDimension
+      if let turning = rotary?.heads {
+        unsafe turn(k.columns(columns), heads: 1, turning, first: 0, into: keys.columns(columns))
+      }
       var task = unsafe ck_store(
-        k: k.pointer + head * cache.headDimension, k_stride: k.stride,
+        k: keys.pointer + columns.lowerBound, k_stride: keys.stride,
         v: v.pointer + head * cache.valueDimension, v_stride: v.stride, tokens: tokens,
         first_position: cache.count, head_dimension: cache.headDimension,
         value_dimension: cache.valueDimension, page_tokens: KVPages.pageTokens,
@@ -49,14 +58,15 @@ extension KernelTable {
   ///   - softcap: logits become `cap * tanh(logit / cap)` after scaling; 0 for none.
   ///   - slopes: one number a head; logits change by it for each key that lies further on. Nil for nothing.
   ///   - sinks: one logit a head that takes its share of the softmax and has no value. Nil for none.
+  ///   - rotary: turns the queries first; nil when they are turned already.
   ///   - y: `[T, heads * valueDimension]`.
   ///
   /// Float32, online softmax over tiles of 64 keys that begin at multiples of 64.
   /// Source: Milakov and Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135.
   public func attention(
     _ q: Rows, cache: KVPages, heads: Int, scale: Float, window: Int = 0, softcap: Float = 0,
-    slopes: UnsafePointer<Float>? = nil, sinks: UnsafePointer<Float>? = nil, into y: Rows,
-    workspace: Workspace, pool: ThreadPool
+    slopes: UnsafePointer<Float>? = nil, sinks: UnsafePointer<Float>? = nil,
+    rotary: RotaryHeads? = nil, into y: Rows, workspace: Workspace, pool: ThreadPool
   ) {
     unsafe precondition(
       q.columns == heads * cache.headDimension && y.columns == heads * cache.valueDimension
@@ -67,9 +77,10 @@ extension KernelTable {
     let group = heads / cache.heads
     let blockTokens = max(1, min(tokens, KernelTable.attentionRows / group))
     let blocks = (tokens + blockTokens - 1) / blockTokens
+    let scratch = ck_attention_scratch(blockTokens * group, cache.headDimension, cache.paddedDimension)
+    let width = group * cache.headDimension
     workspace.reserve(
-      threadCount: pool.threadCount,
-      floatCount: ck_attention_scratch(blockTokens * group, cache.headDimension, cache.paddedDimension))
+      threadCount: pool.threadCount, floatCount: scratch + (rotary == nil ? 0 : blockTokens * width))
     guard let function = unsafe functions.attention else { return }
     let pages = KVPagePointers(cache)
     let rotation = KVRotationBlocks(cache)
@@ -78,12 +89,20 @@ extension KernelTable {
       let block = blocks - 1 - task / cache.heads
       let head = task % cache.heads
       let first = block * blockTokens
-      let column = head * group * cache.headDimension
+      let count = min(blockTokens, tokens - first)
       let target = head * group * cache.valueDimension
       let sides = unsafe pages.sides(head)
+      var queries = unsafe q.rows(first..<first + count).columns(head * width..<(head + 1) * width)
+      if let rotary {
+        let turned = unsafe Rows(workspace.scratch(worker) + scratch, rows: count, columns: width)
+        // The queries are those of the last tokens that the table is for.
+        unsafe turn(
+          queries, heads: group, rotary, first: rotary.table.count - tokens + first, into: turned)
+        unsafe queries = turned
+      }
       var work = unsafe ck_attention(
-        q: q[first] + column, q_stride: q.stride, y: y[first] + target, y_stride: y.stride,
-        tokens: min(blockTokens, tokens - first), group: group, head_dimension: cache.headDimension,
+        q: queries.pointer, q_stride: queries.stride, y: y[first] + target, y_stride: y.stride,
+        tokens: count, group: group, head_dimension: cache.headDimension,
         first_position: cache.count - tokens + first, window: window, scale: scale, softcap: softcap,
         slopes: slopes.map { unsafe $0 + head * group }, keys: sides.keys, values: sides.values,
         recent_keys: sides.recentKeys, recent_values: sides.recentValues,

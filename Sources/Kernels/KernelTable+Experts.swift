@@ -26,18 +26,60 @@ extension KernelTable {
       x.rows == y.rows && x.rows == routing.rows && routing.columns == experts.count
         && y.columns == chosen * outputs && (x.columns == columns || x.columns == chosen * columns),
       "shapes of experts")
+    unsafe forEachExpert(
+      x, routing: routing, experts, chosen: chosen, outputs: outputs, into: y, workspace, pool
+    ) {
+      expert, from, to in
+      unsafe linear(
+        from, experts[expert], into: to, activations: activations[min(expert, activations.count - 1)],
+        simulates: simulates, workspace: workspace, pool: pool)
+    }
+  }
+
+  /// Gates and factors by the experts that each token goes to, and their products, as ``linearGated(_:_:bias:product:into:activations:simulates:workspace:pool:)``
+  /// makes them.
+  ///
+  /// - Parameters:
+  ///   - experts: a matrix `[2 * n, columns]` for each expert: gates, then factors.
+  ///   - biases: `2 * n` numbers for each expert, or nil.
+  ///   - y: `[T, chosen * n]`; places without an expert become 0. Must not overlap `x`.
+  public func expertGated(
+    _ x: Rows, routing: Rows, experts: [PanelMatrix], biases: [[Float]]? = nil, chosen: Int,
+    product: GatedProduct, into y: Rows, activations: [InputQuantization] = [.float32],
+    simulates: Bool = false, workspace: Workspace, pool: ThreadPool
+  ) {
+    let (columns, outputs) = (experts[0].columns, experts[0].rows / 2)
+    unsafe precondition(
+      x.rows == y.rows && x.rows == routing.rows && routing.columns == experts.count
+        && y.columns == chosen * outputs && (x.columns == columns || x.columns == chosen * columns)
+        && biases?.count ?? experts.count == experts.count, "shapes of gated experts")
+    unsafe forEachExpert(
+      x, routing: routing, experts, chosen: chosen, outputs: outputs, into: y, workspace, pool
+    ) {
+      expert, from, to in
+      let input = activations[min(expert, activations.count - 1)]
+      unsafe (biases?[expert] ?? []).withUnsafeBufferPointer { bias in
+        unsafe linearGated(
+          from, experts[expert], bias: bias.isEmpty ? nil : bias.baseAddress, product: product, into: to,
+          activations: input, simulates: simulates, workspace: workspace, pool: pool)
+      }
+    }
+  }
+
+  /// Calls `body` for each expert in use, with the rows of its tokens and those of its results.
+  private func forEachExpert(
+    _ x: Rows, routing: Rows, _ experts: [PanelMatrix], chosen: Int, outputs: Int, into y: Rows,
+    _ workspace: Workspace, _ pool: ThreadPool, _ body: (Int, Rows, Rows) -> Void
+  ) {
+    let columns = experts[0].columns
     let inputStep = unsafe x.columns == columns ? 0 : columns
     let assignments = unsafe assignments(routing, chosen: chosen, clearing: y)
     for (expert, places) in assignments.enumerated() where !places.isEmpty {
-      let matrix = experts[expert]
-      let activations = activations[min(expert, activations.count - 1)]
       if places.count == 1 {
         let place = places[0]
-        let from = unsafe Rows(x[place.token] + place.place * inputStep, rows: 1, columns: columns)
-        let to = unsafe Rows(y[place.token] + place.place * outputs, rows: 1, columns: outputs)
-        unsafe linear(
-          from, matrix, into: to, activations: activations, simulates: simulates, workspace: workspace,
-          pool: pool)
+        unsafe body(
+          expert, Rows(x[place.token] + place.place * inputStep, rows: 1, columns: columns),
+          Rows(y[place.token] + place.place * outputs, rows: 1, columns: outputs))
         continue
       }
       let (from, to) = unsafe workspace.expertRows(places.count, inputs: columns, outputs: outputs)
@@ -45,9 +87,7 @@ extension KernelTable {
         let place = places[row]
         unsafe from[row].update(from: x[place.token] + place.place * inputStep, count: columns)
       }
-      unsafe linear(
-        from, matrix, into: to, activations: activations, simulates: simulates, workspace: workspace,
-        pool: pool)
+      unsafe body(expert, from, to)
       forEachRow(places.count, columns: outputs, pool) { row in
         let place = places[row]
         unsafe (y[place.token] + place.place * outputs).update(from: to[row], count: outputs)

@@ -3,7 +3,7 @@ import Codecs
 
 extension KernelTable {
   /// Tokens that are worked through together, so that their columns stay in the second cache.
-  private static let tokenBlock = 192
+  static let tokenBlock = 192
 
   /// A linear layer: `y[t] = w * x[t] + bias`.
   ///
@@ -44,8 +44,7 @@ extension KernelTable {
     let blocks = unsafe TaskGrid(
       panels: w.panelCount, tokens: x.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
     workspace.reserve(
-      threadCount: pool.threadCount,
-      floatCount: Int(CK_LINEAR_SCRATCH) + Int(CK_LINEAR_TOKEN_SCRATCH) * max(blocks.tokensPerBlock, 1))
+      threadCount: pool.threadCount, floatCount: unsafe KernelTable.linearScratch(tokens: x.rows, pool))
     let view = unsafe w.view
     let finish = unsafe activation.flatMap { unsafe self.function(for: $0) }
     pool.run(taskCount: blocks.count) { task, worker in
@@ -59,29 +58,33 @@ extension KernelTable {
     withExtendedLifetime(w.storage) {}
   }
 
+  /// Floats that a thread needs to multiply a block of tokens.
+  static func linearScratch(tokens: Int, _ pool: ThreadPool) -> Int {
+    let grid = TaskGrid(panels: 1, tokens: tokens, tokenBlock: tokenBlock, threads: pool.threadCount)
+    return Int(CK_LINEAR_SCRATCH) + Int(CK_LINEAR_TOKEN_SCRATCH) * max(grid.tokensPerBlock, 1)
+  }
+
   /// The same from activations that were quantized before with the block length of `w`.
+  /// - Parameter first: the row of `x` that belongs to the first one of `y`.
   public func linear(
-    _ x: QuantizedRows, _ w: PanelMatrix, bias: UnsafePointer<Float>? = nil,
+    _ x: QuantizedRows, first: Int = 0, _ w: PanelMatrix, bias: UnsafePointer<Float>? = nil,
     then activation: Activation? = nil,
     into y: Rows, pool: ThreadPool
   ) {
     unsafe precondition(
-      x.columns == w.columns && y.columns == w.rows && x.rows == y.rows, "shapes of a linear layer")
+      x.columns == w.columns && y.columns == w.rows && x.rows >= first + y.rows, "shapes of a linear layer")
     precondition(w.encoding.isQuantized && w.blockLength == x.blockLength, "blocks of a linear layer")
     let functions = unsafe self.functions.linear_i8
     guard let function = unsafe w.encoding == .q8 ? functions.3 : functions.4 else { return }
-    let blocks = TaskGrid(
-      panels: w.panelCount, tokens: x.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
+    let blocks = unsafe TaskGrid(
+      panels: w.panelCount, tokens: y.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
     let view = unsafe w.view
     let source = unsafe x.view
     let finish = unsafe activation.flatMap { unsafe self.function(for: $0) }
     pool.run(taskCount: blocks.count) { task, _ in
       let (panels, tokens) = blocks[task]
       var panelsView = unsafe view
-      var part = unsafe source
-      unsafe part.codes += tokens.lowerBound * source.code_stride
-      unsafe part.scales += tokens.lowerBound * source.block_stride
-      unsafe part.sums += tokens.lowerBound * source.block_stride
+      var part = unsafe source.rows(from: first + tokens.lowerBound)
       unsafe function(
         &panelsView, &part, tokens.count, bias, y[tokens.lowerBound], y.stride, panels.lowerBound,
         panels.count)
@@ -110,15 +113,9 @@ extension KernelTable {
     into target: QuantizedRows, pool: ThreadPool
   ) {
     precondition([32, 64, 128].contains(blockLength), "block length")
-    unsafe target.prepare(rows: x.rows, columns: x.columns, blockLength: blockLength)
-    guard let function = unsafe functions.quantize else { return }
-    let scaleColumns = unsafe input.scheme.scaleColumns(of: x.columns, block: blockLength)
-    unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
-      let to = unsafe target.target(row)
-      unsafe function(
-        x[row], x.columns, blockLength, scaleColumns, input.scale ?? 0, input.scheme.outlierThreshold,
-        to.codes, to.scales, to.sums)
-    }
+    let rounder = unsafe RowRounder(
+      RowRounding(input, blockLength: blockLength, into: target), rows: x.rows, columns: x.columns, functions)
+    unsafe forEachRow(x.rows, columns: x.columns, pool) { row in unsafe rounder.round(x[row], row) }
   }
 
   /// Rows of an embedding table: `y[i] = w[ids[i]]`; ids outside the table give zeros.
@@ -136,7 +133,7 @@ extension KernelTable {
     }
   }
 
-  private func linearFunction(_ encoding: PanelEncoding) -> ck_linear_f32_fn {
+  func linearFunction(_ encoding: PanelEncoding) -> ck_linear_f32_fn {
     let functions = unsafe self.functions.linear_f32
     let function: ck_linear_f32_fn? =
       switch encoding {

@@ -35,7 +35,32 @@ public final class RotaryTable: @unchecked Sendable {
   }
 }
 
+/// How attention turns heads: by cosines and sines of the tokens of a run.
+public struct RotaryHeads: Sendable {
+  /// One entry for each token.
+  public let table: RotaryTable
+  /// Whether a pair are neighbours.
+  public let isInterleaved: Bool
+
+  /// Heads turned by a table.
+  public init(_ table: RotaryTable, isInterleaved: Bool = false) {
+    self.table = table
+    self.isInterleaved = isInterleaved
+  }
+}
+
 extension KernelTable {
+  /// Turns `heads` heads of every row, on this thread; the first row is token number `first` of the table.
+  func turn(_ x: Rows, heads: Int, _ rotary: RotaryHeads, first: Int, into y: Rows) {
+    unsafe precondition(first >= 0 && first + x.rows <= rotary.table.count, "rows of a rotary embedding")
+    guard let function = unsafe functions.rope else { return }
+    for row in unsafe 0..<x.rows {
+      unsafe function(
+        x[row], rotary.table.row(first + row), heads, x.columns / heads, rotary.table.pairs,
+        rotary.isInterleaved ? 1 : 0, y[row])
+    }
+  }
+
   /// Rotary position embedding of every head of every row.
   ///
   /// The first `2 * table.pairs` elements of a head are rotated: element `i` with `i + pairs`, or `2i` with `2i + 1`

@@ -18,16 +18,19 @@ extension KernelTable {
   }
 
   /// `sum = a + b`, and the root mean square normalization of `sum` into `y`; `sum` may be `a` or `b`.
+  /// - Parameter rounding: makes codes of each row of `y` as well, or nil.
   public func addRMSNorm(
     _ a: Rows, _ b: Rows, weight: UnsafePointer<Float>, epsilon: Float, sum: Rows, into y: Rows,
-    pool: ThreadPool
+    rounding: RowRounding? = nil, pool: ThreadPool
   ) {
     unsafe requireSame(a, b)
     unsafe requireSame(a, sum)
     unsafe requireSame(a, y)
     guard let function = unsafe functions.add_rms_norm else { return }
+    let rounder = unsafe rounder(rounding, y)
     unsafe forEachRow(a.rows, columns: a.columns, pool) { row in
       unsafe function(a[row], b[row], weight, epsilon, sum[row], y[row], a.columns)
+      unsafe rounder?.round(y[row], row)
     }
   }
 
@@ -48,15 +51,7 @@ extension KernelTable {
 
   /// `y = gelu(gate) * up`; `y` may be `gate`.
   public func geglu(gate: Rows, up: Rows, _ kind: GELU = .none, into y: Rows, pool: ThreadPool) {
-    unsafe requireSame(gate, up)
-    unsafe requireSame(gate, y)
-    guard let activate = unsafe function(for: .gelu(kind)), let multiply = unsafe functions.multiply else {
-      return
-    }
-    unsafe forEachRow(gate.rows, columns: gate.columns, pool) { row in
-      unsafe activate(gate[row], y[row], gate.columns)
-      unsafe multiply(y[row], up[row], y[row], gate.columns)
-    }
+    unsafe gatedProduct(gate: gate, up: up, .geglu(kind), into: y, pool: pool)
   }
 
   /// A function of one number.
@@ -83,18 +78,20 @@ extension KernelTable {
   }
 
   /// `sum = a + b`, and the normalization of `sum` to mean zero and variance one into `y`; `sum` may be `a` or `b`.
+  /// - Parameter rounding: makes codes of each row of `y` as well, or nil.
   public func addLayerNorm(
     _ a: Rows, _ b: Rows, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>?, epsilon: Float,
-    sum: Rows,
-    into y: Rows, pool: ThreadPool
+    sum: Rows, into y: Rows, rounding: RowRounding? = nil, pool: ThreadPool
   ) {
     unsafe requireSame(a, b)
     unsafe requireSame(a, sum)
     unsafe requireSame(a, y)
     guard let add = unsafe functions.add, let normalize = unsafe functions.layer_norm else { return }
+    let rounder = unsafe rounder(rounding, y)
     unsafe forEachRow(a.rows, columns: a.columns, pool) { row in
       unsafe add(a[row], b[row], sum[row], a.columns)
       unsafe normalize(sum[row], weight, bias, epsilon, y[row], a.columns)
+      unsafe rounder?.round(y[row], row)
     }
   }
 

@@ -1,6 +1,4 @@
-import CKernels
 import Codecs
-import Glibc
 import OrderedCollections
 import TensorCore
 
@@ -16,8 +14,11 @@ extension PanelMatrix {
   /// - Parameters:
   ///   - weights: matrices, at least one.
   ///   - pool: threads to work with; nil for the calling one.
+  ///   - arena: where the panels lie among others; nil for memory of their own.
   /// - Throws: ``KernelsError``.
-  public init(packing weights: [Weight], pool: ThreadPool? = nil) throws(KernelsError) {
+  public init(
+    packing weights: [Weight], pool: ThreadPool? = nil, in arena: WeightArena? = nil
+  ) throws(KernelsError) {
     let weights = weights.map(PackingPlan.integerForm)
     guard let first = weights.first else { throw .notAMatrix(shape: "nothing") }
     for weight in weights {
@@ -36,14 +37,22 @@ extension PanelMatrix {
       encoding: plan.encoding, rows: rows, columns: first.shape.columns, blockLength: plan.blockLength,
       hasZeros: plan.hasZeros)
     let packer = PanelPacker(plan: plan, layout: layout, weights: weights)
-    let region = unsafe LargeMemory.region(byteCount: layout.byteCount) { target in
-      unsafe packer.pack(into: target, pool: pool)
+    let place = arena?.place(layout.byteCount)
+    let region: MemoryRegion
+    if let place {
+      unsafe packer.pack(into: place.bytes, pool: pool)
+      region = place.region
+    } else {
+      unsafe region = LargeMemory.region(byteCount: layout.byteCount) { target in
+        unsafe packer.pack(into: target, pool: pool)
+      }
     }
     do throws(TensorCoreError) {
       try self.init(
         encoding: plan.encoding, rows: rows, columns: first.shape.columns, blockLength: plan.blockLength,
         hasZeros: plan.hasZeros,
-        storage: Tensor(elementType: .u8, shape: Shape([layout.byteCount]), region: region),
+        storage: Tensor(
+          elementType: .u8, shape: Shape([layout.byteCount]), region: region, byteOffset: place?.offset ?? 0),
         isExact: plan.isExact)
     } catch { throw .tensor(error) }
     isFromCodes =
@@ -62,22 +71,6 @@ extension PanelMatrix {
     self.storage = storage
     self.isExact = isExact
     isFromCodes = false
-  }
-}
-
-/// Memory for weights: large pages where there are any, since kernels stream through it.
-enum LargeMemory {
-  static func region(byteCount: Int, fill: (UnsafeMutableRawBufferPointer) -> Void) -> MemoryRegion {
-    guard byteCount >= 1 << 21 else { return unsafe MemoryRegion(byteCount: byteCount, fill: fill) }
-    let pages = unsafe mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    guard let pages = unsafe pages, unsafe pages != MAP_FAILED else {
-      return unsafe MemoryRegion(byteCount: byteCount, fill: fill)
-    }
-    unsafe ck_advise_large_pages(pages, byteCount)
-    unsafe fill(UnsafeMutableRawBufferPointer(start: pages, count: byteCount))
-    return unsafe MemoryRegion(adopting: UnsafeRawPointer(pages), byteCount: byteCount) { start, count in
-      unsafe _ = munmap(UnsafeMutableRawPointer(mutating: start), count)
-    }
   }
 }
 

@@ -1,4 +1,5 @@
 import CKernels
+import Codecs
 
 /// Activations as int8: per token and block of columns a scale, codes and the sum of the codes.
 ///
@@ -62,5 +63,59 @@ public final class QuantizedRows: @unchecked Sendable {
     precondition(row >= 0 && row < rows)
     let from = unsafe target(row)
     return (0..<columns).map { unsafe from.scales[$0 / blockLength] * Float(from.codes[$0]) }
+  }
+}
+
+extension ck_quantized {
+  /// The rows from one on.
+  func rows(from row: Int) -> ck_quantized {
+    var part = unsafe self
+    unsafe part.codes += row * code_stride
+    unsafe part.scales += row * block_stride
+    unsafe part.sums += row * block_stride
+    return unsafe part
+  }
+}
+
+/// What an operation besides writing rows of floats makes of each while it is in the cache: its codes.
+public struct RowRounding: Sendable {
+  /// How rows are rounded.
+  public let input: InputQuantization
+  /// Columns of a block: 32, 64 or 128.
+  public let blockLength: Int
+  /// Where the codes go.
+  public let target: QuantizedRows
+
+  /// Rows as `input`, which has no outlier columns, says, in blocks of the linear layers that read them.
+  public init(_ input: InputQuantization, blockLength: Int, into target: QuantizedRows) {
+    self.input = input
+    self.blockLength = blockLength
+    self.target = target
+  }
+}
+
+/// A rounding at work.
+@safe
+struct RowRounder {
+  private let rounding: RowRounding
+  private let columns: Int
+  private let scaleColumns: Int
+  private let function: ck_quantize_fn?
+
+  /// Makes room for `rows`.
+  init(_ rounding: RowRounding, rows: Int, columns: Int, _ functions: ck_table) {
+    self.rounding = rounding
+    self.columns = columns
+    scaleColumns = rounding.input.scheme.scaleColumns(of: columns, block: rounding.blockLength)
+    unsafe function = functions.quantize
+    rounding.target.prepare(rows: rows, columns: columns, blockLength: rounding.blockLength)
+  }
+
+  /// Makes the codes of one row; several threads may.
+  func round(_ x: UnsafePointer<Float>, _ row: Int) {
+    let to = unsafe rounding.target.target(row)
+    unsafe function?(
+      x, columns, rounding.blockLength, scaleColumns, rounding.input.scale ?? 0,
+      rounding.input.scheme.outlierThreshold, to.codes, to.scales, to.sums)
   }
 }

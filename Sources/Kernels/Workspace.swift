@@ -15,6 +15,11 @@ public final class Workspace: @unchecked Sendable {
   /// Activations without their outliers, and those alone.
   private let separatedActivations = AlignedBuffer()
 
+  /// Gates and factors that a gated layer could not multiply as it made them.
+  private let gates = AlignedBuffer()
+  /// Keys that attention turned.
+  private let keys = AlignedBuffer()
+
   /// Creates an empty workspace.
   public init() {}
 
@@ -22,7 +27,7 @@ public final class Workspace: @unchecked Sendable {
   public var byteCount: Int {
     threads.reduce(0) { $0 + $1.byteCount } + activations.byteCount + rotary.byteCount
       + expertInputs.byteCount + expertOutputs.byteCount + roundedActivations.byteCount
-      + separatedActivations.byteCount
+      + separatedActivations.byteCount + gates.byteCount + keys.byteCount
   }
 
   /// Room for the inputs and outputs of `rows` tokens of an expert.
@@ -31,6 +36,16 @@ public final class Workspace: @unchecked Sendable {
       Rows(expertInputs.floats(rows * inputs), rows: rows, columns: inputs),
       Rows(expertOutputs.floats(rows * outputs), rows: rows, columns: outputs)
     )
+  }
+
+  /// Room for gates and factors.
+  func gatedRows(_ rows: Int, columns: Int) -> Rows {
+    unsafe Rows(gates.floats(rows * columns), rows: rows, columns: columns)
+  }
+
+  /// Room for turned keys.
+  func turnedKeys(_ rows: Int, columns: Int) -> Rows {
+    unsafe Rows(keys.floats(rows * columns), rows: rows, columns: columns)
   }
 
   /// Room for rounded activations.

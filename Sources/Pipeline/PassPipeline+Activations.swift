@@ -14,7 +14,8 @@ extension PassPipeline {
     let reports = try run(&result)
     guard !PreparedWeights.disagreements(in: result, activations).isEmpty else { return (result, reports) }
     result = graph
-    let others = PassPipeline(passes.filter { !($0 is FuseParallelProjections) })
+    let others = PassPipeline(
+      passes.filter { !($0 is FuseParallelProjections || $0 is FuseExpertGates) })
     return (result, try others.run(&result))
   }
 }

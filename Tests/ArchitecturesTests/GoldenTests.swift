@@ -178,10 +178,11 @@ struct Checkpoint {
     #expect(counts["fuse-swiglu"] == layers)
     #expect(counts["fuse-parallel-projections"] == 2 * layers)
     #expect(counts["fuse-add-rms-norm"] == 2 * layers)
-    #expect(counts["fuse-rotations"] == layers)
+    #expect(counts["fuse-rotary-attention"] == layers)
+    #expect(counts["fuse-linear-gated"] == layers)
     #expect(reports.allSatisfy { $0.misses.isEmpty })
     let graph = checkpoint.model.graph
-    #expect(graph.linearNodes.count == 4 * layers + 1)
+    #expect(graph.linearNodes.count == 3 * layers + 1)
     let crossing = graph.blocks.map { $0.inputs.map { graph.name(of: $0) } }
     #expect(crossing == [["h0"]] + (1..<layers).map { ["h\($0)", "n\($0)"] })
   }

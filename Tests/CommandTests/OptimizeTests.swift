@@ -41,7 +41,7 @@ import Testing
     let path = directory.file("pair.svg")
     #expect(CommandRun("optimize", Fixture.acorn, "--draw", path, "--block", "2").status == 0)
     let picture = try text(path)
-    #expect(picture.contains(", before") && picture.contains(", after") && picture.contains("SwiGLU"))
+    #expect(picture.contains(", before") && picture.contains(", after") && picture.contains("Linear, gated"))
     #expect(CommandRun("optimize", Fixture.acorn, "--draw", path, "--block", "99").status == 64)
   }
 

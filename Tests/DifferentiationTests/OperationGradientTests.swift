@@ -77,7 +77,9 @@ import Testing
 
   /// Experts, and what passes make for the runtime alone.
   static let refused: Set<GraphIR.Operation> = [
-    .route, .expertLinear, .expertBias, .expertSum, .linearActivation,
+    .route, .expertLinear, .expertBias, .expertSum, .linearActivation, .limitedGLU, .linearGated,
+    .expertGated,
+    .rotaryAttention,
   ]
 
   /// Every definition has a case, is differentiated in all of them (linear), or is refused.

@@ -93,7 +93,7 @@ struct RandomGraph {
     let width = builder.type(of: x).columns ?? 0
     let same = pick(columns: width) ?? x
     let norm = OrderedDictionary<String, Attribute>(uniqueKeysWithValues: [("eps", .float(1e-5))])
-    switch Int.random(in: 0..<26, using: &generator) {
+    switch Int.random(in: 0..<29, using: &generator) {
     case 0, 1:
       let rows = [16, 32, 48].randomElement(using: &generator) ?? 16
       let bias = Bool.random(using: &generator) ? [try constant([rows])] : []
@@ -136,8 +136,48 @@ struct RandomGraph {
       pool.append(
         try builder.add(
           .layerNorm, [.value(sum), try constant([width])] + shift, attributes: norm, name: "n"))
+    case 24: try gate(x, width)
+    case 25: pool.append(try limited(x, same))
     default: try attend(x, width)
     }
+  }
+
+  /// Gates and factors of one projection, of which 16 rows or 5 are one half.
+  private mutating func gate(_ x: ValueID, _ width: Int) throws {
+    let inner = [5, 16, 48].randomElement(using: &generator) ?? 16
+    let bias = Bool.random(using: &generator) ? [try constant([2 * inner])] : []
+    let both = try builder.add(
+      .linear, [.value(x), try constant([2 * inner, width])] + bias, name: "gu")
+    let parts = try [0, inner].map { start in
+      try builder.add(
+        .slice, [.value(both)], attributes: ["start": .int(start), "length": .int(inner)], name: "v")
+    }
+    let product = try gated(parts[0], parts[1])
+    pool.append(
+      try builder.add(.linear, [.value(product), try constant([16, inner])], name: "d"))
+  }
+
+  private mutating func gated(_ gate: ValueID, _ up: ValueID) throws -> ValueID {
+    switch Int.random(in: 0..<3, using: &generator) {
+    case 0: return try limited(gate, up)
+    case 1:
+      let open = try builder.add(.silu, [.value(gate)], name: "s")
+      return try builder.add(.multiply, [.value(open), .value(up)], name: "m")
+    default:
+      let open = try builder.add(.gelu, [.value(gate)], attributes: ["approximate": "tanh"], name: "g")
+      return try builder.add(.multiply, [.value(open), .value(up)], name: "m")
+    }
+  }
+
+  private mutating func limited(_ gate: ValueID, _ up: ValueID) throws -> ValueID {
+    let lowest = Attribute.float(-Double(Float.greatestFiniteMagnitude))
+    let below = try builder.add(
+      .clamp, [.value(gate)], attributes: ["minimum": lowest, "maximum": 0.75], name: "b")
+    let within = try builder.add(
+      .clamp, [.value(up)], attributes: ["minimum": -0.75, "maximum": 0.75], name: "b")
+    let open = try builder.add(.gelu, [.value(below)], attributes: ["approximate": "sigmoid"], name: "g")
+    let product = try builder.add(.multiply, [.value(open), .value(within)], name: "m")
+    return try builder.add(.add, [.value(product), .value(open)], name: "a")
   }
 
   /// Norms of heads, with gains shared or of their own.
@@ -183,14 +223,21 @@ struct RandomGraph {
     let up = try experts(count, inner, width)
     let down = try experts(count, width, inner)
     let attributes: OrderedDictionary<String, Attribute> = ["chosen": .int(chosen)]
-    var first = try builder.add(
-      .expertLinear, [.value(x), .value(routing), up], attributes: attributes, name: "e")
-    if Bool.random(using: &generator) {
+    let hasBias = Bool.random(using: &generator)
+    func side(_ weight: Operand) throws -> ValueID {
+      let product = try builder.add(
+        .expertLinear, [.value(x), .value(routing), weight], attributes: attributes, name: "e")
+      guard hasBias else { return product }
       let biases = Operand.concatenation(try (0..<count).flatMap { _ in try constant([inner]).constants })
-      first = try builder.add(
-        .expertBias, [.value(first), .value(routing), biases], attributes: attributes, name: "e")
+      return try builder.add(
+        .expertBias, [.value(product), .value(routing), biases], attributes: attributes, name: "e")
     }
-    let active = try builder.add(.silu, [.value(first)], name: "e")
+    let first = try side(up)
+    let isGated = Bool.random(using: &generator)
+    let active =
+      isGated
+      ? try gated(first, side(try experts(count, inner, width)))
+      : try builder.add(.silu, [.value(first)], name: "e")
     let second = try builder.add(
       .expertLinear, [.value(active), .value(routing), down], attributes: attributes, name: "e")
     pool.append(
@@ -235,7 +282,9 @@ struct RandomGraph {
     guard width % 8 == 0, let key = pick(columns: 16), let value = pick(columns: valueWidth) else { return }
     let heads = width / 8
     guard heads % 2 == 0 else { return }
-    let turned = try rotated(x, heads), turnedKey = try rotated(key, 2)
+    let isAlike = Bool.random(using: &generator)
+    let turned = try rotated(x, heads)
+    let turnedKey = isAlike ? try rotatedLast(key, 2) : try rotated(key, 2)
     let extras = Int.random(in: 0...2, using: &generator)
     let slopes = try (0..<extras).map { _ in try constant([heads]) }
     pool.append(
@@ -255,17 +304,29 @@ struct RandomGraph {
     cacheCount += 1
   }
 
+  /// Operands and attributes of the last rotation.
+  private var lastRotation: ([Operand], OrderedDictionary<String, Attribute>)?
+
+  /// The same rotation of other heads.
+  private mutating func rotatedLast(_ x: ValueID, _ heads: Int) throws -> ValueID {
+    guard var (operands, attributes) = lastRotation else { return x }
+    operands[0] = .value(x)
+    attributes["heads"] = .int(heads)
+    return try builder.add(.rope, operands, attributes: attributes, name: "r")
+  }
+
   private mutating func rotated(_ x: ValueID, _ heads: Int) throws -> ValueID {
     let pairs = Int.random(in: 1...4, using: &generator)
     let isLong = longRotations && Bool.random(using: &generator)
     let isGrowing = longRotations && !isLong && pairs > 1 && Bool.random(using: &generator)
     let long = isLong ? [try constant([pairs], prefix: "frequencies")] : []
-    return try builder.add(
-      .rope, [.value(x), .value(positions), constant([pairs], prefix: "frequencies")] + long,
-      attributes: [
-        "context": isLong || isGrowing ? 5 : 0, "growth": .float(isGrowing ? 2 : 0),
-        "heads": .int(heads), "head_dim": 8, "interleaved": .bool(Bool.random(using: &generator)),
-        "magnitude": .float([1, 1.25].randomElement(using: &generator) ?? 1),
-      ], name: "r")
+    let operands = [.value(x), .value(positions), try constant([pairs], prefix: "frequencies")] + long
+    let attributes: OrderedDictionary<String, Attribute> = [
+      "context": isLong || isGrowing ? 5 : 0, "growth": .float(isGrowing ? 2 : 0),
+      "heads": .int(heads), "head_dim": 8, "interleaved": .bool(Bool.random(using: &generator)),
+      "magnitude": .float([1, 1.25].randomElement(using: &generator) ?? 1),
+    ]
+    lastRotation = (operands, attributes)
+    return try builder.add(.rope, operands, attributes: attributes, name: "r")
   }
 }

@@ -81,6 +81,41 @@ import Testing
       try run(factors + " %y = scale_rows %x, %f : f32[T, 2]", [1, 2, 3, 4], rows: 2), [2, 4, 12, 16])
   }
 
+  @Test func gatesFollowTheirFormulas() throws {
+    let x: [Float] = [-3, -0.5, 0.75, 9, 2, -7, 0.25, 1]
+    let parts =
+      "%g = slice %x {start = 0, length = 4} : f32[T, 4] %u = slice %x {start = 4, length = 4} : f32[T, 4] "
+    let limited = (0..<4).map { column in
+      let gate = min(Double(x[column]), 1.5)
+      let open = gate / (1 + exp(-1.702 * gate))
+      return open * (1 + min(max(Double(x[column + 4]), -1.5), 1.5))
+    }
+    expectClose(try run(parts + "%y = limited_glu %g, %u {limit = 1.5} : f32[T, 4]", x, rows: 1), limited)
+    // A weight that hands its input on: what is left is the product.
+    let identity = (0..<64).map { Float($0 % 9 == 0 ? 1 : 0) }
+    for (attributes, plain) in [
+      ("product = \"limited_glu\", limit = 1.5", "limited_glu %g, %u {limit = 1.5}"),
+      ("product = \"swiglu\"", "swiglu %g, %u"),
+      ("product = \"geglu_sigmoid\"", "geglu %g, %u {approximate = \"sigmoid\"}"),
+    ] {
+      let expected = try run(parts + "%y = \(plain) : f32[T, 4]", x, rows: 1)
+      let found = try run(
+        "%y = linear_gated %x, @w {\(attributes)} : f32[T, 4]", x, rows: 1, constants: ["w": identity],
+        shapes: "@w: f32[8, 8]")
+      #expect(found == expected, "\(attributes)")
+    }
+    for line in [
+      "%y = linear_gated %x, @w {product = \"glu\"} : f32[T, 4]",
+      "%y = linear_gated %x, @v {product = \"swiglu\"} : f32[T, 1]",
+      "%y = limited_glu %x, %x {limit = -1.0} : f32[T, 8]",
+    ] {
+      #expect(throws: GraphError.self, "\(line)") {
+        try run(
+          line, x, rows: 1, constants: ["w": identity, "v": identity], shapes: "@w: f32[8, 8] @v: f32[3, 8]")
+      }
+    }
+  }
+
   @Test func normalizationOfHeads() throws {
     let x: [Float] = [3, 4, 6, 8]
     let inverse = [1 / 12.5.squareRoot(), 1 / 50.0.squareRoot()]

@@ -108,7 +108,7 @@ struct RandomGraph {
   private mutating func grow() throws {
     let x = pick()
     let width = columns(x)
-    switch Int.random(in: 0..<19, using: &generator) {
+    switch Int.random(in: 0..<24, using: &generator) {
     case 0, 1, 2:
       let rows = [4, 8, 12].randomElement(using: &generator) ?? 4
       let encoding = Int.random(in: 0..<4, using: &generator) == 0 ? "bf16" : "f32"
@@ -155,6 +155,10 @@ struct RandomGraph {
       let normal = try builder.add(
         .rmsNorm, [.value(x), try fresh([width])], attributes: ["eps": 1e-5], name: "n")
       pool.append(try builder.add(.linear, [.value(normal), try fresh([8, width])], name: "l"))
+    case 18: try gate(x, width)
+    case 19: try limit(x, pick(like: x))
+    case 20: try mix(x, width)
+    case 21, 22: try turn(x, width)
     case 17:
       let clamped = try builder.add(
         .clamp, [.value(x)], attributes: ["minimum": -1.5, "maximum": 0.5], name: "b")
@@ -173,6 +177,72 @@ struct RandomGraph {
   private mutating func fresh(_ dimensions: [Int]) throws -> Operand {
     freshCount += 1
     return try builder.constant("d\(freshCount)", ConstantType("f32", dimensions))
+  }
+
+  /// A product of gates and factors that a projection makes, perhaps read elsewhere as well.
+  private mutating func gate(_ x: ValueID, _ width: Int) throws {
+    let both = try builder.add(.linear, [.value(x), try fresh([8, width])], name: "gu")
+    let parts = try [0, 4].map { start in
+      try builder.add(
+        .slice, [.value(both)], attributes: ["start": .int(start), "length": 4], name: "c")
+    }
+    let open = try builder.add(.silu, [.value(parts[0])], name: "s")
+    pool.append(try builder.add(.multiply, [.value(open), .value(parts[1])], name: "m"))
+    if Int.random(in: 0..<4, using: &generator) == 0 { pool.append(parts[1]) }
+  }
+
+  private mutating func limit(_ gate: ValueID, _ up: ValueID) throws {
+    let lowest = Attribute.float(-Double(Float.greatestFiniteMagnitude))
+    let below = try builder.add(
+      .clamp, [.value(gate)], attributes: ["minimum": lowest, "maximum": 0.75], name: "b")
+    let within = try builder.add(
+      .clamp, [.value(up)], attributes: ["minimum": -0.75, "maximum": 0.75], name: "b")
+    let open = try builder.add(.gelu, [.value(below)], attributes: ["approximate": "sigmoid"], name: "g")
+    let product = try builder.add(.multiply, [.value(within), .value(open)], name: "m")
+    pool.append(try builder.add(.add, [.value(product), .value(open)], name: "a"))
+    if Int.random(in: 0..<4, using: &generator) == 0 { pool.append(open) }
+  }
+
+  /// Experts with gates, some with biases.
+  private mutating func mix(_ x: ValueID, _ width: Int) throws {
+    let logits = try builder.add(.linear, [.value(x), try fresh([2, width])], name: "k")
+    let routing = try builder.add(.route, [.value(logits)], attributes: ["chosen": 1], name: "k")
+    let chosen: OrderedDictionary<String, Attribute> = ["chosen": 1]
+    let hasBias = Bool.random(using: &generator)
+    let sides = try (0..<2).map { _ in
+      let matrices = Operand.concatenation(try (0..<2).flatMap { _ in try fresh([4, width]).constants })
+      let product = try builder.add(
+        .expertLinear, [.value(x), .value(routing), matrices], attributes: chosen, name: "e")
+      guard hasBias else { return product }
+      let biases = Operand.concatenation(try (0..<2).flatMap { _ in try fresh([4]).constants })
+      return try builder.add(
+        .expertBias, [.value(product), .value(routing), biases], attributes: chosen, name: "e")
+    }
+    let open = try builder.add(.silu, [.value(sides[0])], name: "s")
+    let product = try builder.add(.multiply, [.value(open), .value(sides[1])], name: "m")
+    pool.append(
+      try builder.add(.expertSum, [.value(product), .value(routing)], attributes: chosen, name: "e"))
+  }
+
+  /// Attention whose queries and keys are turned.
+  private mutating func turn(_ x: ValueID, _ width: Int) throws {
+    guard width % 4 == 0 else { return }
+    let frequencies = try builder.constant("c.2.f32", ConstantType("f32", [2]))
+    let key = try builder.add(.linear, [.value(x), try fresh([4, width])], name: "k")
+    let heads = [width / 4, 1]
+    let turned = try zip([x, key], heads).map { value, heads in
+      try builder.add(
+        .rope, [.value(value), .value(positions), frequencies],
+        attributes: ["heads": .int(heads), "head_dim": 4, "magnitude": 1.5], name: "r")
+    }
+    let extras = try (0..<Int.random(in: 0...2, using: &generator)).map { _ in try fresh([width / 4]) }
+    pool.append(
+      try builder.add(
+        .attention, turned.map { .value($0) } + [.value(key)] + extras,
+        attributes: [
+          "heads": .int(width / 4), "kv_heads": 1, "head_dim": 4, "scale": 0.5, "cache": .int(cacheCount),
+        ], name: "o"))
+    cacheCount += 1
   }
 
   /// Queries, keys and values of one projection, or of three, rotated, with a scale on the queries.

@@ -47,7 +47,7 @@ import Testing
 
   /// Importers build nothing that these could improve; other graphs have it.
   static let neverInModels: Set<String> = [
-    "simplify-algebra", "eliminate-common-subexpressions", "fold-consecutive-projections",
+    "remove-dead-code", "simplify-algebra", "eliminate-common-subexpressions", "fold-consecutive-projections",
   ]
 
   /// Every document of the room names every pass.

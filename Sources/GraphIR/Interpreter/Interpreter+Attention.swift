@@ -4,10 +4,15 @@ import TensorCore
 extension Interpreter {
   @Sendable
   static func rope(_ call: InterpreterCall) throws -> [RuntimeValue] {
-    let x = try call.matrix(0)
-    let positions = try call.integers(1)
-    let frequencies = try rotaryFrequencies(call, length: Int(positions.max() ?? 0) + 1)
-    let heads = try call.node.integer("heads")
+    [try rotated(call, call.matrix(0), heads: call.node.integer("heads"), by: 1).value]
+  }
+
+  /// Heads turned by positions, an operand behind which the frequencies are.
+  private static func rotated(
+    _ call: InterpreterCall, _ x: Matrix, heads: Int, by position: Int
+  ) throws -> Matrix {
+    let positions = try call.integers(position)
+    let frequencies = try rotaryFrequencies(call, position + 1, length: Int(positions.max() ?? 0) + 1)
     let width = try call.node.integer("head_dim")
     let interleaved = try call.node.bool("interleaved")
     let magnitude = try call.node.float("magnitude")
@@ -25,17 +30,20 @@ extension Interpreter {
         }
       }
     }
-    return [result.value]
+    return result
   }
 
   /// The frequencies for a sequence of this length.
-  private static func rotaryFrequencies(_ call: InterpreterCall, length: Int) throws -> [Float] {
-    let plain = try call.vector(2)
+  private static func rotaryFrequencies(
+    _ call: InterpreterCall, _ operand: Int, length: Int
+  ) throws -> [Float] {
+    let plain = try call.vector(operand)
     let context = try call.node.integer("context")
     guard context > 0, length > context else { return plain }
-    if call.operands.count > 3 { return try call.vector(3) }
     let growth = try call.node.float("growth")
-    guard growth > 0 else { return plain }
+    guard growth > 0 else {
+      return call.operands.count > operand + 1 ? try call.vector(operand + 1) : plain
+    }
     return RotaryGrowth.frequencies(
       count: plain.count, theta: try call.node.float("theta"), growth: growth, context: context,
       length: length)
@@ -43,7 +51,23 @@ extension Interpreter {
 
   @Sendable
   static func attention(_ call: InterpreterCall) throws -> [RuntimeValue] {
-    let (q, k, v) = (try call.matrix(0), try call.matrix(1), try call.matrix(2))
+    [try attended(call, call.matrix(0), call.matrix(1), slopes: 3).value]
+  }
+
+  @Sendable
+  static func rotaryAttention(_ call: InterpreterCall) throws -> [RuntimeValue] {
+    let q = try rotated(call, call.matrix(0), heads: call.node.integer("heads"), by: 3)
+    let k = try rotated(call, call.matrix(1), heads: call.node.integer("kv_heads"), by: 3)
+    return [try attended(call, q, k, slopes: 6).value]
+  }
+
+  /// Attention whose slopes are the operand at a position, before the sinks.
+  private static func attended(
+    _ call: InterpreterCall, _ q: Matrix, _ k: Matrix, slopes position: Int
+  ) throws -> Matrix {
+    let slopes = call.operands.count > position ? try call.vector(position) : []
+    let sinks = call.operands.count > position + 1 ? try call.vector(position + 1) : []
+    let v = try call.matrix(2)
     let heads = try call.node.integer("heads")
     let group = heads / (try call.node.integer("kv_heads"))
     let width = try call.node.integer("head_dim")
@@ -51,8 +75,6 @@ extension Interpreter {
     let cap = try call.node.float("softcap")
     let window = try call.node.integer("window")
     let causal = try call.node.bool("causal")
-    let slopes = call.operands.count > 3 ? try call.vector(3) : []
-    let sinks = call.operands.count > 4 ? try call.vector(4) : []
     let given = try call.node.integer("value_dim")
     let valueWidth = given == 0 ? width : given
     var result = Matrix(rows: q.rows, columns: heads * valueWidth)
@@ -80,7 +102,7 @@ extension Interpreter {
         }
       }
     }
-    return [result.value]
+    return result
   }
 
   @Sendable

@@ -50,10 +50,15 @@ extension Interpreter {
 
   @Sendable
   static func expertLinear(_ call: InterpreterCall) throws -> [RuntimeValue] {
+    [try expertProducts(call, weight: 2).value]
+  }
+
+  /// The products with the matrices that are the operand at a position.
+  private static func expertProducts(_ call: InterpreterCall, weight: Int) throws -> Matrix {
     let (x, routing) = (try call.matrix(0), try call.matrix(1))
-    let weights = try call.vector(2)
+    let weights = try call.vector(weight)
     let chosen = try call.node.integer("chosen")
-    let rows = try call.constants(2).reduce(0) { $0 + $1.shape.rows }
+    let rows = try call.constants(weight).reduce(0) { $0 + $1.shape.rows }
     let inputs = weights.count / max(rows, 1)
     let outputs = rows / routing.columns
     var result = Matrix(rows: x.rows, columns: chosen * outputs)
@@ -70,13 +75,28 @@ extension Interpreter {
         }
       }
     }
-    return [result.value]
+    return result
   }
 
   @Sendable
   static func expertBias(_ call: InterpreterCall) throws -> [RuntimeValue] {
-    let (x, routing) = (try call.matrix(0), try call.matrix(1))
-    let bias = try call.vector(2)
+    [try expertSums(call, call.matrix(0), bias: 2).value]
+  }
+
+  @Sendable
+  static func expertGated(_ call: InterpreterCall) throws -> [RuntimeValue] {
+    var (gate, up) = (try expertProducts(call, weight: 2), try expertProducts(call, weight: 3))
+    if call.operands.count > 5 {
+      gate = try expertSums(call, gate, bias: 4)
+      up = try expertSums(call, up, bias: 5)
+    }
+    return [try gatedProduct(call, gate, up).value]
+  }
+
+  /// Sums with the biases that are the operand at a position.
+  private static func expertSums(_ call: InterpreterCall, _ x: Matrix, bias: Int) throws -> Matrix {
+    let routing = try call.matrix(1)
+    let bias = try call.vector(bias)
     let chosen = try call.node.integer("chosen")
     let width = x.columns / chosen
     var result = x
@@ -85,7 +105,7 @@ extension Interpreter {
         for column in 0..<width { result[token, place * width + column] += bias[expert * width + column] }
       }
     }
-    return [result.value]
+    return result
   }
 
   @Sendable

@@ -76,6 +76,22 @@ extension Interpreter {
       let sum = try call.matrix(0).zip(call.matrix(1), +)
       return [sum.value, try layerNorm(call, sum, weight: 2, heads: 1).value]
     },
+    .limitedGLU: { call in
+      let limit = try call.node.float("limit")
+      return [try limitedGLU(call.matrix(0), call.matrix(1), limit: Float(limit)).value]
+    },
+    .linearGated: { call in
+      let both = try linearProduct(call)
+      let width = both.columns / 2
+      let halves = [0, width].map { start in
+        Matrix(
+          rows: both.rows, columns: width,
+          elements: (0..<both.rows).flatMap { both.row($0).dropFirst(start).prefix(width) })
+      }
+      return [try gatedProduct(call, halves[0], halves[1]).value]
+    },
+    .expertGated: expertGated,
+    .rotaryAttention: rotaryAttention,
   ]
 
   /// Whether the operation can be computed.
@@ -119,6 +135,24 @@ extension Interpreter {
       }
     }
     return result
+  }
+
+  /// The product that a node's attributes say.
+  static func gatedProduct(_ call: InterpreterCall, _ gate: Matrix, _ up: Matrix) throws -> Matrix {
+    let functions = [
+      "swiglu": silu, "geglu": gelu, "geglu_tanh": geluTanh, "geglu_sigmoid": geluSigmoid,
+    ]
+    guard let function = functions[try call.node.string("product")] else {
+      return limitedGLU(gate, up, limit: Float(try call.node.float("limit")))
+    }
+    return gate.zip(up) { function($0) * $1 }
+  }
+
+  private static func limitedGLU(_ gate: Matrix, _ up: Matrix, limit: Float) -> Matrix {
+    gate.zip(up) { gate, up in
+      let open = geluSigmoid(min(max(gate, -Float.greatestFiniteMagnitude), limit))
+      return open * min(max(up, -limit), limit) + open
+    }
   }
 
   @Sendable

@@ -31,15 +31,7 @@ extension OperationDefinition {
       guard heads * width == x.columns else {
         throw OperandTypes.Mismatch("\(heads) heads of \(width) are not the \(x.columns) columns of x")
       }
-      try types.requireFloat32(2)
-      let pairs = try types.constant(2, rank: 1)[0]
-      guard pairs >= 1, 2 * pairs <= width else {
-        throw OperandTypes.Mismatch("\(pairs) frequencies do not fit heads of \(width)")
-      }
-      if types.has(3) {
-        try types.requireFloat32(3)
-        try types.vector(3, count: pairs)
-      }
+      let pairs = try types.frequencies(2, long: 3, width: width)
       let growth = try types.float("growth")
       let isScaled = growth > 0 || types.has(3)
       _ = try types.integer("context", in: (isScaled ? 1 : 0)...TextForm.maximumExtent)
@@ -67,35 +59,35 @@ extension OperationDefinition {
         .required("scale", .float), .optional("causal", .bool(true)), .optional("window", .int(0)),
         .optional("softcap", .float(0)), .optional("value_dim", .int(0)), .required("cache", .int),
       ]
+    ) { (types) throws(OperandTypes.Mismatch) in try typesOfHeads(types, slopes: 3) },
+    OperationDefinition(
+      operation: .rotaryAttention,
+      summary: """
+        attention of rope(q) and rope(k), both rounded to float32, and v; operands and attributes are those of attention and \
+        rope. Long frequencies mean nothing where context is 0, and stand there when slopes or sinks follow.
+        """,
+      operands: [
+        .value("q"), .value("k"), .value("v"), .value("positions"), .constant("inverse_frequencies"),
+        .optionalConstant("long_frequencies"), .optionalConstant("slopes"), .optionalConstant("sinks"),
+      ],
+      attributes: [
+        .required("heads", .int), .required("kv_heads", .int), .required("head_dim", .int),
+        .required("scale", .float), .optional("causal", .bool(true)), .optional("window", .int(0)),
+        .optional("softcap", .float(0)), .optional("value_dim", .int(0)), .required("cache", .int),
+        .optional("interleaved", .bool(false)), .optional("magnitude", .float(1)),
+        .optional("context", .int(0)),
+        .optional("growth", .float(0)), .optional("theta", .float(10_000)),
+      ]
     ) { (types) throws(OperandTypes.Mismatch) in
-      let (q, k, v) = (try types.matrix(0), try types.matrix(1), try types.matrix(2))
-      guard q.rows == k.rows, k.rows == v.rows else {
-        throw OperandTypes.Mismatch("q, k and v have \(q.rows), \(k.rows) and \(v.rows) rows")
+      let (q, rows) = (try types.matrix(0), try types.indices(3))
+      guard rows == q.rows else { throw OperandTypes.Mismatch("q has \(q.rows) rows, positions \(rows)") }
+      let pairs = try types.frequencies(4, long: 5, width: try types.integer("head_dim", in: headRange))
+      let growth = try types.float("growth")
+      _ = try types.integer("context", in: (growth > 0 ? 1 : 0)...TextForm.maximumExtent)
+      guard growth == 0 || (growth > 0 && pairs > 1), try types.float("theta") > 0 else {
+        throw OperandTypes.Mismatch("growth \(growth) for \(pairs) frequencies")
       }
-      let heads = try types.integer("heads", in: headRange)
-      let keyHeads = try types.integer("kv_heads", in: headRange)
-      let width = try types.integer("head_dim", in: headRange)
-      guard heads % keyHeads == 0 else {
-        throw OperandTypes.Mismatch("\(heads) heads cannot share \(keyHeads) key and value heads")
-      }
-      let given = try types.integer("value_dim", in: 0...1 << 16)
-      let valueWidth = given == 0 ? width : given
-      guard q.columns == heads * width, k.columns == keyHeads * width, v.columns == keyHeads * valueWidth
-      else {
-        throw OperandTypes.Mismatch(
-          "q, k and v have \(q.columns), \(k.columns) and \(v.columns) columns for heads \(heads), kv_heads \(keyHeads), "
-            + "head_dim \(width), value_dim \(valueWidth)")
-      }
-      _ = try types.integer("window", in: 0...TextForm.maximumExtent)
-      _ = try types.integer("cache", in: 0...1 << 20)
-      if types.has(3) {
-        try types.vector(3, count: heads)
-        try types.requireFloat32(3)
-      }
-      if types.has(4) { try types.vector(4, count: heads) }
-      try types.nonNegative("softcap")
-      _ = try types.float("scale")
-      return [ValueType(.f32, [q.rows, .fixed(heads * valueWidth)])]
+      return try typesOfHeads(types, slopes: 6)
     },
     OperationDefinition(
       operation: .joinHeads,
@@ -118,4 +110,54 @@ extension OperationDefinition {
       return [ValueType(.f32, [x.rows, .fixed(columns)])]
     },
   ]
+
+  /// The result of attention whose slopes are the operand at a position, before the sinks.
+  private static func typesOfHeads(
+    _ types: OperandTypes, slopes: Int
+  ) throws(OperandTypes.Mismatch) -> [ValueType] {
+    let (q, k, v) = (try types.matrix(0), try types.matrix(1), try types.matrix(2))
+    guard q.rows == k.rows, k.rows == v.rows else {
+      throw OperandTypes.Mismatch("q, k and v have \(q.rows), \(k.rows) and \(v.rows) rows")
+    }
+    let heads = try types.integer("heads", in: headRange)
+    let keyHeads = try types.integer("kv_heads", in: headRange)
+    let width = try types.integer("head_dim", in: headRange)
+    guard heads % keyHeads == 0 else {
+      throw OperandTypes.Mismatch("\(heads) heads cannot share \(keyHeads) key and value heads")
+    }
+    let given = try types.integer("value_dim", in: 0...1 << 16)
+    let valueWidth = given == 0 ? width : given
+    guard q.columns == heads * width, k.columns == keyHeads * width, v.columns == keyHeads * valueWidth
+    else {
+      throw OperandTypes.Mismatch(
+        "q, k and v have \(q.columns), \(k.columns) and \(v.columns) columns for heads \(heads), kv_heads \(keyHeads), "
+          + "head_dim \(width), value_dim \(valueWidth)")
+    }
+    _ = try types.integer("window", in: 0...TextForm.maximumExtent)
+    _ = try types.integer("cache", in: 0...1 << 20)
+    if types.has(slopes) {
+      try types.vector(slopes, count: heads)
+      try types.requireFloat32(slopes)
+    }
+    if types.has(slopes + 1) { try types.vector(slopes + 1, count: heads) }
+    try types.nonNegative("softcap")
+    _ = try types.float("scale")
+    return [ValueType(.f32, [q.rows, .fixed(heads * valueWidth)])]
+  }
+}
+
+extension OperandTypes {
+  /// How many pairs of a head of `width` columns turn.
+  fileprivate func frequencies(_ position: Int, long: Int, width: Int) throws(Mismatch) -> Int {
+    try requireFloat32(position)
+    let pairs = try constant(position, rank: 1)[0]
+    guard pairs >= 1, 2 * pairs <= width else {
+      throw Mismatch("\(pairs) frequencies do not fit heads of \(width)")
+    }
+    if has(long) {
+      try requireFloat32(long)
+      try vector(long, count: pairs)
+    }
+    return pairs
+  }
 }

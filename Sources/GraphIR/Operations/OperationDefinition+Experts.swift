@@ -42,28 +42,7 @@ extension OperationDefinition {
         of the `chosen` places.
         """,
       operands: [.value("x"), .value("routing"), .constants("weight")],
-      attributes: [.required("chosen", .int)]
-    ) { (types) throws(OperandTypes.Mismatch) in
-      let (x, routing) = (try types.matrix(0), try types.matrix(1))
-      guard x.rows == routing.rows else {
-        throw OperandTypes.Mismatch("x has \(x.rows) rows, routing \(routing.rows)")
-      }
-      guard expertRange.contains(routing.columns) else {
-        throw OperandTypes.Mismatch("\(routing.columns) experts")
-      }
-      let chosen = try types.integer("chosen", in: 1...routing.columns)
-      let weight = try types.constant(2, rank: 2)
-      guard weight[0] % routing.columns == 0, weight[0] > 0 else {
-        throw OperandTypes.Mismatch("\(weight[0]) rows are not the matrices of \(routing.columns) experts")
-      }
-      guard x.columns == weight[1] || x.columns == chosen * weight[1] else {
-        throw OperandTypes.Mismatch(
-          "weight has \(weight[1]) columns, x has \(x.columns) for \(chosen) experts")
-      }
-      let columns = weight[0] / routing.columns * chosen
-      guard columns <= TextForm.maximumExtent else { throw OperandTypes.Mismatch("too many columns") }
-      return [ValueType(.f32, [x.rows, .fixed(columns)])]
-    },
+      attributes: [.required("chosen", .int)], infer: typesOfExperts),
     OperationDefinition(
       operation: .expertBias,
       summary: """
@@ -104,4 +83,28 @@ extension OperationDefinition {
       return [ValueType(.f32, [x.rows, .fixed(x.columns / chosen)])]
     },
   ]
+
+  /// The products of x with the matrices of `chosen` experts.
+  @Sendable
+  static func typesOfExperts(_ types: OperandTypes) throws(OperandTypes.Mismatch) -> [ValueType] {
+    let (x, routing) = (try types.matrix(0), try types.matrix(1))
+    guard x.rows == routing.rows else {
+      throw OperandTypes.Mismatch("x has \(x.rows) rows, routing \(routing.rows)")
+    }
+    guard expertRange.contains(routing.columns) else {
+      throw OperandTypes.Mismatch("\(routing.columns) experts")
+    }
+    let chosen = try types.integer("chosen", in: 1...routing.columns)
+    let weight = try types.constant(2, rank: 2)
+    guard weight[0] % routing.columns == 0, weight[0] > 0 else {
+      throw OperandTypes.Mismatch("\(weight[0]) rows are not the matrices of \(routing.columns) experts")
+    }
+    guard x.columns == weight[1] || x.columns == chosen * weight[1] else {
+      throw OperandTypes.Mismatch(
+        "weight has \(weight[1]) columns, x has \(x.columns) for \(chosen) experts")
+    }
+    let columns = weight[0] / routing.columns * chosen
+    guard columns <= TextForm.maximumExtent else { throw OperandTypes.Mismatch("too many columns") }
+    return [ValueType(.f32, [x.rows, .fixed(columns)])]
+  }
 }

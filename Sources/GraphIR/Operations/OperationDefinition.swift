@@ -76,6 +76,23 @@ public struct OperationDefinition: Sendable {
 }
 
 extension OperationDefinition {
+  /// Whether attributes are all that must be, of the right kinds, in the order of the definition and without defaults.
+  func isCanonical(_ given: OrderedDictionary<String, Attribute>) -> Bool {
+    var next = 0
+    for definition in attributes {
+      guard next < given.count, given.elements[next].key == definition.name else {
+        if definition.defaultValue == nil { return false }
+        continue
+      }
+      let value = given.elements[next].value
+      guard value.kind == definition.kind, value.isPrintable, value != definition.defaultValue else {
+        return false
+      }
+      next += 1
+    }
+    return next == given.count
+  }
+
   /// Attributes in the order of the definition, without those that equal their defaults; whole numbers become real
   /// where a real one belongs.
   func canonicalAttributes(

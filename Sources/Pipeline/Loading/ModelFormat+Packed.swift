@@ -158,10 +158,11 @@ struct PackedModelReader {
   private func planes(_ table: JSONValue) throws -> OrderedDictionary<String, PanelMatrix> {
     var result: OrderedDictionary<String, PanelMatrix> = [:]
     var uses: [String: Int] = [:]
+    let arena = WeightArena()
     for entry in try entries(table, "matrices") {
       let members = try entries(entry, "members")
       for member in members { try count(member, &uses) }
-      try insert(try PanelMatrix(packing: members.map { try weight($0) }), entry, into: &result)
+      try insert(try PanelMatrix(packing: members.map { try weight($0) }, in: arena), entry, into: &result)
     }
     return result
   }

@@ -6,7 +6,7 @@ import Kernels
 import OrderedCollections
 
 /// Programs of one model with all passes and all of the planner's layout, without each of them, and without any: all by the
-/// same kernels, over shared weights.
+/// same kernels, over shared weights but for variants in which matrices lie apart.
 public struct Ablation: Sendable {
   /// One way to prepare the model.
   public struct Variant: Sendable {
@@ -30,36 +30,48 @@ public struct Ablation: Sendable {
   public init(_ model: LoadedModel, options: ExecutionOptions) throws {
     let weights = try model.requireCheckpoint()
     var prepared = PreparedWeights()
+    let arena = WeightArena()
     let packing: PreparedWeights.MatrixPacking = options.activations == .float32 ? .exactPanels : .panels
     func graph(_ pipeline: PassPipeline) throws -> (Graph, [PassReport]) {
       var graph = model.graph
       let reports = try pipeline.run(&graph)
-      try prepared.add(graph: graph, weight: { try FoldedConstants().weight($0, weights) }, matrices: packing)
+      try prepared.add(graph: graph, weight: weight, matrices: packing, arena: arena)
       return (graph, reports)
     }
+    func weight(_ name: String) throws -> Weight { try FoldedConstants().weight(name, weights) }
     let (best, reports) = try graph(.standard)
     let fired = Set(reports.filter(\.changed).map(\.pass))
     var names: [String] = []
     for pass in PassPipeline.standard.passes where !names.contains(pass.name) { names.append(pass.name) }
-    var graphs = [("all", best, LayoutOptions.all)]
+    var plans = [Plan(name: "all", graph: best, layout: .all)]
     for name in names where fired.contains(name) {
       let rest = PassPipeline(PassPipeline.standard.passes.filter { $0.name != name })
-      graphs.append(("without " + name, try graph(rest).0, .all))
+      plans.append(Plan(name: "without " + name, graph: try graph(rest).0, layout: .all))
     }
     for (name, part) in LayoutOptions.named {
-      graphs.append(("without " + name, best, LayoutOptions.all.subtracting(part)))
+      plans.append(Plan(name: "without " + name, graph: best, layout: LayoutOptions.all.subtracting(part)))
     }
     let textbook = try graph(PassPipeline([])).0
-    graphs.append(("without passes", textbook, .all))
-    graphs.append(("without any", textbook, []))
+    plans.append(Plan(name: "without passes", graph: textbook, layout: .all))
+    plans.append(Plan(name: "without any", graph: textbook, layout: []))
     idlePasses = names.filter { !fired.contains($0) }
-    variants = try graphs.map { name, graph, layout in
+    variants = try plans.map { plan in
       var options = options
-      options.layout = layout
-      let program = try Program(graph: graph, weights: prepared, options: options)
+      options.layout = plan.layout
+      // Matrices in memory of their own are those of one variant.
+      let weights =
+        plan.layout.contains(.weightArena)
+        ? prepared : try PreparedWeights(graph: plan.graph, weight: weight, matrices: packing)
+      let program = try Program(graph: plan.graph, weights: weights, options: options)
       return Variant(
-        name: name, program: program, nodeCount: graph.nodes.count,
+        name: plan.name, program: program, nodeCount: plan.graph.nodes.count,
         arenaByteCount: program.arenaColumns * MemoryLayout<Float>.stride)
     }
+  }
+
+  private struct Plan {
+    let name: String
+    let graph: Graph
+    let layout: LayoutOptions
   }
 }

@@ -117,19 +117,19 @@ public struct OptimizationStage {
 }
 
 extension OptimizationStage.Result {
-  /// The kernels that the planner chooses for the last graph; empty for a graph without weights.
+  /// The last graph made ready to run, for what the planner says of it; nil for a graph without weights.
   /// - Throws: `ExecutionError`, `KernelsError`.
-  public func kernelChoices(
+  public func program(
     _ subject: OptimizationSubject, options: ExecutionOptions = .init()
-  ) throws -> [KernelChoice] {
-    guard let model = subject.model else { return [] }
+  ) throws -> Program? {
+    guard let model = subject.model else { return nil }
     if case .packed(let prepared, _) = model.content {
-      return try Program(graph: model.graph, weights: prepared, options: options).kernelChoices
+      return try Program(graph: model.graph, weights: prepared, options: options)
     }
     let weights = try model.requireCheckpoint()
     let isApart = PreparedWeights.disagreements(in: graph, model.activations).isEmpty
     return try Program(graph: graph, options: options, activations: isApart ? model.activations : [:]) {
       try folds.weight($0, weights)
-    }.kernelChoices
+    }
   }
 }

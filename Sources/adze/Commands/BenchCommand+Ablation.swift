@@ -6,7 +6,7 @@ import Pipeline
 import SafeIO
 
 extension BenchCommand {
-  /// Every variant in turn in each round, so that a busy moment of the machine meets all of them; medians.
+  /// Every variant in turn in each round, so that a busy moment of the machine meets all of them; medians, and how far rounds lie apart.
   func measureAblation(_ path: String) throws {
     let model = try ModelFormats.load(path)
     for warning in model.warnings { Console.warn(warning) }
@@ -41,8 +41,12 @@ extension BenchCommand {
       [
         "variant", "nodes", "arena/token", "arena", "pp\(prompt) t/s", "of all", "tg\(count) t/s", "of all",
       ], alignments: [.leading])
-    func cells(_ speed: Double, _ best: Double) -> [String] {
-      speed > 0 ? [NumberFormat.fixed(speed, 1), NumberFormat.fixed(speed / best, 3)] : ["", ""]
+    func cells(_ speed: AblationRun.Speed, _ best: AblationRun.Speed) -> [String] {
+      guard speed.median > 0 else { return ["", ""] }
+      return [
+        "\(NumberFormat.fixed(speed.median, 1)) ± \(NumberFormat.fixed(speed.deviation, 1))",
+        NumberFormat.fixed(speed.median / best.median, 3),
+      ]
     }
     for run in runs {
       table.addRow(
@@ -89,22 +93,34 @@ struct AblationRun {
 
   /// Bytes of the arena at its largest.
   var arenaByteCount: Int { session.arenaByteCount }
-  /// Prompt tokens a second, median; 0 when not measured.
-  var prefill: Double { Self.median(prefillSeconds).map { Double(counts.prompt) / $0 } ?? 0 }
-  /// Generated tokens a second, median; 0 when not measured.
-  var decode: Double { Self.median(decodeSeconds).map { Double(counts.generated) / $0 } ?? 0 }
+  /// Prompt tokens a second.
+  var prefill: Speed { Speed(prefillSeconds.map { Double(counts.prompt) / $0 }) }
+  /// Generated tokens a second.
+  var decode: Speed { Speed(decodeSeconds.map { Double(counts.generated) / $0 }) }
 
-  private static func median(_ values: [Double]) -> Double? {
-    let sorted = values.sorted()
-    return sorted.isEmpty ? nil : (sorted[sorted.count / 2] + sorted[(sorted.count - 1) / 2]) / 2
+  /// Tokens a second over the rounds.
+  struct Speed {
+    /// 0 when not measured.
+    var median = 0.0
+    /// Standard deviation of a round; 0 with fewer than two.
+    var deviation = 0.0
+
+    init(_ samples: [Double]) {
+      let sorted = samples.sorted()
+      guard !sorted.isEmpty else { return }
+      median = (sorted[sorted.count / 2] + sorted[(sorted.count - 1) / 2]) / 2
+      let mean = sorted.reduce(0, +) / Double(sorted.count)
+      let squares = sorted.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
+      if sorted.count > 1 { deviation = (squares / Double(sorted.count - 1)).squareRoot() }
+    }
   }
 
   func json(prompt: Int, generated: Int) -> JSONObject {
     [
       "variant": .string(variant.name), "nodes": JSONValue(variant.nodeCount),
       "arena_bytes_per_token": JSONValue(variant.arenaByteCount), "arena_bytes": JSONValue(arenaByteCount),
-      "n_prompt": JSONValue(prompt), "prefill_ts": .number(prefill), "n_gen": JSONValue(generated),
-      "decode_ts": .number(decode),
+      "n_prompt": JSONValue(prompt), "prefill_ts": .number(prefill.median), "n_gen": JSONValue(generated),
+      "decode_ts": .number(decode.median),
       "prefill_samples_ts": .array(prefillSeconds.map { .number(Double(prompt) / $0) }),
       "decode_samples_ts": .array(decodeSeconds.map { .number(Double(generated) / $0) }),
     ]

@@ -74,7 +74,10 @@ struct OptimizeCommand: ParsableCommand {
       try Console.print(.object(object))
     } else if printIrAfter == nil {
       try Console.write(OptimizationText(result, explains: explain).text)
-      if explain { try printKernels(try result.kernelChoices(subject, options: executionOptions())) }
+      if explain, let program = try result.program(subject, options: executionOptions()) {
+        try printKernels(program.kernelChoices)
+        try printRoundedInputs(program.roundedInputs)
+      }
     }
     if let draw { try write(drawing: draw, subject, result) }
     if let output { try write(output, subject, result, pipeline) }
@@ -110,6 +113,20 @@ struct OptimizeCommand: ParsableCommand {
       ])
     }
     try Console.write("\n" + table.plain)
+  }
+
+  /// Where the codes of inputs are made, and why not elsewhere.
+  private func printRoundedInputs(_ inputs: [RoundedInput]) throws {
+    guard !inputs.isEmpty else { return }
+    var text =
+      "\ncodes of inputs: \(inputs.count { $0.reason == nil }) of \(inputs.count) by the norm before\n"
+    var reasons: [String?] = []
+    for input in inputs where !reasons.contains(input.reason) { reasons.append(input.reason) }
+    for reason in reasons {
+      let sites = SiteList.text(inputs.filter { $0.reason == reason }.map(\.site))
+      text += reason.map { "  not at  \(sites): \($0)\n" } ?? "  at      \(sites)\n"
+    }
+    try Console.write(text)
   }
 
   private func printTable() throws {

@@ -8,18 +8,26 @@ struct OptimizationText {
 
   init(_ result: OptimizationStage.Result, explains: Bool) {
     var table = TextTable(
-      ["pass", "fired", "not", "nodes", "constants", "arena/token", "moved/token", "ms"]
+      [
+        "pass", "fired", "not", "nodes", "constants", "arena/token", "moved/token", "token µs", "prompt µs",
+        "ms",
+      ]
         + (result.difference == nil ? [] : ["difference"]), alignments: [.leading])
     table.addRow(["(before)", "", ""] + Self.cells(result.before))
     for step in result.steps {
       let difference = step.difference.map { $0.isExact ? "same bits" : Self.exponent($0.deviations) }
       table.addRow(
         [step.report.pass, "\(step.report.firedCount)", "\(step.report.misses.count)"]
-          + (step.report.changed ? Self.cells(step.after) : ["", "", "", ""])
+          + (step.report.changed ? Self.cells(step.after) : ["", "", "", "", "", ""])
           + [NumberFormat.fixed(step.seconds * 1000, 1), difference ?? ""])
     }
-    var text = table.plain
-    if explains { text += result.steps.map(Self.explanation).joined() }
+    var text =
+      table.plain
+      + "token and prompt: estimates for one token alone, and for each of a prompt of \(GraphCost.promptLength); bench --ablate measures\n"
+    if explains {
+      let befores = [result.before] + result.steps.map(\.after)
+      for (step, before) in zip(result.steps, befores) { text += Self.explanation(step, before) }
+    }
     let after = result.after
     text +=
       "\n\(result.before.nodeCount) nodes became \(after.nodeCount) in \(NumberFormat.fixed(result.seconds * 1000, 1)) ms"
@@ -39,17 +47,43 @@ struct OptimizationText {
     [
       "\(measure.nodeCount)", measure.constantByteCount.map { NumberFormat.bytes($0) } ?? "?",
       measure.arenaByteCount.map { NumberFormat.bytes($0) } ?? "?",
-      NumberFormat.bytes(measure.movedByteCount),
+      NumberFormat.bytes(measure.movedByteCount), microseconds(measure.cost.tokenSeconds),
+      microseconds(measure.cost.promptSeconds),
     ]
+  }
+
+  private static func microseconds(_ seconds: Double) -> String { NumberFormat.fixed(seconds * 1e6, 1) }
+
+  /// What a pass took away from the graph before it; what became more is said with its sign.
+  private static func savings(_ before: GraphMeasure, _ after: GraphMeasure) -> String {
+    func bytes(_ old: Int?, _ new: Int?, _ what: String) -> String? {
+      guard let old, let new, old != new else { return nil }
+      return (old < new ? "-" : "") + NumberFormat.bytes(abs(old - new)) + " " + what
+    }
+    func time(_ old: Double, _ new: Double, _ what: String) -> String? {
+      abs(old - new) < 5e-8 ? nil : microseconds(old - new) + " µs " + what
+    }
+    let parts = [
+      before.nodeCount == after.nodeCount ? nil : "\(before.nodeCount - after.nodeCount) nodes",
+      bytes(before.constantByteCount, after.constantByteCount, "of constants"),
+      bytes(before.arenaByteCount, after.arenaByteCount, "of arena a token"),
+      bytes(before.movedByteCount, after.movedByteCount, "moved a token"),
+      time(before.cost.tokenSeconds, after.cost.tokenSeconds, "of a token alone"),
+      time(before.cost.promptSeconds, after.cost.promptSeconds, "of each in a prompt"),
+    ].compactMap(\.self)
+    return parts.isEmpty ? "nothing that is counted here" : parts.joined(separator: ", ")
   }
 
   private static func exponent(_ value: Double) -> String { NumberFormat.significant(value, 2) }
 
-  private static func explanation(_ step: OptimizationStage.Step) -> String {
+  private static func explanation(_ step: OptimizationStage.Step, _ before: GraphMeasure) -> String {
     let report = step.report
     guard report.changed || !report.misses.isEmpty else { return "" }
     var text = "\n\(report.pass): \(report.firedCount)\n"
-    if report.changed { text += "  at      \(SiteList.text(report.sites))\n" }
+    if report.changed {
+      text += "  at      \(SiteList.text(report.sites))\n"
+      text += "  saved   \(savings(before, step.after))\n"
+    }
     var reasons: [String] = []
     for miss in report.misses where !reasons.contains(miss.reason) { reasons.append(miss.reason) }
     for reason in reasons {

@@ -1,0 +1,74 @@
+import CKernels
+import Glibc
+import TensorCore
+
+/// Memory for weights: large pages where there are any, since kernels stream through it.
+enum LargeMemory {
+  /// Bytes from which on a region gets pages of its own; that many are one large page.
+  static let threshold = 1 << 21
+
+  static func region(byteCount: Int, fill: (UnsafeMutableRawBufferPointer) -> Void) -> MemoryRegion {
+    guard byteCount >= threshold, let pages = unsafe map(byteCount) else {
+      return unsafe MemoryRegion(byteCount: byteCount, fill: fill)
+    }
+    unsafe fill(UnsafeMutableRawBufferPointer(start: pages.base, count: byteCount))
+    return unsafe pages.region
+  }
+
+  /// Zeroed pages, large ones where the system has them; nil when it gives none.
+  static func map(_ byteCount: Int) -> (base: UnsafeMutableRawPointer, region: MemoryRegion)? {
+    // Large pages begin at their multiples.
+    let whole = byteCount + threshold
+    let pages = unsafe mmap(nil, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    guard let pages = unsafe pages, unsafe pages != MAP_FAILED else { return nil }
+    let lead = (threshold - Int(bitPattern: pages) % threshold) % threshold
+    let base = unsafe pages + lead
+    // No more than is used: the last large page would otherwise be one as a whole.
+    unsafe ck_advise_large_pages(base, byteCount)
+    let region = unsafe MemoryRegion(adopting: UnsafeRawPointer(base), byteCount: byteCount) { start, _ in
+      unsafe _ = munmap(UnsafeMutableRawPointer(mutating: start) - lead, whole)
+    }
+    return unsafe (base, region)
+  }
+}
+
+/// Memory in which matrices too small for large pages of their own lie beside each other, so that they share some: a token's
+/// pass over weights meets many matrices, and each small page costs a walk through the system's tables.
+///
+/// Not for several threads at a time. The memory goes when the last matrix in it does.
+@safe
+public final class WeightArena {
+  /// Bytes of the pages that are asked for at a time; the system provides those that are written to.
+  private static let chunkByteCount = 1 << 26
+
+  private var chunk: (base: UnsafeMutableRawPointer, region: MemoryRegion)?
+  private var used = 0
+  /// Bytes that matrices before asked for: a few of them are not worth a large page.
+  private var asked = 0
+
+  /// An empty arena.
+  public init() {}
+
+  @safe
+  struct Place {
+    let region: MemoryRegion
+    let offset: Int
+    let bytes: UnsafeMutableRawBufferPointer
+  }
+
+  /// Zeroed bytes, aligned to 64; nil where memory of their own is better.
+  func place(_ byteCount: Int) -> Place? {
+    asked += byteCount
+    guard asked >= LargeMemory.threshold, byteCount < LargeMemory.threshold else { return nil }
+    if unsafe chunk == nil || used + byteCount > WeightArena.chunkByteCount {
+      unsafe chunk = unsafe LargeMemory.map(WeightArena.chunkByteCount)
+      used = 0
+    }
+    guard let chunk = unsafe chunk else { return nil }
+    let offset = used
+    used += (byteCount + 63) / 64 * 64
+    return unsafe Place(
+      region: chunk.region, offset: offset,
+      bytes: UnsafeMutableRawBufferPointer(start: chunk.base + offset, count: byteCount))
+  }
+}
