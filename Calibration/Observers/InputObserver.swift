@@ -59,10 +59,10 @@ package struct InputObserver {
     if statistics.driftSum != nil, let reference, reference.count == inputs.count {
       guard reference.allSatisfy(\.isFinite) else { return false }
       unsafe addDrift(start, reference, rows: rows, pool: pool)
-      unsafe addSecondMoment(start, rows: rows, to: \.driftMomentSum, pool: pool)
+      unsafe addProducts(start, start, rows: rows, to: \.driftMomentSum, pool: pool)
       statistics.driftTokenCount += rows
     } else if statistics.secondMomentSum != nil {
-      unsafe addSecondMoment(start, rows: rows, to: \.secondMomentSum, pool: pool)
+      unsafe addProducts(start, start, rows: rows, to: \.secondMomentSum, pool: pool)
     }
     statistics.tokenCount += rows
     if isBorrowed { statistics.borrowedTokenCount += rows }
@@ -87,48 +87,37 @@ package struct InputObserver {
     return true
   }
 
-  private mutating func addSecondMoment(
-    _ inputs: UnsafePointer<Float>, rows: Int, to sum: WritableKeyPath<InputStatistics, [Float]?>,
-    pool: ThreadPool
-  ) {
-    let columns = statistics.columns
-    let starts = Array(stride(from: 0, to: columns, by: Self.tile))
-    let tiles = starts.flatMap { row in starts.filter { $0 <= row }.map { (row, $0) } }
-    unsafe statistics[keyPath: sum]?.withUnsafeMutableBufferPointer { sums in
-      guard let target = sums.baseAddress else { return }
-      let output = unsafe SharedPointer(pointer: target)
-      let source = unsafe SharedPointer(pointer: UnsafeMutablePointer(mutating: inputs))
-      pool.run(taskCount: tiles.count) { index in
-        let (row, column) = tiles[index]
-        unsafe BLAS.multiply(
-          source.pointer + row, lda: columns, transposingA: true, source.pointer + column, ldb: columns,
-          m: min(Self.tile, columns - row), n: min(Self.tile, columns - column), k: rows, beta: 1,
-          into: output.pointer + row * columns + column, ldc: columns)
-      }
-    }
-  }
-
   private mutating func addDrift(
     _ inputs: UnsafePointer<Float>, _ reference: [Float], rows: Int, pool: ThreadPool
   ) {
-    let columns = statistics.columns
     var differences = reference
     for index in differences.indices { unsafe differences[index] -= inputs[index] }
+    unsafe differences.withUnsafeBufferPointer { differences in
+      guard let difference = differences.baseAddress else { return }
+      unsafe addProducts(difference, inputs, rows: rows, to: \.driftSum, pool: pool)
+    }
+  }
+
+  /// Adds `leftᵀ right`, tile by tile; of a matrix with itself only tiles on and below the diagonal.
+  private mutating func addProducts(
+    _ left: UnsafePointer<Float>, _ right: UnsafePointer<Float>, rows: Int,
+    to sum: WritableKeyPath<InputStatistics, [Float]?>, pool: ThreadPool
+  ) {
+    let columns = statistics.columns
     let starts = Array(stride(from: 0, to: columns, by: Self.tile))
-    let tiles = starts.flatMap { row in starts.map { (row, $0) } }
-    unsafe differences.withUnsafeMutableBufferPointer { differences in
-      unsafe statistics.driftSum?.withUnsafeMutableBufferPointer { sums in
-        guard let target = sums.baseAddress, let difference = differences.baseAddress else { return }
-        let output = unsafe SharedPointer(pointer: target)
-        let left = unsafe SharedPointer(pointer: difference)
-        let right = unsafe SharedPointer(pointer: UnsafeMutablePointer(mutating: inputs))
-        pool.run(taskCount: tiles.count) { index in
-          let (row, column) = tiles[index]
-          unsafe BLAS.multiply(
-            left.pointer + row, lda: columns, transposingA: true, right.pointer + column, ldb: columns,
-            m: min(Self.tile, columns - row), n: min(Self.tile, columns - column), k: rows, beta: 1,
-            into: output.pointer + row * columns + column, ldc: columns)
-        }
+    let isSymmetric = unsafe left == right
+    let tiles = starts.flatMap { row in starts.filter { !isSymmetric || $0 <= row }.map { (row, $0) } }
+    unsafe statistics[keyPath: sum]?.withUnsafeMutableBufferPointer { sums in
+      guard let target = sums.baseAddress else { return }
+      let output = unsafe SharedPointer(pointer: target)
+      let left = unsafe SharedPointer(pointer: UnsafeMutablePointer(mutating: left))
+      let right = unsafe SharedPointer(pointer: UnsafeMutablePointer(mutating: right))
+      pool.run(taskCount: tiles.count) { index in
+        let (row, column) = tiles[index]
+        unsafe BLAS.multiply(
+          left.pointer + row, lda: columns, transposingA: true, right.pointer + column, ldb: columns,
+          m: min(Self.tile, columns - row), n: min(Self.tile, columns - column), k: rows, beta: 1,
+          into: output.pointer + row * columns + column, ldc: columns)
       }
     }
   }

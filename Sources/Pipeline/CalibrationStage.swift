@@ -46,7 +46,7 @@ public struct CalibrationStage {
         }
         return weight
       },
-      progress: { try progress(QuantizationStage.Progress(what: $0.scope, fraction: $0.fraction)) },
+      progress: { try progress(QuantizationStage.Progress(step: "", what: $0.scope, fraction: $0.fraction)) },
       quantize: { group, observed in
         if file == nil {
           file = StatisticsFile(

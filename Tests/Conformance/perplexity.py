@@ -11,7 +11,7 @@ import numpy
 from report import Finding, Report, Subject
 from tool import Adze
 
-CODECS = ["q8_0", "q4_k", "q6_k"]
+CODECS = ["q8_0", "q6_k", "q5_k", "q4_k", "q4_0", "q3_k", "iq4_xs"]
 LENGTH = 512
 # Half a percent: both round the inputs of layers to 8 bits, in their own ways.
 LIMIT = 0.005

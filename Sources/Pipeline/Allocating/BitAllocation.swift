@@ -73,14 +73,15 @@ public struct BitAllocation {
     var items = try items(plan, weights)
     let byteBudget = try byteBudget(plan, items)
     let moments = try measureErrors(&items, weights, windows, plan) {
-      try progress(.init(what: "errors: " + $0, fraction: 0.5 * $1))
+      try progress(.init(step: "errors", what: $0, fraction: $1))
     }
     let probe = DivergenceProbe(
       model: model, windows: Array(windows.windows.prefix(measuredWindowCount)), pool: pool, kernels: kernels)
     let base = try probe.base()
     for index in items.indices {
       try progress(
-        .init(what: items[index].names[0], fraction: 0.5 + 0.5 * Double(index) / Double(items.count)))
+        .init(
+          step: "divergences", what: items[index].names[0], fraction: Double(index) / Double(items.count)))
       var replaced: [String: Weight] = [:]
       for name in items[index].names {
         replaced[name] = try rounded(

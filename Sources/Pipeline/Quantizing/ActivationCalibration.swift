@@ -110,7 +110,7 @@ struct ActivationCalibration {
     var result: Ranges = [:]
     _ = try sequential.run(
       weight: weight,
-      progress: { try progress(.init(what: "\(what) \($0.scope)", fraction: $0.fraction)) },
+      progress: { try progress(.init(step: what, what: $0.scope, fraction: $0.fraction)) },
       quantize: { group, _ in
         if let range = state.take() { result[group.weights[0]] = (group, range) }
         return [:]

@@ -21,10 +21,25 @@ public enum CalibrationSource: Sendable {
 public struct QuantizationStage {
   /// How far it is.
   public struct Progress: Sendable {
+    /// The part of the work: a transform, `weights`, `learned-rounding` or what else the recipe asks for, one after another.
+    public let step: String
     /// What is being worked on.
     public let what: String
-    /// Share of all work done, 0...1.
+    /// Share of the step done, 0...1.
     public let fraction: Double
+
+    static let weights = "weights"
+
+    init(step: String, what: String, fraction: Double) {
+      self.step = step
+      self.what = what
+      self.fraction = fraction
+    }
+
+    /// A weight by its number among all.
+    init(_ weight: String, _ index: Int, of count: Int) {
+      self.init(step: Self.weights, what: weight, fraction: Double(index) / Double(count))
+    }
   }
 
   let model: LoadedModel
@@ -116,7 +131,7 @@ public struct QuantizationStage {
     let blocks = try stage.run(
       original: { name in try Self.weight(name, in: original) }, matrices: &matrices,
       known: { journal?.learned[$0] },
-      progress: { try progress(Progress(what: "\(LearnedRounding.name) \($0)", fraction: $1)) },
+      progress: { try progress(Progress(step: LearnedRounding.name, what: $0, fraction: $1)) },
       finished: { try journal?.record($0) })
     for (name, matrix) in matrices { work.weights[name] = .encoded(matrix) }
     let changed = Set(blocks.filter { !$0.keptStart }.flatMap(\.layers))
@@ -195,7 +210,7 @@ public struct QuantizationStage {
     let original = work.original
     work.experts = try sequential.run(
       weight: { name in try Self.weight(name, in: original) },
-      progress: { try progress(Progress(what: $0.scope, fraction: $0.fraction)) },
+      progress: { try progress(Progress(step: Progress.weights, what: $0.scope, fraction: $0.fraction)) },
       finished: { group in work.resume(group.weights) },
       quantize: { group, observed in
         let statistics = try observed.total()
@@ -238,7 +253,7 @@ public struct QuantizationStage {
   ) throws {
     let linear = Set(model.graph.linearNodes.flatMap(\.weights))
     for (index, name) in work.plan.selected.enumerated() {
-      try progress(Progress(what: name, fraction: Double(index) / Double(work.plan.selected.count)))
+      try progress(Progress(name, index, of: work.plan.selected.count))
       if work.resume([name]) != nil { continue }
       guard linear.contains(name) else {
         try withoutCalibration([name], &work) { _ in }
@@ -267,7 +282,7 @@ public struct QuantizationStage {
   ) throws {
     let linear = Set(model.graph.linearNodes.flatMap(\.weights))
     for (index, name) in names.enumerated() {
-      try progress(Progress(what: name, fraction: Double(index) / Double(names.count)))
+      try progress(Progress(name, index, of: names.count))
       if work.resume([name]) != nil { continue }
       let weight = try Self.weight(name, in: work.weights)
       guard linear.contains(name) else {

@@ -98,7 +98,7 @@ extension QuantizationStage {
       throw PipelineError.usage(
         "rotation changes the inputs that statistics tell of", hint: "calibrate on text, with --corpus FILE")
     }
-    try progress(Progress(what: transform.name, fraction: 0))
+    try progress(Progress(step: transform.name, what: "", fraction: 0))
     var work = try RotationTransform(
       options: transform.options, model: model, quantized: Set(recipe.choices(in: model.graph).keys),
       pool: pool)
@@ -130,7 +130,7 @@ extension QuantizationStage {
         }
         return weight
       },
-      progress: { try progress(Progress(what: "\(name) \($0.scope)", fraction: $0.fraction)) },
+      progress: { try progress(Progress(step: name, what: $0.scope, fraction: $0.fraction)) },
       quantize: { group, observed in
         var statistics = try observed.total()
         try current.observe(group.weights, statistics, stage: self)
@@ -148,7 +148,7 @@ extension QuantizationStage {
     let groups = LinearGroup.groups(of: work.model.graph, targets: work.targets)
     for (index, group) in groups.enumerated() {
       try progress(
-        Progress(what: "\(name) \(group.scope)", fraction: Double(index) / Double(groups.count)))
+        Progress(step: name, what: group.scope, fraction: Double(index) / Double(groups.count)))
       guard let statistics = try file.statistics(for: group.weights[0]) else {
         throw CalibrationError.neverReached(group.weights)
       }

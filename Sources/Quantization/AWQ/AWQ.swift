@@ -162,49 +162,11 @@ public struct AWQ: FoldSearch, Equatable {
   private func loss(
     _ readers: [FoldReader], _ factors: [Float], _ factorOfColumn: [Int], _ pool: ThreadPool
   ) throws(QuantizationError) -> Double {
+    let scaling = factorOfColumn.map { factors[$0] }
     var total = 0.0
     for reader in readers {
-      guard let codec = reader.codec else { continue }
-      let scaling = factorOfColumn.map { factors[$0] }
-      let scaled = reader.problem.scalingColumns(by: scaling, keepsHessian: false)
-      let matrix = try RowChunks.encode(scaled, codec: codec, search: scaleSearch, pool: pool).decoded()
-      // Dividing the error by the factors is dividing the inputs by them, and does not need their second moment anew.
-      let inverse = scaling.map { 1 / $0 }
-      var difference = scaled.weights.values
-      for row in 0..<matrix.rows {
-        for column in inverse.indices {
-          let index = row * inverse.count + column
-          difference[index] = (difference[index] - matrix.values[index]) * inverse[column]
-        }
-      }
-      total += OutputError(problem: reader.problem, pool: pool).rowEnergies(difference).reduce(0, +)
+      total += try reader.weightError(scaling: scaling, search: scaleSearch, pool: pool)?.energy ?? 0
     }
     return total
-  }
-}
-
-extension LayerProblem {
-  /// The same layer with columns multiplied and inputs divided.
-  /// - Parameter keepsHessian: whether the second moment is divided as a whole, or only its diagonal, as the importance of inputs.
-  public func scalingColumns(by factors: [Float], keepsHessian: Bool = true) -> LayerProblem {
-    var weights = weights
-    for row in 0..<weights.rows {
-      for column in factors.indices { weights.values[row * weights.columns + column] *= factors[column] }
-    }
-    return LayerProblem(
-      name: name, weights: weights, hessian: keepsHessian ? hessian?.dividingInputs(by: factors) : nil,
-      importance: importance.map { zip($0, factors).map { $0 / ($1 * $1) } })
-  }
-}
-
-extension Hessian {
-  /// The second moment of inputs divided by factors.
-  public func dividingInputs(by factors: [Float]) -> Hessian {
-    let inverse = factors.map { 1 / $0 }
-    var result = values
-    for row in 0..<size {
-      for column in 0..<size { result[row * size + column] *= inverse[row] * inverse[column] }
-    }
-    return Hessian(size: size, adopting: result, tokenCount: tokenCount)
   }
 }

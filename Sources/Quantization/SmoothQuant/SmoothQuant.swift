@@ -76,17 +76,17 @@ public struct SmoothQuant: FoldSearch, Equatable {
   private func loss(
     _ readers: [FoldReader], _ factors: [Float], _ factorOfColumn: [Int], _ pool: ThreadPool
   ) throws(QuantizationError) -> Double {
+    let scaling = factorOfColumn.map { factors[$0] }
     var total = 0.0
     for reader in readers {
-      guard let codec = reader.codec else { continue }
-      let scaled = reader.problem.scalingColumns(by: factorOfColumn.map { factors[$0] })
-      let matrix = try RowChunks.encode(scaled, codec: codec, search: .extremes, pool: pool).decoded()
-      var difference = scaled.weights.values
-      for index in difference.indices { difference[index] -= matrix.values[index] }
-      total += OutputError(problem: scaled, pool: pool).rowEnergies(difference).reduce(0, +)
-      let squares = scaled.hessian?.diagonal ?? reader.inputMaxima.map { $0 * $0 / 9 }
-      let step = 3 * Double(squares.max() ?? 0).squareRoot() / 127
-      total += step * step / 12 * matrix.values.reduce(0.0) { $0 + Double($1) * Double($1) }
+      guard let error = try reader.weightError(scaling: scaling, search: .extremes, pool: pool) else {
+        continue
+      }
+      let squares = reader.problem.hessian?.diagonal ?? reader.inputMaxima.map { $0 * $0 / 9 }
+      let largest = zip(squares, scaling).reduce(Float(0)) { max($0, $1.0 / ($1.1 * $1.1)) }
+      let step = 3 * Double(largest).squareRoot() / 127
+      total += error.energy
+      total += step * step / 12 * error.quantized.values.reduce(0.0) { $0 + Double($1) * Double($1) }
     }
     return total
   }

@@ -70,7 +70,7 @@ struct CalibrateCommand: ParsableCommand {
       .run(
         windows: part, of: windows.digest, withSecondMoments: hessian,
         minimumExpertTokens: corpus.minExpertTokens
-      ) { try bar.update($0.fraction, $0.what) }
+      ) { try bar.update($0.fraction, $0.what, step: $0.step) }
     try CalibrationFiles.write(
       statistics, of: source, to: output, format: format ?? CalibrationFiles.Format(path: output))
     let experts = try statistics.expertCoverage(of: source.graph)

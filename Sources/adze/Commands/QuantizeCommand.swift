@@ -172,7 +172,7 @@ struct QuantizeCommand: ParsableCommand {
       model: source, recipe: recipe, pool: execution.pool(), kernels: execution.kernels())
     let journal = try openJournal(output, stage, calibration)
     var result = try stage.run(calibration: calibration, journal: journal) {
-      try bar.update($0.fraction, $0.what)
+      try bar.update($0.fraction, $0.what, step: $0.step)
     }
     result.allocation = allocation
     let export = ModelExport(result)
@@ -271,7 +271,7 @@ struct QuantizeCommand: ParsableCommand {
     let (result, report) = try BitAllocation(
       model: source, recipe: recipe, candidates: codecs, budget: budget, pool: execution.pool(),
       kernels: execution.kernels(), refusal: target.refusal
-    ).run(windows: corpus.windows(for: source)) { try bar.update($0.fraction, $0.what) }
+    ).run(windows: corpus.windows(for: source)) { try bar.update($0.fraction, $0.what, step: $0.step) }
     bar.finish()
     let uniform = report.uniformCodec.map {
       "; uniform \($0): \(NumberFormat.significant(report.uniformDivergence ?? 0, 3))"
