@@ -34,11 +34,13 @@ struct Adze: ParsableCommand {
 
   static func main() {
     Interruption.install()
+    var running: any ParsableCommand.Type = Adze.self
     do {
       var command = try parseAsRoot()
+      running = type(of: command)
       try command.run()
     } catch {
-      ErrorReport.exit(error)
+      ErrorReport.exit(error, of: running)
     }
   }
 }

@@ -103,6 +103,13 @@ import Testing
     #expect(!run.errors.isEmpty)
   }
 
+  @Test func wrongUsagePointsToTheHelpOfItsCommand() {
+    let run = CommandRun("quantize", Fixture.acorn, "-o", "x", "--scheme", "W8A8")
+    #expect(run.status == 64)
+    #expect(run.errors.contains("needs calibration"))
+    #expect(run.errors.contains("adze help quantize"))
+  }
+
   @Test(arguments: [
     ["inspect"], ["verify"], ["tokenize", "--file", "/dev/null"], ["bench"], ["run", "-p", "x"],
     ["pack", "-o", "/tmp/adze-never-written"], ["perplexity", "--corpus", "/dev/null"],
