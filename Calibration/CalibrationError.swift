@@ -6,6 +6,8 @@ public enum CalibrationError: DiagnosableError {
   case corpusTooShort(tokens: Int, needed: Int)
   /// Weights that no token of the corpus reached: their observers never fired.
   case neverReached([String])
+  /// A cache of keys and values for which no scales can be chosen.
+  case cache(String)
   /// The model made NaN or infinity.
   case nonFinite(layer: String, window: Int)
   /// Statistics that do not belong together.
@@ -26,6 +28,7 @@ public enum CalibrationError: DiagnosableError {
         code: "calibration.never-reached",
         message:
           "\(names.count) weights saw no calibration token: \(names.prefix(20).joined(separator: ", "))")
+    case .cache(let reason): Diagnostic(code: "calibration.cache", message: reason)
     case .nonFinite(let layer, let window):
       Diagnostic(
         code: "calibration.non-finite", message: "inputs are not finite in calibration window \(window)",

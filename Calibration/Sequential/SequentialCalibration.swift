@@ -39,6 +39,8 @@ public struct SequentialCalibration {
   let kernels: KernelTable
   /// Gets the inputs of each group, `[rows, columns]` of a window, when they are observed; borrowed tokens are left out.
   package var inspect: ((LinearGroup, [Float]) throws -> Void)?
+  /// Gets the number of a cache and the keys and values that a window's tokens put there, row by row, and how many tokens they are.
+  package var inspectCache: ((Int, _ keys: [Float], _ values: [Float], _ tokens: Int) -> Void)?
 
   /// Prepares a run.
   /// - Parameters:
@@ -168,6 +170,7 @@ public struct SequentialCalibration {
   ) throws {
     let session = segment.program.map { Session(program: $0, pool: pool) }
     let plainSession = plain?.program.map { Session(program: $0, pool: pool) }
+    session?.observeCache = inspectCache
     let observed = group.flatMap { $0.expert == nil ? $0 : nil }
     for number in windows.windows.indices {
       try progress(number)

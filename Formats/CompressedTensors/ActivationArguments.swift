@@ -9,7 +9,8 @@ enum ActivationArguments {
   /// A dynamic scale of a whole tensor would make a token depend on those that happen to be run beside it; every token gets its
   /// own instead, which is never coarser.
   static func scheme(_ value: JSONValue) -> ActivationScheme? {
-    guard value["num_bits"]?.intValue ?? 8 == 8, value["symmetric"]?.boolValue ?? true else { return nil }
+    let bits = value["num_bits"]?.intValue ?? 8
+    guard bits == 8 || bits == 4, value["symmetric"]?.boolValue ?? true else { return nil }
     let isFloat: Bool
     switch value["type"]?.stringValue?.lowercased() ?? "int" {
     case "int": isFloat = false
@@ -19,11 +20,21 @@ enum ActivationArguments {
     guard value["scale_dtype"]?.stringValue?.hasSuffix("uint8") != true else { return nil }
     let isDynamic = value["dynamic"]?.boolValue ?? false
     guard value["dynamic"]?.stringValue == nil else { return nil }
+    guard bits == 8 else { return isFloat || !isDynamic ? nil : narrow(value) }
     switch (value["strategy"]?.stringValue ?? (isDynamic ? "token" : "tensor"), isDynamic) {
     case ("token", true), ("tensor", true): return isFloat ? .fp8Token : .int8Token
     case ("group", true) where value["group_size"]?.intValue == 128: return isFloat ? .fp8Group : .int8Group
     case ("tensor", false): return isFloat ? .fp8Tensor : .int8Tensor
     default: return nil
+    }
+  }
+
+  /// Dynamic integers of 4 bits.
+  private static func narrow(_ value: JSONValue) -> ActivationScheme? {
+    switch value["strategy"]?.stringValue ?? "token" {
+    case "token", "tensor": .int4Token
+    case "group" where value["group_size"]?.intValue == 128: .int4Group
+    default: nil
     }
   }
 
@@ -36,10 +47,10 @@ enum ActivationArguments {
     case .group(let size):
       return .object(
         CompressedTensorsForm.arguments(
-          bits: 8, type: type, strategy: "group", groupSize: size, isDynamic: true))
+          bits: scheme.bits, type: type, strategy: "group", groupSize: size, isDynamic: true))
     case .token, .block:
       return .object(
-        CompressedTensorsForm.arguments(bits: 8, type: type, strategy: "token", isDynamic: true))
+        CompressedTensorsForm.arguments(bits: scheme.bits, type: type, strategy: "token", isDynamic: true))
     }
   }
 

@@ -12,12 +12,14 @@ extension CompressedTensorsLayout {
   ///   - ignored: modules of the class `Linear` that are not quantized; `lm_head` is added when it is not quantized.
   ///   - style: choices that the codecs leave open.
   ///   - activations: how the inputs of weights are quantized, by their names.
+  ///   - cache: how keys and values are cached; nil when nothing is said of it.
   ///   - companions: names of further tensors; scales of the KV cache among them make a `kv_cache_scheme`.
   /// - Throws: ``CompressedTensorsError/unrepresentable(weight:encoding:reason:)``.
   public static func quantizationConfiguration(
     for weights: OrderedDictionary<String, Weight>, ignored: [String],
     style: CompressedTensorsStyle = CompressedTensorsStyle(),
-    activations: OrderedDictionary<String, InputQuantization> = [:], companions: [String] = []
+    activations: OrderedDictionary<String, InputQuantization> = [:], cache: KVFormat? = nil,
+    companions: [String] = []
   ) throws(CompressedTensorsError) -> JSONValue {
     var modules: OrderedDictionary<JSONText, [String]> = [:]
     var forms: [JSONText: (form: CompressedTensorsForm, inputs: JSONValue)] = [:]
@@ -53,7 +55,7 @@ extension CompressedTensorsLayout {
       "config_groups": .object(groups),
       "ignore": .array(unquantized.sorted().map { .string($0) }),
       "global_compression_ratio": nil,
-      "kv_cache_scheme": style.cacheScheme ?? cacheScheme(companions),
+      "kv_cache_scheme": cacheScheme(cache, style, companions),
     ]
   }
 
@@ -91,8 +93,15 @@ extension CompressedTensorsLayout {
     return form.staticActivations.isNull ? false : nil
   }
 
-  /// FP8 with a scale a tensor, which is what scales of the cache are for.
-  private static func cacheScheme(_ companions: [String]) -> JSONValue {
+  /// How the cache is stored, in the source's own words where these mean the same; else FP8 with a scale a tensor, which is what
+  /// scales of the cache are for.
+  private static func cacheScheme(
+    _ cache: KVFormat?, _ style: CompressedTensorsStyle, _ companions: [String]
+  ) -> JSONValue {
+    if let source = style.cacheScheme, cache == nil || CacheArguments.format(source) == cache {
+      return source
+    }
+    if let cache { return refusal(cache) == nil ? CacheArguments.arguments(cache) : .null }
     let hasScales = companions.contains { $0.hasSuffix(".k_scale") || $0.hasSuffix(".k_proj.output_scale") }
     guard hasScales else { return .null }
     return .object(CompressedTensorsForm.arguments(bits: 8, type: "float", strategy: "tensor"))

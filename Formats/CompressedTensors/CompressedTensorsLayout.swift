@@ -17,7 +17,8 @@ public enum CompressedTensorsLayout {
   public static func reading(
     tensors: OrderedDictionary<String, Tensor>, configuration: JSONValue
   ) throws(CompressedTensorsError) -> LayoutReading {
-    let configuration = try CompressedTensorsConfiguration(configuration)
+    let object = configuration
+    let configuration = try CompressedTensorsConfiguration(object)
     var reading = LayoutReading()
     var unquantized = 0
     for (name, tensor) in tensors {
@@ -48,6 +49,7 @@ public enum CompressedTensorsLayout {
         "\(unquantized) weights are stored in full beside their scales; they are used as they are stored")
     }
     noteActivations(configuration, in: &reading)
+    noteCache(object, in: &reading)
     return reading
   }
 

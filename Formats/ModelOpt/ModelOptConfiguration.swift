@@ -14,6 +14,8 @@ struct ModelOptConfiguration: Sendable {
   let groupSize: Int?
   /// The algorithm of modules that are not named.
   let commonAlgorithm: String?
+  /// The algorithm of the KV cache; nil for none.
+  let cacheAlgorithm: String?
   /// Algorithms by module, where they differ.
   let layerAlgorithms: [String: String]
 
@@ -38,6 +40,11 @@ struct ModelOptConfiguration: Sendable {
         form: "quant_algo \(algorithm)",
         reason: "what is read: " + ModelOptConfiguration.algorithms.sorted().joined(separator: ", "))
     }
+    let scheme = inner["kv_cache_scheme"]
+    let isFloat = scheme?["num_bits"]?.intValue == 8 && scheme?["type"]?.stringValue == "float"
+    cacheAlgorithm =
+      inner["kv_cache_quant_algo"]?.stringValue
+      ?? (scheme.map(\.isNull) ?? true ? nil : isFloat ? "FP8" : scheme?.serialized())
     groupSize = inner["group_size"]?.intValue.flatMap { $0 > 0 ? $0 : nil }
   }
 }

@@ -43,6 +43,7 @@ public enum ModelOptLayout {
       }
     }
     noteActivations(configuration, in: &reading)
+    noteCache(configuration, in: &reading)
     if folded > 0 {
       reading.warnings.append(
         "\(folded) weights have scales for their inputs (pre_quant_scale); they were decoded and multiplied by them"

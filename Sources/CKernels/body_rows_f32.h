@@ -216,19 +216,19 @@ CK_INLINE uint32_t largest_bits(const float *x, ptrdiff_t count, float threshold
   return bits;
 }
 
-/// A static scale that is given, or absmax / 127; codes are x / scale to nearest even, at most 127. A block too small for a
+/// A static scale that is given, or absmax / most; codes are x / scale to nearest even, at most `most`. A block too small for a
 /// normal scale becomes zero; one with infinities or NaN gets the scale NaN, so that they show in the result.
-CK_INLINE void quantize_block(const float *x, ptrdiff_t count, ptrdiff_t length, uint32_t bits, float fixed,
+CK_INLINE void quantize_block(const float *x, ptrdiff_t count, ptrdiff_t length, uint32_t bits, float most, float fixed,
                               float threshold, int8_t *codes, float *scale, int32_t *sum) {
   float largest, factor = 0;
   memcpy(&largest, &bits, 4);
-  *scale = fixed > 0 ? fixed : largest / 127.0f;
+  *scale = fixed > 0 ? fixed : largest / most;
   if (bits >= 0x7F800000u) *scale = __builtin_nanf("");
   else if (*scale < 0x1p-126f) *scale = 0;
-  else factor = fixed > 0 ? 1.0f / fixed : 127.0f / largest;
+  else factor = fixed > 0 ? 1.0f / fixed : most / largest;
   *sum = 0;
   // Only a static scale has numbers beyond it.
-  v16 high = v_set(127.0f), low = v_set(-127.0f);
+  v16 high = v_set(most), low = v_set(-most);
   for (ptrdiff_t i = 0; i < length; i += 16) {
     v16 v = v_zero();
     if (factor > 0 && i < count) {
@@ -241,14 +241,15 @@ CK_INLINE void quantize_block(const float *x, ptrdiff_t count, ptrdiff_t length,
 }
 
 /// Every `scale_columns` columns, whole blocks or a row, share a scale; all of them `fixed` when that is more than 0.
-void ISA(ck_quantize_f32_i8)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, ptrdiff_t scale_columns, float fixed,
-                             float threshold, int8_t *codes, float *scales, int32_t *sums) {
+void ISA(ck_quantize_f32_i8)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, ptrdiff_t scale_columns, float most,
+                             float fixed, float threshold, int8_t *codes, float *scales, int32_t *sums) {
   uint32_t bits = 0;
   for (ptrdiff_t start = 0, block = 0; start < columns; start += block_length, block++) {
     ptrdiff_t count = columns - start < block_length ? columns - start : block_length;
     if (start % scale_columns == 0)
       bits = largest_bits(x + start, columns - start < scale_columns ? columns - start : scale_columns, threshold);
-    quantize_block(x + start, count, block_length, bits, fixed, threshold, codes + start, scales + block, sums + block);
+    quantize_block(x + start, count, block_length, bits, most, fixed, threshold, codes + start, scales + block,
+                   sums + block);
   }
 }
 

@@ -62,8 +62,8 @@ CK_INLINE group_fit fit_nibbles(const float *x, ptrdiff_t count, float *codes) {
 }
 
 /// Quantizes `count` numbers (whole vectors; the last padded with repetitions) to codes as floats, or, for FP8, to values
-/// times 2^-8 over the scale.
-CK_INLINE group_fit fit_group(int32_t element, const float *x, ptrdiff_t count, float *codes) {
+/// times 2^-8 over the scale, which is `fixed` when that is more than 0.
+CK_INLINE group_fit fit_group(int32_t element, const float *x, ptrdiff_t count, float fixed, float *codes) {
   uint32_t bits = 0;
   for (ptrdiff_t i = 0; i < count; i += CK_PANEL) {
     uint32_t now = v_magnitude_bits(v_load(x + i));
@@ -79,7 +79,7 @@ CK_INLINE group_fit fit_group(int32_t element, const float *x, ptrdiff_t count, 
   }
   if (element == CK_KV_INT4) return fit_nibbles(x, count, codes);
   float limit = element == CK_KV_INT8 ? 127 : 1.75f;
-  group_fit fit = {v_half(largest / limit), 0};
+  group_fit fit = {v_half(fixed > 0 ? fixed * (element == CK_KV_FP8 ? 256 : 1) : largest / limit), 0};
   float scale = ck_float_from_half(fit.scale);
   v16 inverse = v_set(scale > 0 ? 1 / scale : 0);
   for (ptrdiff_t i = 0; i < count; i += CK_PANEL) {
@@ -114,11 +114,12 @@ CK_INLINE ptrdiff_t take_group(const float *x, ptrdiff_t count, float *to) {
 /// Stores a key, or a value, with a scale for each of its groups. Keys lie across panels, values along them.
 static void store_groups(const ck_store *s, const ck_cache_side *side, int is_key, const float *x, ptrdiff_t dimension,
                          ptrdiff_t page, ptrdiff_t inside) {
+  float fixed = is_key ? s->key_scale : s->value_scale;
   uint8_t *bytes = (uint8_t *)side->pages[page];
   for (ptrdiff_t start = 0, g = 0; start < dimension; start += side->group, g++) {
     float group[CK_KEY_TILE], codes[CK_KEY_TILE];
     ptrdiff_t count = dimension - start < side->group ? dimension - start : side->group;
-    group_fit fit = fit_group(side->element, group, take_group(x + start, count, group), codes);
+    group_fit fit = fit_group(side->element, group, take_group(x + start, count, group), fixed, codes);
     ((uint16_t *)(void *)(bytes + side->scales))[g * s->page_tokens + inside] = fit.scale;
     if (has_minima(side)) ((uint16_t *)(void *)(bytes + side->minima))[g * s->page_tokens + inside] = fit.minimum;
     for (ptrdiff_t i = 0; i < count; i++) {
@@ -150,7 +151,7 @@ static void store_channels(const ck_store *s, ptrdiff_t page, ptrdiff_t inside) 
       if (recent->element == CK_KV_F32) v_store(keys + p * CK_PANEL, v_load((const float *)(const void *)lanes));
       else v_store(keys + p * CK_PANEL, v_load_f16((const uint16_t *)(const void *)lanes));
     }
-    group_fit fit = fit_group(side->element, keys, CK_KEY_TILE, codes);
+    group_fit fit = fit_group(side->element, keys, CK_KEY_TILE, 0, codes);
     ((uint16_t *)(void *)(bytes + side->scales))[tile * stride + d] = fit.scale;
     if (has_minima(side)) ((uint16_t *)(void *)(bytes + side->minima))[tile * stride + d] = fit.minimum;
     for (ptrdiff_t i = 0; i < CK_KEY_TILE; i++) {

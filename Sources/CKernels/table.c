@@ -17,8 +17,8 @@
                              ptrdiff_t, ptrdiff_t);                                                                  \
   void ck_linear_q4_i8_##ISA(const ck_panels *, const ck_quantized *, ptrdiff_t, const float *, float *, ptrdiff_t,  \
                              ptrdiff_t, ptrdiff_t);                                                                  \
-  void ck_quantize_f32_i8_##ISA(const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t, float, float, int8_t *, float *,     \
-                                int32_t *);                                                                          \
+  void ck_quantize_f32_i8_##ISA(const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t, float, float, float, int8_t *,       \
+                                float *, int32_t *);                                                                 \
   void ck_round_f32_e4m3_##ISA(const float *, ptrdiff_t, ptrdiff_t, float, float *);                                 \
   void ck_outliers_q8_##ISA(const ck_panels *, const float *, float, float *, ptrdiff_t, ptrdiff_t);                 \
   void ck_outliers_q4_##ISA(const ck_panels *, const float *, float, float *, ptrdiff_t, ptrdiff_t);                 \

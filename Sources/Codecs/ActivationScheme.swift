@@ -1,6 +1,6 @@
 /// How the input of a linear layer is quantized before it is multiplied.
 ///
-/// Integers are `scale * code` with codes from -127 to 127, FP8 is E4M3 times a scale; both round to nearest, ties to even. A
+/// Integers are `scale * code` with codes from -127 to 127 (from -7 to 7 for 4 bits, in bytes of their own), FP8 is E4M3 times a scale; both round to nearest, ties to even. A
 /// dynamic scale maps the largest magnitude of what shares it to the largest code; a static one is part of the model.
 public struct ActivationScheme: Sendable, Hashable, CustomStringConvertible {
   /// What numbers become.
@@ -33,8 +33,12 @@ public struct ActivationScheme: Sendable, Hashable, CustomStringConvertible {
   /// Source: Dettmers et al. 2022, "LLM.int8()" (arXiv 2208.07339), section 3.2.
   public let outlierThreshold: Float
 
-  private init(_ kind: Kind, _ granularity: Granularity, outlierThreshold: Float = 0) {
+  /// Bits of a code; 32 for numbers as they are.
+  public let bits: Int
+
+  private init(_ kind: Kind, _ granularity: Granularity, outlierThreshold: Float = 0, bits: Int = 8) {
     (self.kind, self.granularity, self.outlierThreshold) = (kind, granularity, outlierThreshold)
+    self.bits = kind == .float32 ? 32 : bits
   }
 
   /// Inputs as they are.
@@ -49,6 +53,10 @@ public struct ActivationScheme: Sendable, Hashable, CustomStringConvertible {
   public static let int8Tensor = ActivationScheme(.int8, .tensor)
   /// Integers with a scale for each token, numbers of 6 and more left out and multiplied as floats.
   public static let int8Outliers = outliers(from: 6)
+  /// Integers of 4 bits with a scale for each token: what W4A4 means.
+  public static let int4Token = ActivationScheme(.int8, .token, bits: 4)
+  /// Integers of 4 bits with a scale for each token and 128 columns.
+  public static let int4Group = ActivationScheme(.int8, .group(128), bits: 4)
   /// FP8 with a scale for each token.
   public static let fp8Token = ActivationScheme(.fp8, .token)
   /// FP8 with a scale for each token and 128 columns.
@@ -72,6 +80,8 @@ public struct ActivationScheme: Sendable, Hashable, CustomStringConvertible {
     ("int8-token", .int8Token, "int8, a scale for each token"),
     ("int8-tensor", .int8Tensor, "int8, one static scale, which is calibrated"),
     ("int8-outliers", .int8Outliers, "int8-token, columns with numbers of 6 and more as floats (LLM.int8())"),
+    ("int4-token", .int4Token, "integers of 4 bits, a scale for each token"),
+    ("int4-group", .int4Group, "integers of 4 bits, a scale for each token and 128 columns"),
     ("fp8-token", .fp8Token, "FP8 E4M3, a scale for each token"),
     ("fp8-group", .fp8Group, "FP8 E4M3, a scale for each token and 128 columns"),
     ("fp8-tensor", .fp8Tensor, "FP8 E4M3, one static scale, which is calibrated"),
@@ -107,7 +117,7 @@ public struct ActivationScheme: Sendable, Hashable, CustomStringConvertible {
   public var isStatic: Bool { granularity == .tensor }
 
   /// Largest magnitude of a code.
-  public var largestCode: Float { kind == .fp8 ? 448 : 127 }
+  public var largestCode: Float { kind == .fp8 ? 448 : bits == 4 ? 7 : 127 }
 
   /// Columns of a token that share a scale.
   /// - Parameter block: columns that share a scale in the weights.

@@ -22,6 +22,9 @@ public struct CodecScheme: Sendable {
     CodecScheme(
       name: "W4A8", summary: "int4, group 128, symmetric, inputs int8 with a scale a token",
       codecName: "int4-g128-sym", activations: .int8Token),
+    CodecScheme(
+      name: "W4A4", summary: "int4, group 128, symmetric, inputs int4 with a scale a token; after a rotation",
+      codecName: "int4-g128-sym", activations: .int4Token),
     CodecScheme(name: "W3A16", summary: "int3, group 128, symmetric", codecName: "int3-g128-sym"),
     CodecScheme(name: "W2A16", summary: "int2, group 64, asymmetric", codecName: "int2-g64-asym"),
     CodecScheme(name: "NVFP4A16", summary: "NVIDIA FP4 weights", codecName: "nvfp4"),

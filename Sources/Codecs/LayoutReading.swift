@@ -9,6 +9,8 @@ public struct LayoutReading: Sendable {
   public var companions: OrderedDictionary<String, Tensor>
   /// How the inputs of weights are quantized, as far as the checkpoint says so in a way that is executed.
   public var activations: OrderedDictionary<String, InputQuantization> = [:]
+  /// How keys and values are cached, as far as the checkpoint says so in a way that is executed; static scales are companions.
+  public var cacheFormat: KVFormat?
   /// What people should know.
   public var warnings: [String]
 

@@ -12,6 +12,8 @@ public enum ExecutionError: DiagnosableError {
   case tokenOutOfRange(token: Int, position: Int, vocabulary: Int)
   /// Rows were asked for that the run does not make.
   case rows(expected: String, found: String)
+  /// Entries of full caches cannot be chosen so.
+  case policy(String, reason: String)
   /// Something below said no.
   case failed(Diagnostic)
 
@@ -37,6 +39,10 @@ public enum ExecutionError: DiagnosableError {
         expected: "0..<\(vocabulary)", hint: "does the tokenizer belong to this model?")
     case .rows(let expected, let found):
       Diagnostic(code: "execution.rows", message: "these rows are not made", expected: expected, found: found)
+    case .policy(let name, let reason):
+      Diagnostic(
+        code: "execution.policy", status: .usage, message: "caches cannot be kept small by \(name): \(reason)"
+      )
     case .failed(let diagnostic): diagnostic
     }
   }

@@ -10,8 +10,12 @@ public struct ExecutionOptions: Sendable {
   public var unstatedActivations = ActivationScheme.int8Block
   /// Whether rounded activations are multiplied as floats, the plain way that integer arithmetic is compared with.
   public var simulatesActivations = false
-  /// How keys and values are cached.
-  public var cache: KVFormat
+  /// How keys and values are cached, whatever the model says; nil: as the model says.
+  public var cache: KVFormat?
+  /// How keys and values are cached of a model that says nothing of it.
+  public var unstatedCache = KVFormat.f16
+  /// Which entries of the caches stay when they are full; nil: caches grow, and all do.
+  public var cachePolicy: (any CachePolicy)?
   /// Most tokens of one pass; longer inputs are cut.
   public var chunkLength: Int
   /// Kernels to use.
@@ -21,7 +25,7 @@ public struct ExecutionOptions: Sendable {
 
   /// Creates options.
   public init(
-    activations: ActivationScheme? = nil, cache: KVFormat = .f16, chunkLength: Int = 512,
+    activations: ActivationScheme? = nil, cache: KVFormat? = nil, chunkLength: Int = 512,
     kernels: KernelTable = .best
   ) {
     self.activations = activations

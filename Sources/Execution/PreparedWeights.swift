@@ -13,6 +13,9 @@ public struct PreparedWeights: Sendable {
   /// How the inputs of matrices are quantized, by ``key(_:)`` of the matrix; matrices that are not there say nothing of it.
   public var activations: OrderedDictionary<String, InputQuantization> = [:]
 
+  /// How keys and values are cached; nil when the model says nothing of it.
+  public var cache: CacheQuantization?
+
   /// Adopts constants that are prepared already.
   public init(
     matrices: OrderedDictionary<String, PanelMatrix> = [:], vectors: OrderedDictionary<String, [Float]> = [:]

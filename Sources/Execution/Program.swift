@@ -37,6 +37,10 @@ public final class Program: Sendable {
   public let weights: PreparedWeights
   /// How the input of each matrix is quantized, by key, as options, model and storage have it together.
   public let activations: [String: InputQuantization]
+  /// How keys and values are cached, as options and model have it together.
+  public let cache: CacheQuantization
+  /// Which entries of a full cache stay; nil when caches grow.
+  let eviction: EvictionPlan?
   /// Floats per token of the arena.
   public let arenaColumns: Int
   /// Layers with a key and value cache: heads, head dimension and window by cache number.
@@ -95,6 +99,12 @@ public final class Program: Sendable {
     self.codeSlots = rounding.slotCount
     self.roundedInputs = rounding.inputs
     self.caches = caches
+    let cache = try Program.cache(caches, weights.cache, options)
+    self.cache = cache
+    eviction = try options.cachePolicy.map { policy throws(ExecutionError) in
+      try EvictionPlan(
+        policy, graph: graph, weights: weights, steps: steps, format: cache.format)
+    }
     self.arenaColumns = plan.arenaColumns
     self.canSelectRows = !outputBeforeLastAttention
     self.inputs = graph.inputs.map { Input(name: graph.name(of: $0), columns: graph.type(of: $0).columns) }
@@ -161,17 +171,21 @@ public final class Program: Sendable {
   }
 
   /// Compiles a graph, packing its weights.
-  /// - Parameter activations: how the model says that inputs are quantized, by names of weights.
+  /// - Parameters:
+  ///   - activations: how the model says that inputs are quantized, by names of weights.
+  ///   - cache: how the model says that keys and values are cached; nil when it says nothing.
   /// - Throws: ``ExecutionError``, `GraphError`, or what `weight` throws.
   public convenience init(
     graph: Graph, options: ExecutionOptions = .init(),
-    activations: OrderedDictionary<String, InputQuantization> = [:], weight: (String) throws -> Weight
+    activations: OrderedDictionary<String, InputQuantization> = [:], cache: CacheQuantization? = nil,
+    weight: (String) throws -> Weight
   ) throws {
     // Float32 arithmetic promises exactly what the stored weights mean.
     let usual = options.activations ?? (activations.isEmpty ? options.unstatedActivations : nil)
-    let prepared = try PreparedWeights(
+    var prepared = try PreparedWeights(
       graph: graph, weight: weight, matrices: usual == .float32 ? .exactPanels : .panels,
       activations: activations, arena: options.layout.contains(.weightArena) ? WeightArena() : nil)
+    prepared.cache = cache
     try self.init(graph: graph, weights: prepared, options: options)
   }
 }

@@ -18,8 +18,14 @@ public final class Session {
   /// Length of the sequence that rotary frequencies are made for.
   private var sequenceLength = 0
   var caches: [Int: KVPages] = [:]
+  /// What makes room in full caches; nil when they grow.
+  let eviction: CacheEviction?
+  /// Gets the number of a cache and what a run appends to it: keys and values, `[tokens, heads * dimension]` each.
+  package var observeCache: ((Int, _ keys: [Float], _ values: [Float], _ tokens: Int) -> Void)?
   let workspace = Workspace()
   var arena = FloatBuffer()
+  /// Queries and keys at their positions, where somebody looks into caches.
+  let (turnedQueries, turnedKeys) = (FloatBuffer(), FloatBuffer())
   var outputs: [FloatBuffer]
   let rotaryTables: [RotaryTable]
   /// Codes of rows that steps make for those after them.
@@ -33,11 +39,13 @@ public final class Session {
     rotaryTables = program.rotaryTables.map { _ in RotaryTable() }
     codes = (0..<program.codeSlots).map { _ in QuantizedRows() }
     for (number, shape) in program.caches {
-      caches[number] = KVPages(
-        heads: shape.heads, headDimension: shape.headDimension, valueDimension: shape.valueDimension,
-        format: program.options.cache, window: shape.window)
+      caches[number] = program.makeCache(number, shape)
     }
+    eviction = program.eviction.map { CacheEviction($0) }
   }
+
+  /// Whether queries and keys are looked at on their way into caches.
+  var looksIntoCaches: Bool { eviction != nil || observeCache != nil }
 
   /// Forgets everything.
   public func reset() { truncate(to: 0) }
@@ -46,7 +54,10 @@ public final class Session {
   /// by the next run; a part of a model, which was given more than tokens, then forgets everything instead.
   public func truncate(to count: Int) {
     let count = min(max(count, 0), position)
-    let canKeep = count <= cachedCount && caches.values.allSatisfy { $0.canTruncate(to: count) }
+    if count == position, cachedCount == position { return }
+    // What a policy knows of attention is of all tokens: it is gathered again.
+    let canKeep =
+      eviction == nil && count <= cachedCount && caches.values.allSatisfy { $0.canTruncate(to: count) }
     position = canKeep || history.count >= count ? count : 0
     history.removeLast(max(history.count - position, 0))
     truncateCaches(to: canKeep ? position : 0)
@@ -54,11 +65,25 @@ public final class Session {
 
   private func truncateCaches(to count: Int) {
     for cache in caches.values { cache.truncate(to: count) }
+    if count == 0 { eviction?.reset() }
     cachedCount = count
   }
 
   /// Bytes of cached keys and values.
   public var cacheByteCount: Int { caches.values.reduce(0) { $0 + $1.byteCount } }
+
+  /// Most tokens that a layer has forgotten to make room; 0 without a policy.
+  public var evictedCount: Int { eviction?.evictedCount ?? 0 }
+
+  /// Computes again what a truncation made the caches lose, which the next run would do otherwise.
+  /// - Throws: ``ExecutionError``.
+  public func refill() throws { try catchUp(adding: 0) }
+
+  /// How many of so many tokens can be run at a time; makes room for them where caches are full.
+  private func chunkLength(of count: Int) -> Int {
+    let wanted = min(program.options.chunkLength, count)
+    return eviction?.makeRoom(for: wanted, in: caches, kernels: program.options.kernels, pool: pool) ?? wanted
+  }
 
   /// Bytes of the arena at its largest so far.
   public var arenaByteCount: Int { arena.capacity * MemoryLayout<Float>.stride }
@@ -87,7 +112,7 @@ public final class Session {
     outputs[0].reserve(wanted.count * program.outputColumns[0])
     var start = 0
     while start < tokens.count {
-      let chunk = start..<min(start + program.options.chunkLength, tokens.count)
+      let chunk = start..<start + chunkLength(of: tokens.count - start)
       let selected = wanted.clamped(to: chunk)
       let local = selected.lowerBound - start..<selected.upperBound - start
       try unsafe run(
@@ -130,14 +155,25 @@ public final class Session {
   /// Computes again what the caches have lost: windows that were forgotten before a truncation, and everything when the
   /// sequence, `count` tokens longer, passes the length from which on rotary frequencies are others.
   private func catchUp(adding count: Int) throws {
-    let (before, after) = (sequenceLength, position + count)
+    let limit = program.eviction?.sequenceLimit ?? .max
+    let (before, after) = (sequenceLength, min(position + count, limit))
     sequenceLength = after
     let changes = program.rotaryTables.contains {
       $0.longFrequencies != nil && (before > $0.context) != (after > $0.context)
     }
-    if changes { truncateCaches(to: 0) }
+    if changes {
+      guard evictedCount == 0 else {
+        throw ExecutionError.policy(
+          program.eviction?.policy.description ?? "",
+          reason:
+            "the sequence passes the length from which on rotations are others, and its beginning is forgotten"
+        )
+      }
+      truncateCaches(to: 0)
+    }
     while cachedCount < position {
-      let chunk = Array(history[cachedCount..<min(cachedCount + program.options.chunkLength, position)])
+      let length = chunkLength(of: position - cachedCount)
+      let chunk = Array(history[cachedCount..<cachedCount + length])
       let skips = program.canSelectRows && program.options.layout.contains(.readRows)
       let rows = skips ? 0..<0 : chunk.indices
       outputs[0].reserve(rows.count * program.outputColumns[0])

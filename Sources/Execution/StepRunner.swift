@@ -167,12 +167,24 @@ struct StepRunner {
     guard let cache = session.caches[parameters.cache] else {
       preconditionFailure("caches were made with the session")
     }
-    let rotary = parameters.rotary.map {
+    var rotary = parameters.rotary.map {
       RotaryHeads(session.rotaryTables[$0.table], isInterleaved: $0.isInterleaved)
     }
+    var (queries, keys) = unsafe (place(step.inputs[0]), place(step.inputs[1]))
+    let values = unsafe place(step.inputs[2])
+    if let turning = parameters.rotary, session.looksIntoCaches {
+      // Who looks sees queries and keys as they are multiplied.
+      unsafe queries = turned(queries, turning, heads: parameters.heads, into: session.turnedQueries)
+      unsafe keys = turned(keys, turning, heads: parameters.keyValueHeads, into: session.turnedKeys)
+      rotary = nil
+    }
+    if let observe = session.observeCache {
+      unsafe observe(parameters.cache, numbers(keys), numbers(values), keys.rows)
+    }
     unsafe kernels.appendKV(
-      k: place(step.inputs[1]), v: place(step.inputs[2]), to: cache,
-      rotary: rotary.map { ($0, session.workspace) }, pool: pool)
+      k: keys, v: values, to: cache, rotary: rotary.map { ($0, session.workspace) }, pool: pool)
+    unsafe session.eviction?.observe(
+      parameters.cache, keys: keys, queries: queries, cache: cache, kernels: kernels, pool: pool)
     // The kernel takes the last rows of the sequence; what nobody reads is left out where that allows it.
     let readsLast = step.isLastAttention && selection.upperBound == rows.upperBound
     let asking = selection.isEmpty && step.isLastAttention ? 0..<0 : readsLast ? selection : rows
@@ -180,11 +192,28 @@ struct StepRunner {
     unsafe withOptionalPointer(parameters.slopes) { slopes in
       unsafe withOptionalPointer(parameters.sinks) { sinks in
         unsafe kernels.attention(
-          place(step.inputs[0], asking), cache: cache, heads: parameters.heads, scale: parameters.scale,
+          queries.rows(asking.lowerBound - rows.lowerBound..<asking.upperBound - rows.lowerBound),
+          cache: cache, heads: parameters.heads, scale: parameters.scale,
           window: parameters.window, softcap: parameters.softcap, slopes: slopes, sinks: sinks,
           rotary: rotary, into: place(step.outputs[0], asking), workspace: session.workspace, pool: pool)
       }
     }
+  }
+
+  /// Rows turned to their positions, in memory of the session.
+  private func turned(
+    _ x: Rows, _ parameters: Step.RopeParameters, heads: Int, into buffer: FloatBuffer
+  ) -> Rows {
+    unsafe buffer.reserve(x.rows * x.columns)
+    let y = unsafe Rows(buffer.start, rows: x.rows, columns: x.columns)
+    unsafe kernels.rope(
+      x, table: session.rotaryTables[parameters.table], heads: heads,
+      headDimension: parameters.headDimension, isInterleaved: parameters.isInterleaved, into: y, pool: pool)
+    return unsafe y
+  }
+
+  private func numbers(_ rows: Rows) -> [Float] {
+    unsafe (0..<rows.rows).flatMap { unsafe UnsafeBufferPointer(start: rows[$0], count: rows.columns) }
   }
 
   private func joinHeads(_ x: Rows, _ y: Rows, heads: Int, isShared: Bool, into z: Rows) {

@@ -1,4 +1,5 @@
 import CKernels
+import Codecs
 
 /// Where the keys, or the values, of each head lie in a page of a cache.
 struct KVPageLayout {
@@ -40,12 +41,23 @@ struct KVPageLayout {
     return groups * KVPages.pageTokens
   }
 
-  private var groups: Int { (dimension + element.groupLength - 1) / element.groupLength }
+  /// Bytes before a head's panels.
+  func panelStart(_ head: Int) -> Int { head * panelBytes }
+
+  /// Panels of a value.
+  var valuePanels: Int { paddedDimension / PanelMatrix.panelRows }
+
+  /// Scales, and minima, of a token and head.
+  var scaleRows: Int { hasChannelScales ? 0 : groups * element.halvesPerGroup }
+
+  /// Groups of elements that have scales of their own.
+  var groups: Int { (dimension + element.groupLength - 1) / element.groupLength }
 
   /// Bytes of a page.
   var byteCount: Int { heads * (panelBytes + scaleCount * 2 * element.halvesPerGroup) }
 
-  private func scales(_ head: Int) -> Int {
+  /// Bytes before a head's scales.
+  func scales(_ head: Int) -> Int {
     heads * panelBytes + head * scaleCount * 2 * element.halvesPerGroup
   }
 

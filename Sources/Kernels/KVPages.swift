@@ -1,4 +1,5 @@
 import CKernels
+import Codecs
 
 /// Keys and values of one layer, in pages of 256 tokens.
 ///
@@ -24,7 +25,9 @@ public final class KVPages: @unchecked Sendable {
   public let format: KVFormat
   /// Tokens that a token sees, itself included; 0 for all.
   public let window: Int
-  /// Tokens stored, those among them that were forgotten.
+  /// Static scales; nil: scales are made for each token.
+  public let scales: KVScales?
+  /// Tokens stored, those among them that a window has forgotten.
   public private(set) var count = 0
   let paddedDimension: Int
   let keyLayout: KVPageLayout
@@ -36,12 +39,17 @@ public final class KVPages: @unchecked Sendable {
   /// The first page that is kept; those before it are in use further on, or free.
   private var firstPage = 0
   private var freePages: [(keys: UnsafeMutableRawPointer?, values: UnsafeMutableRawPointer?)] = unsafe []
+  /// Whether entries were taken out of the middle.
+  private var hasGaps = false
   private let scratch = AlignedBuffer()
 
   /// Creates an empty cache.
-  /// - Parameter valueDimension: elements of a value; nil for as many as a key has.
+  /// - Parameters:
+  ///   - valueDimension: elements of a value; nil for as many as a key has.
+  ///   - scales: static scales, one for all heads or one for each, where the format has such; nil for none.
   public init(
-    heads: Int, headDimension: Int, valueDimension: Int? = nil, format: KVFormat = .f16, window: Int = 0
+    heads: Int, headDimension: Int, valueDimension: Int? = nil, format: KVFormat = .f16, window: Int = 0,
+    scales: KVScales? = nil
   ) {
     precondition(heads > 0 && headDimension > 0, "a cache needs heads")
     self.heads = heads
@@ -49,6 +57,8 @@ public final class KVPages: @unchecked Sendable {
     self.valueDimension = valueDimension ?? headDimension
     self.format = format
     self.window = window
+    self.scales = format.isStatic ? scales : nil
+    precondition(!format.isStatic || scales != nil, "a static format needs scales")
     paddedDimension = (self.valueDimension + 15) / 16 * 16
     keyLayout = KVPageLayout(keys: format, heads: heads, dimension: headDimension)
     valueLayout = KVPageLayout(values: format, heads: heads, dimension: self.valueDimension)
@@ -124,8 +134,10 @@ public final class KVPages: @unchecked Sendable {
     recent?.advance(by: tokens)
   }
 
-  /// Whether everything that the token after the first `tokens` can see is still there.
+  /// Whether everything that the token after the first `tokens` can see is still there; where entries were taken out of the middle,
+  /// that is so for 0 alone.
   public func canTruncate(to tokens: Int) -> Bool {
+    guard !hasGaps else { return tokens == 0 }
     let isThere = tokens == 0 || tokens - window + 1 >= firstPage * KVPages.pageTokens || firstPage == 0
     return isThere && recent?.canTruncate(to: tokens) ?? true
   }
@@ -136,7 +148,8 @@ public final class KVPages: @unchecked Sendable {
   /// zeroed here, and every other panel is when it begins to be filled again.
   public func truncate(to tokens: Int) {
     precondition(tokens >= 0 && tokens <= count, "a cache cannot grow by truncation")
-    precondition(canTruncate(to: tokens), "a window that was forgotten cannot come back")
+    precondition(canTruncate(to: tokens), "what was forgotten cannot come back")
+    if tokens == 0 { hasGaps = false }
     recent?.truncate(to: tokens)
     if tokens == 0, firstPage > 0 {
       releasePages(firstPage..<pageCount)
@@ -144,6 +157,17 @@ public final class KVPages: @unchecked Sendable {
       unsafe valuePages.removeAll()
       firstPage = 0
     }
+    cut(to: tokens)
+  }
+
+  /// Forgets all but the first `tokens` entries, after others were taken out of the middle.
+  func shrink(to tokens: Int) {
+    guard tokens < count else { return }
+    hasGaps = tokens > 0
+    cut(to: tokens)
+  }
+
+  private func cut(to tokens: Int) {
     if tokens < count, tokens % PanelMatrix.panelRows > 0 {
       let page = tokens / KVPages.pageTokens
       unsafe keyLayout.clearLanes(keyPages[page], from: tokens % KVPages.pageTokens)

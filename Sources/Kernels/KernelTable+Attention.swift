@@ -1,4 +1,5 @@
 import CKernels
+import Codecs
 
 extension KernelTable {
   /// Appends keys and values of new tokens to a cache.
@@ -39,7 +40,10 @@ extension KernelTable {
         value_dimension: cache.valueDimension, page_tokens: KVPages.pageTokens,
         keys: sides.keys, values: sides.values, recent_keys: sides.recentKeys,
         recent_values: sides.recentValues, has_recent: cache.recent == nil ? 0 : 1,
-        key_rotation: rotation.keys, value_rotation: rotation.values, scratch: cache.scratch(head: head))
+        key_rotation: rotation.keys, value_rotation: rotation.values,
+        key_scale: cache.scales.map { KernelTable.scale($0.keys, head) } ?? 0,
+        value_scale: cache.scales.map { KernelTable.scale($0.values, head) } ?? 0,
+        scratch: cache.scratch(head: head))
       unsafe store(&task)
     }
     pages.release()
@@ -114,6 +118,11 @@ extension KernelTable {
     }
     pages.release()
     withExtendedLifetime(cache) {}
+  }
+
+  /// The static scale of a head; 0 for none.
+  private static func scale(_ scales: [Float], _ head: Int) -> Float {
+    scales.count == 1 ? scales[0] : head < scales.count ? scales[head] : 0
   }
 
   /// Query rows (tokens times heads of a group) of a task.

@@ -103,7 +103,7 @@ extension KernelTable {
 
   /// Rounds activations to int8 in blocks of `blockLength` columns (32, 64 or 128), of which several may share a scale.
   ///
-  /// A dynamic `scale = absmax / 127`, codes are value / scale to nearest even, at most 127 in magnitude. Blocks whose scale
+  /// A dynamic `scale = absmax / 127` (7 for 4 bits), codes are value / scale to nearest even, at most that in magnitude. Blocks whose scale
   /// would not be a normal number become zero; blocks that share their scale with infinities or NaN get the scale NaN, which
   /// reaches the result.
   /// - Parameter input: what shares a scale, and the static one. Numbers beyond its threshold become zero, and so does NaN

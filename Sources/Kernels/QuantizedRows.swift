@@ -115,7 +115,7 @@ struct RowRounder {
   func round(_ x: UnsafePointer<Float>, _ row: Int) {
     let to = unsafe rounding.target.target(row)
     unsafe function?(
-      x, columns, rounding.blockLength, scaleColumns, rounding.input.scale ?? 0,
-      rounding.input.scheme.outlierThreshold, to.codes, to.scales, to.sums)
+      x, columns, rounding.blockLength, scaleColumns, rounding.input.scheme.largestCode,
+      rounding.input.scale ?? 0, rounding.input.scheme.outlierThreshold, to.codes, to.scales, to.sums)
   }
 }

@@ -26,7 +26,9 @@ public struct LanguageModel: Sendable {
     case .checkpoint(let weights):
       let (graph, reports) = try PassPipeline.standard.run(source.graph, activations: source.activations)
       passReports = reports
-      program = try Program(graph: graph, options: options, activations: source.activations) { name in
+      program = try Program(
+        graph: graph, options: options, activations: source.activations, cache: source.cache
+      ) { name in
         guard let weight = weights[name] else {
           throw PipelineError.weight(name, reason: "is not in the checkpoint")
         }

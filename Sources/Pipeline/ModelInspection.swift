@@ -103,6 +103,7 @@ public struct ModelInspection: Sendable {
             bitsPerWeight: Double(matrix.byteCount) * 8 / Double(max(matrix.rows * matrix.columns, 1))))
       }
     }
+    if let cache = model.statedCache { describe(cache) }
     add("nodes", "nodes", JSONValue(model.graph.nodes.count))
     add("file bytes", "file_bytes", JSONValue(model.fileByteCount))
     if format != nil { return }
@@ -115,6 +116,18 @@ public struct ModelInspection: Sendable {
     } else {
       add("tokenizer", "tokenizer", .null, "none")
     }
+  }
+
+  /// How keys and values are cached.
+  private mutating func describe(_ cache: CacheQuantization) {
+    func range(_ what: String, _ side: KeyPath<KVScales, [Float]>) -> String? {
+      let values = cache.scales.values.flatMap { $0[keyPath: side] }
+      return values.min().map { "\(what) \($0) to \(values.max() ?? $0)" }
+    }
+    let scales = [range("keys", \.keys), range("values", \.values)].compactMap { $0 }
+    add(
+      "KV cache", "kv_cache", .object(cache.json),
+      "\(cache.format)" + (scales.isEmpty ? "" : " (\(scales.joined(separator: ", ")))"))
   }
 
   /// How inputs are quantized, the most common way first.

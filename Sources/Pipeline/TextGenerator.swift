@@ -15,6 +15,10 @@ public struct TextGenerator {
     public var timeToFirstToken: Duration = .zero
     /// From the first token to the last.
     public var decodeTime: Duration = .zero
+    /// Bytes of cached keys and values at the end.
+    public var cacheByteCount = 0
+    /// Most tokens that a layer's cache has forgotten, where a policy says that some are.
+    public var evictedCount = 0
     /// Whether the model ended the text itself.
     public var endedByModel = false
   }
@@ -70,6 +74,8 @@ public struct TextGenerator {
       pending = [token]
     }
     result.decodeTime = clock.now - firstTokenTime
+    result.cacheByteCount = session.cacheByteCount
+    result.evictedCount = session.evictedCount
     return result
   }
 }

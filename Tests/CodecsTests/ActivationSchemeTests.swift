@@ -13,6 +13,7 @@ import Testing
     #expect(ActivationScheme(name: "int8") == .int8Block)
     for name in [
       "", "int8-", "int8-outliers-", "int8-outliers--1", "int8-outliers-nan", "int8-outliers-inf", "int4",
+      "int4-tensor",
     ] {
       #expect(ActivationScheme(name: name) == nil, "\(name)")
     }

@@ -83,6 +83,31 @@ import Testing
     #expect(lines.count + 1 == ids["ids"]?.arrayValue?.count)
   }
 
+  @Test func cachesArePartOfModels() throws {
+    let path = file("cache.adze")
+    let quantize = CommandRun("quantize", Fixture.acorn, "-o", path, "--scheme", "KV8")
+    #expect(quantize.status == 0 && quantize.output.contains("weights as they are"), "\(quantize.errors)")
+    #expect(try CommandRun("inspect", path, "--json").json()["kv_cache"]?["keys"] == "int8")
+    let text = ["--corpus", Fixture.evaluationText, "--context", "256", "--chunks", "1", "--json"]
+    let own = try CommandRun(["perplexity", path] + text).json()
+    #expect(own["cache"] == "int8" && (own["cache_bytes"]?.intValue ?? 0) > 0)
+    let asked = try CommandRun(["perplexity", Fixture.acorn, "--kv-cache", "int8"] + text).json()
+    #expect(own["perplexity"] == asked["perplexity"])
+    let other = try CommandRun(["perplexity", path, "--kv-cache", "f16"] + text).json()
+    #expect(other["perplexity"] != own["perplexity"] && other["cache"] == "f16")
+
+    let budget = ["--kv-policy", "streaming", "--kv-budget", "64"]
+    let small = try CommandRun(["perplexity", path] + budget + text).json()
+    #expect(small["cache_evicted"]?.intValue ?? 0 >= 256 - 64)
+    #expect(small["cache"] == "int8, streaming (4 + 60)")
+    let run = CommandRun(["run", path, "-p", "The river", "-n", "90", "--ignore-eos"] + budget)
+    #expect(run.status == 0 && run.errors.contains("forgotten by streaming"), "\(run.errors)")
+    let bench = CommandRun(
+      ["bench", path, "-p", "0", "-n", "8", "-d", "100", "-r", "1", "-o", "json"] + budget)
+    #expect(try bench.json().arrayValue?.first?["kv_policy"] == "streaming")
+    #expect(try bench.json().arrayValue?.first?["cache_bytes"] == small["cache_bytes"])
+  }
+
   @Test func measuresHaveTheirKeys() throws {
     let model = packed()
     let text = ["--corpus", Fixture.evaluationText, "-c", "64", "--chunks", "4"]

@@ -23,10 +23,10 @@ import Testing
         "--static-groups",
         "--scale-search", "--scale-type", "--target", "--ignore", "--container", "--max-memory",
         "--max-fallback",
-        "--dry-run", "--report", "--threads", "--isa",
+        "--dry-run", "--report", "--threads", "--isa", "--kv-cache", "--kv-observer",
       ]
     ),
-    ("pack", ["--output", "--compress", "--isa", "--explain"]),
+    ("pack", ["--output", "--compress", "--isa", "--explain", "--kv-cache"]),
     ("verify", ["--json"]),
     (
       "run",
@@ -38,7 +38,10 @@ import Testing
     ),
     (
       "perplexity",
-      ["--corpus", "-c", "--chunks", "--score", "--base", "--save-base", "--json", "--activations", "--kv"]
+      [
+        "--corpus", "-c", "--context", "--kv-policy", "--kv-budget", "--chunks", "--score", "--base",
+        "--save-base", "--json", "--activations", "--kv",
+      ]
     ),
     ("compare", ["--corpus", "-c", "--chunks", "--score", "--no-speed", "--report", "--json"]),
     (
@@ -93,6 +96,17 @@ import Testing
       ["perplexity", Fixture.acorn], ["compare", Fixture.acorn, "--corpus", "x"],
       ["bench", Fixture.acorn, "-r", "0"],
       ["bench", Fixture.acorn, "-p", "1,,2"],
+      ["run", Fixture.acorn, "-p", "a", "--kv-policy", "lru"],
+      ["run", Fixture.acorn, "-p", "a", "--kv-policy", "h2o"],
+      ["run", Fixture.acorn, "-p", "a", "--kv-policy", "streaming", "--kv-budget", "3"],
+      ["run", Fixture.acorn, "-p", "a", "--kv-budget", "64"],
+      ["run", Fixture.acorn, "-p", "a", "--kv-policy", "streaming", "--kv-cache", "KV4"],
+      ["run", Fixture.acorn, "-p", "a", "--kv-cache", "int4", "--kv-key-scales", "tensor"],
+      ["run", Fixture.acorn, "-p", "a", "--kv-cache", "int9"],
+      ["quantize", Fixture.acorn, "-o", "x.gguf", "--scheme", "KV8"],
+      ["quantize", Fixture.acorn, "-o", "x.adze", "--scheme", "KVFP8"],
+      ["quantize", Fixture.acorn, "-o", "x.adze", "--scheme", "KV8", "--activation-scheme", "int8-token"],
+      ["pack", Fixture.acorn, "-o", "x.adze", "--kv-cache", "KVFP8"],
       ["logits", Fixture.acorn, "--input", "x", "-o", "y", "--chunk", "0"],
       ["tokenize", Fixture.acorn],
     ])

@@ -6,7 +6,9 @@ import Testing
 
 /// Linear layers over rounded activations: integer arithmetic against the plain way, scales, and outliers.
 struct ActivationRoundingTests {
-  static let integers: [ActivationScheme] = [.int8Block, .int8Token, .int8Group, .int8Outliers, .int8Tensor]
+  static let integers: [ActivationScheme] = [
+    .int8Block, .int8Token, .int8Group, .int8Outliers, .int8Tensor, .int4Token, .int4Group,
+  ]
 
   static func run(
     _ table: KernelTable, _ w: PanelMatrix, _ x: [Float], _ scheme: ActivationScheme,
@@ -74,6 +76,16 @@ struct ActivationRoundingTests {
     for row in 0..<3 {
       let (codes, scales) = IntegerLinearTests.quantize(x.values[row * 200..<(row + 1) * 200], block: 200)
       #expect(rows.decoded(row: row) == codes.map { Float($0) * scales[0] })
+    }
+    unsafe KernelTable.best.quantizeActivations(
+      x.view, blockLength: 32, as: InputQuantization(.int4Token), into: rows, pool: ThreadPool(threadCount: 1)
+    )
+    for row in 0..<3 {
+      let values = x.values[row * 200..<(row + 1) * 200]
+      let largest = values.map(\.magnitude).max() ?? 0
+      let codes = values.map { ($0 * (7 / largest)).rounded(.toNearestOrEven) }
+      #expect(codes.allSatisfy { $0.magnitude <= 7 } && codes.contains { $0.magnitude == 7 })
+      #expect(rows.decoded(row: row) == codes.map { $0 * (largest / 7) })
     }
   }
 

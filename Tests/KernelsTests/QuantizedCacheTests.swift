@@ -1,3 +1,4 @@
+import Codecs
 import Glibc
 import Kernels
 import TestSupport

@@ -33,6 +33,7 @@ import Testing
     let cases: [(any Codec, ActivationScheme, String)] = [
       (integers, .int8Token, "int-quantized"), (integers, .int8Tensor, "int-quantized"),
       (integers, .int8Group, "int-quantized"), (nibbles, .int8Token, "int-quantized"),
+      (nibbles, .int4Token, "int-quantized"), (nibbles, .int4Group, "int-quantized"),
       (nibbles, .fp8Token, "int-quantized"), (floats, .fp8Token, "float-quantized"),
       (floats, .fp8Tensor, "float-quantized"),
       (try Float8Codec(.e4m3, granularity: .block(128)), .fp8Group, "float-quantized"),
@@ -81,7 +82,7 @@ import Testing
   }
 
   @Test(arguments: [
-    #"{"num_bits": 4, "type": "int", "strategy": "token", "dynamic": true}"#,
+    #"{"num_bits": 4, "type": "float", "strategy": "token", "dynamic": true}"#,
     #"{"num_bits": 8, "type": "int", "strategy": "token", "dynamic": true, "symmetric": false}"#,
     #"{"num_bits": 8, "type": "float", "strategy": "group", "group_size": 32, "dynamic": true}"#,
     #"{"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": false}"#,

@@ -53,7 +53,7 @@ import Testing
 
   @Test(arguments: [
     ("W8A8", ActivationScheme.int8Token, ["compressed-tensors"]),
-    ("INT8", .int8Token, ["compressed-tensors"]),
+    ("INT8", .int8Token, ["compressed-tensors"]), ("W4A4", .int4Token, ["compressed-tensors"]),
     ("FP8_DYNAMIC", .fp8Token, ["compressed-tensors", "fp8", "modelopt"]),
     ("FP8_BLOCK", .fp8Group, ["compressed-tensors", "fp8"]),
     ("FP8", .fp8Tensor, ["compressed-tensors", "fp8", "modelopt"]),

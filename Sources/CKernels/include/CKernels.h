@@ -60,10 +60,10 @@ typedef void (*ck_linear_f32_fn)(const ck_panels *w, const float *x, ptrdiff_t x
 typedef void (*ck_linear_i8_fn)(const ck_panels *w, const ck_quantized *x, ptrdiff_t tokens, const float *bias, float *y,
                                 ptrdiff_t y_stride, ptrdiff_t first_panel, ptrdiff_t panel_count);
 /// Quantizes one row of `columns` floats to blocks of `block_length`, padding the last one with zeros; every `scale_columns`
-/// columns share a scale, which is `fixed` when that is more than 0. Numbers at or beyond `threshold`, if that is more than 0,
+/// columns share a scale, which is `fixed` when that is more than 0. No code exceeds `most` (127 or 7) in magnitude. Numbers at or beyond `threshold`, if that is more than 0,
 /// become zero.
 typedef void (*ck_quantize_fn)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, ptrdiff_t scale_columns,
-                               float fixed, float threshold, int8_t *codes, float *scales, int32_t *sums);
+                               float most, float fixed, float threshold, int8_t *codes, float *scales, int32_t *sums);
 /// Rounds one row to E4M3 with a scale for every `length` numbers, or `fixed` when that is more than 0, and back.
 typedef void (*ck_round_e4m3_fn)(const float *x, ptrdiff_t columns, ptrdiff_t length, float fixed, float *y);
 /// For one token adds to y[16 * first_panel ..] the products with the numbers at or beyond `threshold`.
@@ -169,6 +169,9 @@ typedef struct ck_store {
   int32_t has_recent;
   ptrdiff_t key_rotation;
   ptrdiff_t value_rotation;
+  /// Scales of INT8 and FP8 that are not chosen here; 0 for those that every group gets for itself.
+  float key_scale;
+  float value_scale;
   /// head_dimension + value_dimension floats.
   float *scratch;
 } ck_store;

@@ -43,8 +43,10 @@ public struct ConversionStage {
   /// - Throws: `TensorCoreError`.
   public func warnings() throws -> [String] {
     let container = plan.request.container
-    return try [container.companionWarning(for: export), container.activationWarning(for: export)]
-      .compactMap { $0 }
+    return try [
+      container.companionWarning(for: export), container.activationWarning(for: export),
+      container.cacheWarning(for: export),
+    ].compactMap { $0 }
   }
 
   /// Writes the model to `path`, whole or not at all.

@@ -35,6 +35,8 @@ struct CompanionScales {
   let source: LoadedModel
   /// Codecs of the weights as they will be stored; plain weights have none.
   let codecs: [String: any Codec]
+  /// How keys and values are cached in the model as it will be stored.
+  let cacheQuantization: CacheQuantization?
   private let activations: OrderedDictionary<String, InputQuantization>
 
   /// The scales of a model as it will be stored.
@@ -48,18 +50,29 @@ struct CompanionScales {
       case nil: if case .encoded(let matrix) = weight { codecs[name] = matrix.codec }
       }
     }
-    self.init(source: model.source, codecs: codecs, activations: model.activations)
+    self.init(
+      source: model.source, codecs: codecs, activations: model.activations, cache: model.cache)
   }
 
   init(
     source: LoadedModel, codecs: [String: any Codec],
-    activations: OrderedDictionary<String, InputQuantization> = [:]
+    activations: OrderedDictionary<String, InputQuantization> = [:], cache: CacheQuantization? = nil
   ) {
     (self.source, self.codecs, self.activations) = (source, codecs, activations)
+    cacheQuantization = cache ?? source.cache
+    let isReplaced = cacheQuantization != source.cache
+    all =
+      isReplaced
+      ? source.companions.filter { name, tensor in
+        Self.cachePlaces(name, Entry(name: name, tensor: tensor)).isEmpty
+      } : source.companions
+    self.isReplaced = isReplaced
   }
 
-  /// All of the source's, in its order.
-  var all: OrderedDictionary<String, Tensor> { source.companions }
+  /// Those of the source that are of the model as it will be stored, in the source's order.
+  let all: OrderedDictionary<String, Tensor>
+  /// Whether the model has another cache than the source, with scales of its own if it has any.
+  let isReplaced: Bool
 
   /// Modules whose weights are stored quantized, with their codecs, in the model's order.
   var quantizedModules: [(name: String, codec: any Codec)] {
@@ -112,9 +125,28 @@ struct CompanionScales {
 
   /// Scales of an FP8 cache with one number each, whatever the source calls them.
   var cache: [CacheEntry] {
+    if let format = cacheQuantization?.format, isReplaced {
+      return format.keys == .fp8 && format.values == .fp8 ? newCache : []
+    }
     guard hasFloatCache else { return [] }
     return all.flatMap { name, tensor in
       tensor.shape.elementCount == 1 ? Self.cachePlaces(name, Entry(name: name, tensor: tensor)) : []
+    }
+  }
+
+  /// Static scales that the source does not have.
+  var newCache: [CacheEntry] {
+    guard let cacheQuantization, isReplaced else { return [] }
+    let modules = source.graph.attentionModules
+    return cacheQuantization.scales.sorted { $0.key < $1.key }.flatMap { layer, scales -> [CacheEntry] in
+      guard let module = modules[layer] else { return [] }
+      return [("k", scales.keys), ("v", scales.values)].compactMap { letter, values in
+        guard !values.isEmpty,
+          let tensor = try? Tensor(values, shape: values.count == 1 ? [1] : [values.count, 1, 1])
+        else { return nil }
+        let entry = Entry(name: "\(module).\(letter)_scale", tensor: tensor)
+        return CacheEntry(attention: module, letter: letter, entry: entry)
+      }
     }
   }
 
@@ -128,7 +160,7 @@ struct CompanionScales {
   }
 
   /// `a.k_scale`, `a.k_proj.k_scale` and `a.k_proj.output_scale` scale the keys of `a`; `a.kv_scale` keys and values.
-  private static func cachePlaces(_ name: String, _ entry: Entry) -> [CacheEntry] {
+  static func cachePlaces(_ name: String, _ entry: Entry) -> [CacheEntry] {
     let outer = ParameterName(name)
     let inner = ParameterName(outer.module)
     for letter in ["k", "v", "q"] {
@@ -152,7 +184,9 @@ extension CompanionScales.Selection {
 
   /// Takes the scales of the cache as `a.k_scale`, as vLLM and compressed-tensors call them.
   mutating func takeCache(_ scales: CompanionScales) {
-    for place in scales.cache { take(place.entry, as: "\(place.attention).\(place.letter)_scale") }
+    for place in scales.isReplaced ? scales.newCache : scales.cache {
+      take(place.entry, as: "\(place.attention).\(place.letter)_scale")
+    }
   }
 }
 
@@ -160,10 +194,11 @@ extension ModelContainer {
   /// A warning for scales of activations or of the KV cache that the container has no place for; nil when it stores all.
   /// - Throws: `TensorCoreError`.
   public func companionWarning(for model: ModelExport) throws -> String? {
-    let total = model.source.companions.count
+    let scales = CompanionScales(model)
+    let total = scales.all.count
     guard total > 0, name != ModelContainer.packed.name else { return nil }
-    let taken = try companions(CompanionScales(model)).taken
-    let left = model.source.companions.keys.count { !taken.contains($0) }
+    let taken = try companions(scales).taken
+    let left = scales.all.keys.count { !taken.contains($0) }
     guard left > 0 else { return nil }
     return "\(left) of \(total) scales of activations or of the KV cache are not stored: "
       + "\(name) has no place for them"

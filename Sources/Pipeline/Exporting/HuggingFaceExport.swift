@@ -44,18 +44,20 @@ extension ModelContainer {
   /// A container that is a Hugging Face directory.
   /// - Parameters:
   ///   - activationRefusal: why the layout cannot say that inputs of weights of a codec are quantized by a scheme.
+  ///   - cacheRefusal: why the layout cannot say that keys and values are cached so.
   ///   - companions: which scales of activations and of the KV cache the layout stores.
   ///   - contents: what the layout makes of a model and of the names of those scales.
   static func huggingFace(
     name: String, summary: String, refusal: @escaping @Sendable (any Codec, Int, Int) -> String?,
     activationRefusal: @escaping @Sendable (ActivationScheme, any Codec) -> String? = ModelContainer
       .noActivations,
+    cacheRefusal: @escaping @Sendable (KVFormat) -> String? = ModelContainer.noCache,
     companions: @escaping @Sendable (CompanionScales) throws -> CompanionScales.Selection = { _ in .init() },
     contents: @escaping @Sendable (ModelExport, [String]) throws -> HuggingFaceContents
   ) -> ModelContainer {
     ModelContainer(
       name: name, summary: summary, isDirectory: true, refusal: refusal, activationRefusal: activationRefusal,
-      companions: companions
+      cacheRefusal: cacheRefusal, companions: companions
     ) { model, path, _ in
       let scales = try companions(CompanionScales(model)).tensors
       var contents = try contents(model, Array(scales.keys))

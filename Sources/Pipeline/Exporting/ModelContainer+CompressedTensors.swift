@@ -36,13 +36,14 @@ extension ModelContainer {
         CompressedTensorsLayout.refusal(codec, rows: rows, columns: columns)
       },
       activationRefusal: { scheme, codec in CompressedTensorsLayout.refusal(scheme, with: codec) },
+      cacheRefusal: { CompressedTensorsLayout.refusal($0) },
       companions: { try selection(of: $0, style: style($0.source)) },
       contents: { model, companions in
         let style = style(model.source)
         var contents = HuggingFaceContents(configuration: [
           "quantization_config": try CompressedTensorsLayout.quantizationConfiguration(
             for: model.weights, ignored: model.unquantizedModules, style: style,
-            activations: activations(model), companions: companions)
+            activations: activations(model), cache: model.cache?.format, companions: companions)
         ])
         let inputs = activations(model)
         try contents.add(model) { name, matrix in
@@ -61,6 +62,7 @@ extension ModelContainer {
       for (name, tensor) in scales.all where isOfCache(name) {
         selection.take(CompanionScales.Entry(name: name, tensor: tensor), as: name)
       }
+      if scales.isReplaced { selection.takeCache(scales) }
     } else {
       selection.takeCache(scales)
     }

@@ -9,6 +9,8 @@ extension ModelContainer {
     name: "fp8", summary: "a Hugging Face directory in the FP8 layout of vLLM and DeepSeek (E4M3)",
     refusal: { codec, rows, columns in FP8Layout.refusal(codec, rows: rows, columns: columns) },
     activationRefusal: { scheme, codec in FP8Layout.refusal(scheme, with: codec) },
+    cacheRefusal: { _ in "its configuration has no place for it, and engines are told by an option of theirs"
+    },
     companions: { scales in
       var selection = CompanionScales.Selection()
       selection.takeCache(scales)

@@ -9,6 +9,7 @@ extension ModelContainer {
     name: "modelopt", summary: "a Hugging Face directory as NVIDIA's Model Optimizer writes it (FP8, NVFP4)",
     refusal: { codec, rows, columns in ModelOptLayout.refusal(codec, rows: rows, columns: columns) },
     activationRefusal: { scheme, codec in ModelOptLayout.refusal(scheme, with: codec) },
+    cacheRefusal: { ModelOptLayout.refusal($0) },
     companions: { scales in
       var selection = CompanionScales.Selection()
       for place in scales.cache {

@@ -16,6 +16,8 @@ public struct ModelContainer: Sendable {
   public let refusal: @Sendable (any Codec, _ rows: Int, _ columns: Int) -> String?
   /// Why the container cannot say that inputs of weights of a codec are quantized by a scheme; nil when it can.
   var activationRefusal: @Sendable (ActivationScheme, any Codec) -> String? = ModelContainer.noActivations
+  /// Why the container cannot say that keys and values are cached so; nil when it can.
+  var cacheRefusal: @Sendable (KVFormat) -> String? = ModelContainer.noCache
   /// Whether weights are stored anew one by one as they are written; otherwise all are, before.
   var streams = false
   /// The files that would be written, in containers that can be written in parts; nil in others.
@@ -79,7 +81,7 @@ extension ModelContainer {
   /// One file that Adze runs.
   static let packed = ModelContainer(
     name: "adze", summary: "one packed file that adze runs; holds every codec", isDirectory: false,
-    refusal: { _, _, _ in nil }, activationRefusal: { _, _ in nil },
+    refusal: { _, _, _ in nil }, activationRefusal: { _, _ in nil }, cacheRefusal: { _ in nil },
     write: { model, path, options in _ = try PackStage(model, options: options).write(to: path) })
 
   /// Writes a model to `path`, whole or not at all.
@@ -124,6 +126,26 @@ extension ModelContainer {
         reason: "\(name) cannot say that inputs are \(scheme): \(reason); adze and compressed-tensors can, "
           + "or --activation-scheme none leaves them as they are")
     }
+  }
+
+  /// What containers say that know nothing of caches.
+  static let noCache: @Sendable (KVFormat) -> String? = { _ in
+    "it has no place for how keys and values are cached"
+  }
+
+  /// Refuses a cache that the container cannot say, before any work is done.
+  /// - Throws: ``PipelineError/usage(_:hint:)``.
+  public func check(cache: KVFormat?) throws(PipelineError) {
+    guard let cache, let reason = cacheRefusal(cache) else { return }
+    throw .usage(
+      "\(name) cannot say that the cache is \(cache): \(reason)",
+      hint: "write an .adze file, or choose the cache when the model runs (--kv-cache)")
+  }
+
+  /// A warning for a model with a cache of its own that the container cannot say; nil when there is none.
+  public func cacheWarning(for model: ModelExport) -> String? {
+    guard let format = model.cache?.format, let reason = cacheRefusal(format) else { return nil }
+    return "that keys and values are cached as \(format) is not stored: \(reason)"
   }
 
   /// What containers say that know nothing of inputs.

@@ -14,26 +14,34 @@ public struct ModelExport: Sendable {
   public let history: JSONValue
   /// How the inputs of quantized weights are quantized, by names of weights.
   public let activations: OrderedDictionary<String, InputQuantization>
+  /// How keys and values are cached; nil when nothing is said of it.
+  public let cache: CacheQuantization?
   /// How weights are stored anew as they are written; nil: as they are.
   var recodings: WeightRecodings?
   /// How much a file may hold, in containers that have parts.
   var partLimit = PartLimit()
 
   /// A model whose weights were changed.
-  /// - Parameter activations: how inputs are quantized; nil: as in the source.
+  /// - Parameters:
+  ///   - activations: how inputs are quantized; nil: as in the source.
+  ///   - cache: how keys and values are cached; nil: as in the source.
   public init(
     source: LoadedModel, weights: OrderedDictionary<String, Weight>, history: JSONValue,
-    activations: OrderedDictionary<String, InputQuantization>? = nil
+    activations: OrderedDictionary<String, InputQuantization>? = nil, cache: CacheQuantization? = nil
   ) {
-    self.init(source: source, weights: weights, history: history, activations: activations, recodings: nil)
+    self.init(
+      source: source, weights: weights, history: history, activations: activations, cache: cache,
+      recodings: nil)
   }
 
   /// A model whose weights are stored anew as they are written.
   init(
     source: LoadedModel, weights: OrderedDictionary<String, Weight>, history: JSONValue,
-    activations: OrderedDictionary<String, InputQuantization>? = nil, recodings: WeightRecodings?
+    activations: OrderedDictionary<String, InputQuantization>? = nil, cache: CacheQuantization? = nil,
+    recodings: WeightRecodings?
   ) {
     self.source = source
+    self.cache = cache ?? source.cache
     self.activations = (activations ?? source.activations).filter { name, _ in
       // Inputs of plain weights are never quantized.
       if case .dense = recodings?.entries[name] { return false }
@@ -48,7 +56,8 @@ public struct ModelExport: Sendable {
   /// A model that was just quantized.
   public init(_ model: QuantizedModel) {
     self.init(
-      source: model.source, weights: model.weights, history: model.provenance, activations: model.activations)
+      source: model.source, weights: model.weights, history: model.provenance, activations: model.activations,
+      cache: model.cache)
   }
 
   /// The model with all weights as they are to be stored, for containers that do not store them one by one.
@@ -57,7 +66,8 @@ public struct ModelExport: Sendable {
     guard let recodings else { return self }
     var weights = weights
     for (name, weight) in weights { weights[name] = try recodings.apply(to: weight, named: name) }
-    return ModelExport(source: source, weights: weights, history: history, activations: activations)
+    return ModelExport(
+      source: source, weights: weights, history: history, activations: activations, cache: cache)
   }
 
   /// The weights as the source's kind of checkpoint has them: rows and columns back in their places,

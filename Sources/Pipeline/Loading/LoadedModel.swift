@@ -80,6 +80,15 @@ public struct LoadedModel: Sendable {
   /// How the inputs of weights are quantized, by names of weights; of those of a packed model its panels say it.
   public var activations: OrderedDictionary<String, InputQuantization> = [:]
 
+  /// How keys and values are cached; nil when the model says nothing of it. Of a packed model ``statedCache`` says it.
+  public var cache: CacheQuantization?
+
+  /// How keys and values are cached, whatever the model lies in; nil when it says nothing of it.
+  public var statedCache: CacheQuantization? {
+    if case .packed(let prepared, _) = content { return prepared.cache }
+    return cache
+  }
+
   /// Whether the model says of any layer how its input is quantized.
   public var saysActivations: Bool {
     if case .packed(let prepared, _) = content { return !prepared.activations.isEmpty }
@@ -91,7 +100,8 @@ public struct LoadedModel: Sendable {
     LoadedModel(
       path: path, format: format, files: files, configuration: configuration, summary: summary, graph: graph,
       content: .checkpoint(weights), derivedNames: derivedNames, rearrangements: rearrangements,
-      tokenizer: tokenizer, warnings: warnings, companions: companions, activations: activations)
+      tokenizer: tokenizer, warnings: warnings, companions: companions, activations: activations, cache: cache
+    )
   }
 
   /// The same model after another import, with other weights and another configuration.
@@ -102,7 +112,8 @@ public struct LoadedModel: Sendable {
       path: path, format: format, files: files, configuration: configuration, summary: ModelSummary(imported),
       graph: imported.graph, content: .checkpoint(try imported.constants(from: weights)),
       derivedNames: Set(imported.derivedConstants.keys), rearrangements: imported.rearrangements,
-      tokenizer: tokenizer, warnings: warnings, companions: companions, activations: activations)
+      tokenizer: tokenizer, warnings: warnings, companions: companions, activations: activations, cache: cache
+    )
   }
 
   /// Bytes of all weight files.

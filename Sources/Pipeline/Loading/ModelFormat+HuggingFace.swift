@@ -51,14 +51,15 @@ enum HuggingFaceModel {
     let weights = try ModelFamily.separated(reading.weights, of: configuration)
     let imported = try ModelFamily.importModel(
       configuration: configuration, weights: WeightCatalog(weights))
+    let (cache, remarks) = try reading.cache(of: imported.graph)
     return LoadedModel(
       path: path, format: format, files: checkpoint.files, configuration: configuration,
       summary: ModelSummary(imported),
       graph: imported.graph, content: .checkpoint(try imported.constants(from: weights)),
       derivedNames: Set(imported.derivedConstants.keys), rearrangements: imported.rearrangements,
       tokenizer: try tokenizer(in: directory),
-      warnings: checkpoint.warnings + reading.warnings + imported.warnings, companions: reading.companions,
-      activations: reading.activations)
+      warnings: checkpoint.warnings + reading.warnings + remarks + imported.warnings,
+      companions: reading.companions, activations: reading.activations, cache: cache)
   }
 
   /// Whether a chat template lies with the model, in any of the three places that tools know.

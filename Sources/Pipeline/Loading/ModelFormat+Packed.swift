@@ -49,6 +49,15 @@ struct PackedModelReader {
     var prepared = try PreparedWeights(
       matrices: layout == .panel16 ? panels(table) : planes(table), vectors: vectors(table))
     prepared.activations = try inputs(table)
+    if let value = file.metadata["kv_cache"], !value.isNull {
+      guard let cache = CacheQuantization(json: value) else {
+        throw bad("metadata", "'kv_cache' is not understood")
+      }
+      if let problem = cache.problem(heads: graph.cacheHeads) {
+        throw bad("metadata", "kv_cache: \(problem)")
+      }
+      prepared.cache = cache
+    }
     // Weights and graph are fitted to each other here, so that whatever reads the model can rely on it.
     _ = try Program(graph: graph, weights: prepared)
     return LoadedModel(

@@ -26,6 +26,8 @@ public struct PackStage {
   let history: JSONValue
   let options: PackOptions
   let activations: OrderedDictionary<String, InputQuantization>
+  /// How keys and values are cached when the model runs; nil: as whoever runs it chooses.
+  public var cache: CacheQuantization?
   /// What turns the textbook graph into the one that is written.
   public var passes = PassPipeline.standard
 
@@ -36,6 +38,7 @@ public struct PackStage {
     weights = try model.requireCheckpoint()
     history = model.configuration[HuggingFaceExport.provenanceKey] ?? .null
     activations = model.activations
+    cache = model.cache
     self.options = options
   }
 
@@ -49,7 +52,15 @@ public struct PackStage {
     self.weights = weights
     history = model.history
     activations = model.activations
+    cache = model.cache
     self.options = options
+  }
+
+  /// Has keys and values cached in another format; static scales are the model's own, where it has some of this type.
+  public mutating func setCache(_ format: KVFormat) {
+    let own = source.cache?.format
+    let isSame = own?.keys == format.keys && own?.values == format.values && own?.isStatic == true
+    cache = CacheQuantization(format, scales: format.isStatic && isSame ? source.cache?.scales ?? [:] : [:])
   }
 
   /// Packs and writes.
@@ -57,6 +68,11 @@ public struct PackStage {
   public func write(to path: String) throws -> Result {
     for file in source.files where FileReading.isSameFile(file, path) {
       throw PipelineError.outputIsInput(path: path)
+    }
+    if let problem = cache?.problem(heads: source.graph.cacheHeads) {
+      throw PipelineError.usage(
+        "the model cannot be packed with this cache: \(problem)",
+        hint: "adze quantize calibrates static scales: --scheme KVFP8")
     }
     var graph = source.graph
     for (name, type) in graph.constants {
@@ -90,7 +106,7 @@ public struct PackStage {
         "sha256": .string(Checksum.sha256(try MappedFile.open(file)).hexadecimal),
       ])
     }
-    return [
+    var metadata: JSONObject = [
       "producer": .string("adze " + AdzeVersion.current),
       "layout": .string(options.layout.rawValue),
       "bits_per_weight": .number(storage.bitsPerWeight),
@@ -100,6 +116,8 @@ public struct PackStage {
       "tensors": contents.table,
       "provenance": ["sources": .array(files), "history": history],
     ]
+    if let cache { metadata["kv_cache"] = .object(cache.json) }
+    return metadata
   }
 }
 

@@ -9,6 +9,8 @@ public struct QuantizationPreset: Sendable {
     case scheme(CodecScheme)
     /// llama.cpp's choice of types for all matrices, embedding and head included.
     case mix(GGUFMix)
+    /// A cache, and weights as they are.
+    case cache
   }
 
   /// The name that people type.
@@ -17,24 +19,36 @@ public struct QuantizationPreset: Sendable {
   public let summary: String
   /// What it stands for.
   public let content: Content
+  /// How keys and values are cached; nil: as in the source.
+  public var cache: KVFormat?
 
-  /// Every preset; schemes first.
+  /// Every preset but those that join one of weights and one of the cache; schemes first.
   public static let all: [QuantizationPreset] =
     CodecScheme.all.map { QuantizationPreset(name: $0.name, summary: $0.summary, content: .scheme($0)) }
     + GGUFMix.all.map {
       QuantizationPreset(
         name: $0.name, summary: "llama.cpp's choice of types, \($0.base) for most", content: .mix($0))
     }
+    + CacheScheme.all.map {
+      QuantizationPreset(
+        name: $0.name, summary: $0.summary + "; alone, or at the end of another: W4A8\($0.name)",
+        content: .cache, cache: $0.format)
+    }
 
-  /// The preset called `name`, whatever its case.
+  /// The preset called `name`, whatever its case; one of weights and one of the cache may be joined, as in `W4A8KV4`.
   /// - Throws: ``PipelineError/usage(_:hint:)`` with the nearest name.
   public static func named(_ name: String) throws(PipelineError) -> QuantizationPreset {
-    guard let preset = all.first(where: { $0.name == name.uppercased() }) else {
+    if let preset = all.first(where: { $0.name == name.uppercased() }) { return preset }
+    guard let (rest, scheme) = CacheScheme.split(name),
+      let weights = all.first(where: { $0.name == rest && $0.cache == nil })
+    else {
       throw .usage(
         "no preset is called '\(name)'",
         hint: NearestName.hint(name.uppercased(), among: all.map(\.name), what: "presets"))
     }
-    return preset
+    return QuantizationPreset(
+      name: weights.name + scheme.name, summary: weights.summary + "; " + scheme.summary,
+      content: weights.content, cache: scheme.format)
   }
 }
 

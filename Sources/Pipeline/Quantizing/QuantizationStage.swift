@@ -68,6 +68,14 @@ public struct QuantizationStage {
       throw PipelineError.usage(
         "static scales of inputs need calibration", hint: "give --corpus FILE or --statistics FILE")
     }
+    if recipe.hasStaticCache {
+      guard case .windows = calibration else {
+        throw PipelineError.usage(
+          "static scales of the cache need text that keys and values are looked at with",
+          hint: "give --corpus FILE")
+      }
+    }
+    try refuseStaleCache()
     let plainWeights = try self.model.requireCheckpoint()
     let given = calibration
     let (model, calibration, transforms) = try transformed(calibration, progress)
@@ -92,14 +100,17 @@ public struct QuantizationStage {
     let inputs = try calibrateActivations(
       model, work.plan, given.isWindows ? given : calibration, work.weights,
       plain: transforms.isEmpty ? nil : plainWeights, progress)
+    let (cache, cacheReports) = try calibrateCache(
+      model, given, weight: { try Self.weight($0, in: work.weights) }, progress)
     let isCalibrated =
       need != .none || recipe.transformsReadInputs || recipe.learnedRounding != nil || !inputs.reports.isEmpty
-      || recipe.hasStaticActivations
+      || recipe.hasStaticActivations || recipe.hasStaticCache
     return QuantizedModel(
       source: model, weights: work.weights, recipe: recipe, reports: work.reports, blockReports: blocks,
       calibration: isCalibrated ? calibration.description : nil, experts: work.experts,
       transforms: transforms,
-      activations: inputs.activations, activationReports: inputs.reports)
+      activations: inputs.activations, activationReports: inputs.reports, cache: cache,
+      cacheReports: cacheReports)
   }
 
   private func calibrateActivations(

@@ -27,6 +27,10 @@ public struct QuantizedModel: Sendable {
   public var activations: OrderedDictionary<String, InputQuantization> = [:]
   /// What was seen of those inputs; empty without windows to look at.
   public var activationReports: [ActivationReport] = []
+  /// How keys and values are cached; nil when nothing is said of it.
+  public var cache: CacheQuantization?
+  /// What was seen of keys and values; empty without static scales.
+  public var cacheReports: [CacheReport] = []
   /// How bits were allocated; nil when they were not.
   public var allocation: AllocationReport?
 
@@ -62,6 +66,11 @@ public struct QuantizedModel: Sendable {
     ]
     if !transforms.isEmpty { json["transforms"] = .array(transforms.map(\.json)) }
     if !activationReports.isEmpty { json["activations"] = .array(activationReports.map(\.json)) }
+    if let cache {
+      var object = cache.json
+      if !cacheReports.isEmpty { object["layers"] = .array(cacheReports.map(\.json)) }
+      json["kv_cache"] = .object(object)
+    }
     if let allocation { json["allocation"] = allocation.json }
     if !experts.isEmpty { json["experts"] = experts.json(minimum: recipe.minimumExpertTokens) }
     return .object(json)

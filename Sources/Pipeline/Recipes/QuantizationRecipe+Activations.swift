@@ -15,7 +15,13 @@ extension QuantizationRecipe {
   public var hasStaticActivations: Bool { allChoices.contains { $0.activations?.isStatic == true } }
 
   /// Every choice that a weight can get.
-  var allChoices: [Choice] { (choices.isEmpty ? [choice] : Array(choices.values)) + rules.map(\.choice) }
+  var allChoices: [Choice] {
+    guard quantizesWeights else { return [] }
+    return (choices.isEmpty ? [choice] : Array(choices.values)) + rules.map(\.choice)
+  }
+
+  /// Whether the cache has static scales, which need windows to look at.
+  public var hasStaticCache: Bool { cache?.format.isStatic == true }
 }
 
 extension ActivationScheme? {

@@ -17,6 +17,14 @@ extension QuantizationRecipe {
     hasCalibration: Bool
   ) throws {
     switch preset.content {
+    case .cache:
+      guard targets.isEmpty, ignored.isEmpty, methodOptions.isEmpty else {
+        throw PipelineError.usage(
+          "\(preset.name) leaves weights as they are",
+          hint: "join it to a scheme for weights: W8A8\(preset.name)")
+      }
+      self.init(methodName: methodName, codec: try CodecRegistry.codec(canonicalName: "int8-gall-sym"))
+      quantizesWeights = false
     case .scheme(let scheme):
       self.init(
         methodName: methodName, methodOptions: methodOptions, codec: try scheme.codec(), targets: targets,
@@ -43,6 +51,7 @@ extension QuantizationRecipe {
         choices = choices.filter { kept.contains($0.key) }
       }
     }
+    cache = preset.cache.map { CacheRecipe($0) }
   }
 }
 

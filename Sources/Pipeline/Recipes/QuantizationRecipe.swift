@@ -97,6 +97,11 @@ public struct QuantizationRecipe: Sendable {
   /// How static scales of inputs are chosen.
   public var activationObserver = ScaleObserver.minmax
 
+  /// How keys and values are cached; nil: as in the source.
+  public var cache: CacheRecipe?
+  /// Whether weights are quantized; a recipe may be for the cache alone.
+  public var quantizesWeights = true
+
   /// Name of the method for weights that no rule names.
   public var methodName: String { choice.methodName }
   /// Codec of weights that no rule names.
@@ -137,7 +142,7 @@ public struct QuantizationRecipe: Sendable {
   /// - Throws: `QuantizationError`.
   func methodNeed() throws(QuantizationError) -> StatisticsNeed {
     var need = StatisticsNeed.none
-    for choice in (choices.isEmpty ? [choice] : Array(choices.values)) + rules.map(\.choice) {
+    for choice in allChoices {
       need = max(need, try choice.method().need)
     }
     return need
@@ -145,6 +150,7 @@ public struct QuantizationRecipe: Sendable {
 
   /// The recipe as it goes into reports and packed files.
   public var json: JSONValue {
+    guard quantizesWeights else { return ["kv_cache": cache?.json ?? .null] }
     var json = choice.json
     json["learned_rounding"] = learnedRounding?.json ?? .null
     json["targets"] = .array(targets.map { .string($0) })
@@ -170,6 +176,7 @@ public struct QuantizationRecipe: Sendable {
       json["weights"] = .object(JSONObject(choices.map { ($0.key, .object($0.value.json)) }))
     }
     if hasStaticActivations { json["activation_observer"] = .string(activationObserver.description) }
+    if let cache { json["kv_cache"] = cache.json }
     if minimumExpertTokens > 0 { json["min_expert_tokens"] = JSONValue(minimumExpertTokens) }
     return .object(json)
   }
@@ -177,6 +184,7 @@ public struct QuantizationRecipe: Sendable {
   /// What is done to each weight that is quantized, in graph order.
   /// - Throws: ``PipelineError`` when a pattern is wrong or matches nothing, or nothing is left.
   public func choices(in graph: Graph) throws(PipelineError) -> OrderedDictionary<String, Choice> {
+    guard quantizesWeights else { return [:] }
     let inBlocks = Set(graph.blocks.flatMap { block in graph.nodes[block.nodes].flatMap(\.constantOperands) })
       .subtracting(graph.routers)
     let linear = OrderedSet(graph.linearNodes.flatMap(\.weights))

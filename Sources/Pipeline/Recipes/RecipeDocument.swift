@@ -27,6 +27,7 @@ public struct RecipeDocument: Sendable {
   private(set) var maximumFallbackShare = 0.01
   private(set) var minimumExpertTokens = 0
   private(set) var activationObserver = ScaleObserver.minmax
+  private(set) var cache: CacheRecipe?
 
   /// Reads a document.
   /// - Throws: ``PipelineError/recipe(path:key:problem:hint:)``.
@@ -38,7 +39,10 @@ public struct RecipeDocument: Sendable {
     guard let node else { throw .recipe(path: path, key: "", problem: "is empty", hint: nil) }
     let reader = RecipeReader(path: path)
     let keys = try reader.mapping(
-      node, "recipe", known: ["stages", "max_fallback", "min_expert_tokens", "activation_observer"])
+      node, "recipe",
+      known: [
+        "stages", "max_fallback", "min_expert_tokens", "activation_observer", "kv_cache",
+      ])
     if let share = keys["max_fallback"] {
       maximumFallbackShare = try reader.number(share, "max_fallback", in: 0...1)
     }
@@ -46,13 +50,10 @@ public struct RecipeDocument: Sendable {
       minimumExpertTokens = Int(try reader.number(tokens, "min_expert_tokens", in: 0...1e9))
     }
     if let node = keys["activation_observer"] {
-      let name = try reader.text(node, "activation_observer")
-      guard let observer = ScaleObserver(name: name) else {
-        throw reader.failure(
-          "activation_observer", "'\(name)' is not known", hint: "minmax, mse, percentile, percentile-99.9")
-      }
-      activationObserver = observer
+      activationObserver = try reader.observer(node, "activation_observer")
     }
+    if let node = keys["kv_cache"] { cache = try reader.cache(node, "kv_cache") }
+    if cache != nil, keys["stages"] == nil { return }
     guard let list = keys["stages"]?.sequence, !list.isEmpty else {
       throw .recipe(path: path, key: "stages", problem: "a list of stages is needed", hint: nil)
     }
@@ -84,7 +85,13 @@ public struct RecipeDocument: Sendable {
   /// The recipe for a model.
   /// - Throws: ``PipelineError``, `CodecError`, `QuantizationError`, `ArchitectureError`.
   public func recipe(for model: LoadedModel, hasCalibration: Bool) throws -> QuantizationRecipe {
-    guard let last = stages.last else { throw PipelineError.nothingToQuantize }
+    guard let last = stages.last else {
+      guard let cache else { throw PipelineError.nothingToQuantize }
+      var recipe = try QuantizationRecipe(
+        preset: .named("KV8"), for: model, methodName: "rtn", hasCalibration: hasCalibration)
+      recipe.cache = cache
+      return recipe
+    }
     var recipe = try main(last, model, hasCalibration)
     for stage in stages {
       for rule in stage.rules {
@@ -102,10 +109,16 @@ public struct RecipeDocument: Sendable {
         QuantizationRecipe.Rule(targets: stage.targets, choice: try choice(stage, over: nil)))
       recipe.ignored += stage.ignored
     }
+    guard recipe.quantizesWeights || (recipe.rules.isEmpty && stages.count == 1) else {
+      throw PipelineError.usage(
+        "\(last.preset ?? "the preset") leaves weights as they are, and other stages or rules do not",
+        hint: "use the key kv_cache beside them")
+    }
     recipe.transforms = transforms
     recipe.maximumFallbackShare = maximumFallbackShare
     recipe.minimumExpertTokens = minimumExpertTokens
     recipe.activationObserver = activationObserver
+    if let cache { recipe.cache = cache }
     for choice in [recipe.choice] + recipe.rules.map(\.choice) { _ = try choice.method() }
     return recipe
   }
@@ -141,6 +154,11 @@ public struct RecipeDocument: Sendable {
       guard case .scheme(let scheme) = try QuantizationPreset.named(name).content else {
         throw PipelineError.usage(
           "\(name) chooses a type for each weight, which only the last stage can", hint: "name a codec")
+      }
+      guard try QuantizationPreset.named(name).cache == nil else {
+        throw PipelineError.usage(
+          "\(name) says how keys and values are cached, which only the last stage can",
+          hint: "use the key kv_cache")
       }
       codec = try scheme.codec()
       activations = scheme.activations

@@ -1,3 +1,5 @@
+import Calibration
+import Codecs
 import Yams
 
 /// Reads parts of a recipe; what is not understood is refused with its place and the nearest known key.
@@ -38,6 +40,38 @@ struct RecipeReader {
       throw failure(key, "text is expected\(at(node))")
     }
     return text
+  }
+
+  func observer(_ node: Node, _ key: String) throws(PipelineError) -> ScaleObserver {
+    let name = try text(node, key)
+    guard let observer = ScaleObserver(name: name) else {
+      throw failure(key, "'\(name)' is not known", hint: "minmax, mse, percentile, percentile-99.9")
+    }
+    return observer
+  }
+
+  /// How keys and values are cached: a name, or a mapping.
+  func cache(_ node: Node, _ key: String) throws(PipelineError) -> CacheRecipe {
+    if node.scalar != nil { return try CacheRecipe(named: try text(node, key)) }
+    let keys = try mapping(
+      node, key, known: ["type", "keys", "values", "rotation", "key_scales", "recent", "observer"])
+    func optional(_ name: String) throws(PipelineError) -> String? {
+      try keys[name].map { node throws(PipelineError) in try text(node, "\(key).\(name)") }
+    }
+    guard (keys["type"] == nil) != (keys["keys"] == nil), keys["values"] == nil || keys["type"] == nil else {
+      throw failure(key, "a type is needed, or one for keys and, if it is another, one for values\(at(node))")
+    }
+    var name = try optional(keys["type"] == nil ? "keys" : "type") ?? ""
+    if let values = try optional("values") { name += "," + values }
+    var recent: Int?
+    if let node = keys["recent"] {
+      recent = Int(try number(node, key + ".recent", in: 0...Double(KVFormat.maximumRecent)))
+    }
+    var observer = ScaleObserver.minmax
+    if let node = keys["observer"] { observer = try self.observer(node, key + ".observer") }
+    return try CacheRecipe(
+      named: name, rotation: try optional("rotation"), keyScales: try optional("key_scales"), recent: recent,
+      observer: observer)
   }
 
   /// One text, or a list of texts.

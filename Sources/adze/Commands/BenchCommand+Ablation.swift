@@ -10,7 +10,7 @@ extension BenchCommand {
   func measureAblation(_ path: String) throws {
     let model = try ModelFormats.load(path)
     for warning in model.warnings { Console.warn(warning) }
-    let ablation = try Ablation(model, options: inference.options())
+    let ablation = try Ablation(model, options: inference.options(for: model))
     let (prompt, count) = (prompts.values.first ?? 0, generated.values.first ?? 0)
     var runs = ablation.variants.map {
       AblationRun(

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Codecs
 import Evaluation
 import Execution
 import Glibc
@@ -104,7 +105,8 @@ struct BenchCommand: ParsableCommand {
   private func printResults(_ results: [SpeedMeasurement], _ model: LanguageModel, threads: Int) throws {
     let size = model.source.fileByteCount
     let isa = model.program.options.kernels.instructionSet.rawValue
-    let cache = model.program.options.cache
+    let cache = model.program.cache.format
+    let cacheText = "\(cache)" + (model.program.options.cachePolicy.map { ", \($0)" } ?? "")
     if format == .json {
       return try Console.print(
         .array(
@@ -116,6 +118,7 @@ struct BenchCommand: ParsableCommand {
             object["isa"] = .string(isa)
             object["type_k"] = .string(cache.keys.rawValue)
             object["type_v"] = .string(cache.values.rawValue)
+            object["kv_policy"] = .string(inference.policy.name)
             object["bits_per_weight"] = .number(model.bitsPerWeight)
             return .object(object)
           }))
@@ -127,7 +130,7 @@ struct BenchCommand: ParsableCommand {
       table.addRow([
         FileReading.fileName(model.source.path), NumberFormat.bytes(size),
         NumberFormat.fixed(model.bitsPerWeight, 3),
-        isa, "\(threads)", "\(cache), \(NumberFormat.bytes(result.cacheByteCount))", result.testName,
+        isa, "\(threads)", "\(cacheText), \(NumberFormat.bytes(result.cacheByteCount))", result.testName,
         "\(NumberFormat.fixed(result.mean, 2)) ± \(NumberFormat.fixed(result.standardDeviation, 2))",
       ])
     }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Codecs
 import Evaluation
 import Execution
 import Kernels
@@ -25,7 +26,7 @@ struct CompareCommand: ParsableCommand {
 
   func run() throws {
     // What the cache costs belongs to the models, not to what they are compared with.
-    let loaded = try [inference.load(base, cache: .f16)] + models.map { try inference.load($0) }
+    let loaded = try [inference.load(base, isBase: true)] + models.map { try inference.load($0) }
     let windows = try text.windows(for: loaded[0].source)
     let pool = inference.execution.pool()
     let candidates = loaded.map { model in
@@ -63,7 +64,7 @@ struct CompareCommand: ParsableCommand {
         ["bench", path, "--summary", "-t", String(pool.threadCount), "--isa", inference.execution.isa]
         + ["--activations", "\(inference.activations)"]
         + (inference.simulateActivations ? ["--simulate-activations"] : [])
-        + (index > 0 ? inference.cache.arguments : [])
+        + (index > 0 ? inference.cache.arguments + inference.policy.arguments : ["--kv-cache", "f16"])
       let summary = try JSONValue.parse(ChildProcess.output(arguments: arguments), file: "bench")
       measurements[index].speed = ModelMeasurement.Speed(
         prefill: summary["prefill_ts"]?.doubleValue ?? 0, decode: summary["decode_ts"]?.doubleValue ?? 0,
@@ -82,7 +83,10 @@ struct CompareCommand: ParsableCommand {
         .init("windows", "\(windows.count) of \(windows.length) tokens"),
         .init("predictions", NumberFormat.grouped(Double(windows.predictionCount))),
         .init("activations of quantized layers", "\(inference.activations)"),
-        .init("cache of the models, f16 for the base", "\(inference.cache.format(default: .f16))"),
+        .init("entries that full caches keep", inference.policy.name),
+        .init(
+          "cache of the models, f16 for the base",
+          inference.cache.format?.description ?? "what each says, else f16"),
         .init("threads", "\(inference.execution.pool().threadCount)"),
         .init("adze", AdzeVersion.current),
       ],

@@ -26,7 +26,8 @@ struct LogitsCommand: ParsableCommand {
       "What inputs of quantized layers are rounded to: auto (what the model says, else float32) or a scheme.")
   var activations: ActivationChoice = .auto
   @Flag(help: "Multiply rounded activations as floats.") var simulateActivations = false
-  @OptionGroup var cache: CacheArguments
+  @OptionGroup(title: "Cache") var cache: CacheArguments
+  @OptionGroup(title: "Cache") var policy: CachePolicyArguments
   @OptionGroup var execution: ExecutionArguments
 
   func validate() throws {
@@ -37,10 +38,12 @@ struct LogitsCommand: ParsableCommand {
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
     var options = ExecutionOptions(
-      activations: activations.scheme, cache: cache.format(default: .f32), chunkLength: chunk,
+      activations: activations.scheme, cache: cache.format, chunkLength: chunk,
       kernels: try execution.kernels())
     options.unstatedActivations = .float32
+    options.unstatedCache = .f32
     options.simulatesActivations = simulateActivations
+    options.cachePolicy = try policy.policy(for: source)
     let model = try LanguageModel(source, options: options)
     let bar = ProgressBar("logits")
     let logits = try LogitsStage(model: model, pool: execution.pool()).run(inputFile: input) {

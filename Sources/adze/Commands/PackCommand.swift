@@ -22,6 +22,7 @@ struct PackCommand: ParsableCommand {
   )
   var isa: String = "auto"
   @Flag(help: "Say what each pass did.") var explain = false
+  @OptionGroup(title: "Cache") var cache: CacheArguments
 
   func validate() throws {
     guard compress == nil || compress == "zstd" else { throw ValidationError("--compress knows zstd.") }
@@ -38,7 +39,9 @@ struct PackCommand: ParsableCommand {
     let options = PackOptions(
       layout: try PackOptions.layout(instructionSet: isa), compresses: compress != nil)
     try Interruption.check()
-    let result = try PackStage(source, options: options).write(to: output)
+    var stage = try PackStage(source, options: options)
+    if let format = cache.format { stage.setCache(format) }
+    let result = try stage.write(to: output)
     let fired = result.passReports.filter { $0.firedCount > 0 }.map { "\($0.pass) \($0.firedCount)x" }
     if explain { for report in result.passReports { Console.note(explanation(report)) } }
     try Console.print(

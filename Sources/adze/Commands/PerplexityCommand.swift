@@ -23,17 +23,32 @@ struct PerplexityCommand: ParsableCommand {
   @OptionGroup var inference: InferenceArguments
 
   func run() throws {
-    let report = try measure(try inference.load(model))
-    guard !json else { return try Console.print(report.json) }
-    try Console.write(FactList.render(facts(report)))
+    let model = try inference.load(model)
+    let session = Session(program: model.program, pool: inference.execution.pool())
+    let report = try measure(model, session)
+    guard !json else {
+      var object = report.json.objectValue ?? [:]
+      object["cache"] = .string(session.cacheText)
+      object["cache_bytes"] = JSONValue(session.cacheByteCount)
+      object["cache_evicted"] = JSONValue(session.evictedCount)
+      return try Console.print(.object(object))
+    }
+    try Console.write(FactList.render(facts(report) + [("cache", cacheFact(session))]))
   }
 
-  private func measure(_ model: LanguageModel) throws -> EvaluationReport {
+  private func cacheFact(_ session: Session) -> String {
+    var text = session.cacheText + ", \(NumberFormat.bytes(session.cacheByteCount))"
+    if session.program.options.cachePolicy != nil {
+      text +=
+        ", \(NumberFormat.grouped(Double(session.evictedCount))) entries of a layer forgotten in the last window"
+    }
+    return text
+  }
+
+  private func measure(_ model: LanguageModel, _ session: Session) throws -> EvaluationReport {
     let windows = try text.windows(for: model.source)
-    let pool = inference.execution.pool()
     let bar = ProgressBar("perplexity")
-    let session = Session(program: model.program, pool: pool)
-    let scheduler = RowScheduler(pool)
+    let scheduler = RowScheduler(session.pool)
     let update: (EvaluationProgress) throws -> Void = {
       try bar.update(
         Double($0.windowsDone) / Double($0.windowCount),

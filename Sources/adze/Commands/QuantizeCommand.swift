@@ -64,6 +64,8 @@ struct QuantizeCommand: ParsableCommand {
   @Option(help: "Type of scales: f16, bf16 or f32 (default: f16; GGML's types have their own).")
   var scaleType: String?
   @OptionGroup(title: "Activations") var activationArguments: ActivationArguments
+  @OptionGroup(title: "Cache") var cache: CacheArguments
+  @OptionGroup(title: "Cache") var cacheObserver: CacheObserverArguments
   @Option(
     help:
       "A rewrite before weights are quantized: \(WeightTransforms.names.joined(separator: ", ")); with options: 'rotation:values=never,seed=1'; may be repeated."
@@ -147,6 +149,7 @@ struct QuantizeCommand: ParsableCommand {
     method != nil || scheme != nil || codec != nil || groupSize != nil || symmetry != nil || scaleType != nil
       || activationArguments.scheme != nil || activationArguments.observer != nil || !target.isEmpty
       || !ignore.isEmpty || !methodArguments.values.isEmpty
+      || cache.type != nil || cacheObserver.name != nil
   }
 
   func run() throws {
@@ -156,11 +159,12 @@ struct QuantizeCommand: ParsableCommand {
     var recipe = try makeRecipe(source)
     let (allocated, allocation) = try allocate(recipe, source)
     recipe = allocated
-    let looksAtInputs = recipe.learnedRounding != nil || recipe.quantizesActivations
+    let looksAtInputs = recipe.learnedRounding != nil || recipe.quantizesActivations || recipe.hasStaticCache
     let need = max(try recipe.need(), looksAtInputs ? .moments : .none)
     let plan = try QuantizationPlan(recipe: recipe, graph: source.graph, weights: source.requireCheckpoint())
     let target = try ModelContainers.container(named: container, output: output ?? "")
     try target.check(plan)
+    try target.check(cache: recipe.cache?.format)
     for remark in try target.remarks(on: source) { Console.warn(remark) }
     if let output { try target.checkOutput(output, source: source) }
     let calibration = try calibrationSource(need, source)
@@ -176,7 +180,10 @@ struct QuantizeCommand: ParsableCommand {
     }
     result.allocation = allocation
     let export = ModelExport(result)
-    for warning in try [target.companionWarning(for: export), target.activationWarning(for: export)] {
+    for warning in try [
+      target.companionWarning(for: export), target.activationWarning(for: export),
+      target.cacheWarning(for: export),
+    ] {
       if let warning { Console.warn(warning) }
     }
     try target.write(result, to: output)
@@ -222,6 +229,7 @@ struct QuantizeCommand: ParsableCommand {
     }
     result.transforms += try ((isAWQ ? ["awq"] : []) + transform).map(Self.transform)
     try activationArguments.apply(to: &result)
+    try cacheObserver.apply(cache, to: &result)
     if let learning { result.learnedRounding = learning }
     if let maxFallback { result.maximumFallbackShare = maxFallback }
     if corpus.minExpertTokens > 0 { result.minimumExpertTokens = corpus.minExpertTokens }
@@ -365,6 +373,7 @@ struct QuantizeCommand: ParsableCommand {
     try Console.print(
       "\(plan.selected.count) of \(plan.entries.count) weights, \(NumberFormat.fixed(plan.bitsPerWeight, 3)) bits per weight, "
         + "\(NumberFormat.bytes(plan.sourceByteCount)) to \(NumberFormat.bytes(plan.targetByteCount))")
+    if let cache = recipe.cache { try Console.print("keys and values cached as \(cache.format)") }
   }
 
   private func summarize(_ result: QuantizedModel, _ output: String) throws {
@@ -375,13 +384,15 @@ struct QuantizeCommand: ParsableCommand {
       ($1.value.count, $0.key) < ($0.value.count, $1.key)
     }
     .map { $0.value.count == reports.count ? $0.key : "\($0.key) (\($0.value.count))" }
+    let cache = result.cache.map { "; keys and values cached as \($0.format)" } ?? ""
+    guard !reports.isEmpty else { return try Console.print("\(output): weights as they are" + cache) }
     var line =
       "\(output): \(reports.count) layers as \(names.joined(separator: ", ")), "
       + "\(NumberFormat.fixed(result.bitsPerWeight, 3)) bits per weight, mean relative output error "
       + NumberFormat.significant(error, 3)
     if let inputs = ActivationArguments.summary(result) { line += ", inputs " + inputs }
     if result.calibration != nil { line += " (rounding: \(NumberFormat.significant(rounding, 3)))" }
-    try Console.print(line)
+    try Console.print(line + cache)
     for transform in result.transforms { try Console.print(transform.summary) }
     ExpertNotes.write(result.experts, minimum: corpus.minExpertTokens)
     let blocks = result.blockReports

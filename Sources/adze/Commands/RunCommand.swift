@@ -63,6 +63,10 @@ struct RunCommand: ParsableCommand {
     var summary = "loaded in \(ProgressBar.time(loadTime)), first token after "
     summary += ProgressBar.time(loadTime + result.timeToFirstToken) + ", \(result.tokens.count) tokens"
     if result.tokens.count > 1 { summary += ", \(NumberFormat.rate(rate(result))) tokens per second" }
+    if inference.policy.name != "full" {
+      summary +=
+        "; cache \(NumberFormat.bytes(result.cacheByteCount)), \(result.evictedCount) tokens forgotten by \(inference.policy.name)"
+    }
     Console.note(summary)
   }
 
@@ -81,6 +85,8 @@ struct RunCommand: ParsableCommand {
         "load_ms": .number(loadTime / .milliseconds(1)),
         "ttft_ms": .number((loadTime + result.timeToFirstToken) / .milliseconds(1)),
         "decode_ts": .number(rate(result)),
+        "cache_bytes": JSONValue(result.cacheByteCount),
+        "cache_evicted": JSONValue(result.evictedCount),
       ]))
   }
 }

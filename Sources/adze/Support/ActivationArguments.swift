@@ -28,6 +28,10 @@ struct ActivationArguments: ParsableArguments {
   }
 
   func apply(to recipe: inout QuantizationRecipe) throws {
+    guard recipe.quantizesWeights || scheme == nil else {
+      throw ValidationError(
+        "--activation-scheme is for quantized weights, and the preset leaves them as they are.")
+    }
     if let scheme { recipe.setActivations(try .activations(named: scheme)) }
     guard let observer = observer.flatMap({ ScaleObserver(name: $0) }) else { return }
     guard recipe.hasStaticActivations else {

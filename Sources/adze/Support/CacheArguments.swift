@@ -1,14 +1,18 @@
 import ArgumentParser
-import Kernels
+import Calibration
+import Codecs
+import Pipeline
 
 /// Options that say how keys and values are cached.
 struct CacheArguments: ParsableArguments {
   @Option(
     name: [.customLong("kv-cache"), .customLong("kv")],
     help: ArgumentHelp(
-      "Type of cached keys and values: f32, f16, int8, int4 or fp8; two separated by a comma: keys, then values.",
-      valueName: "type"))
-  var types: CacheTypes?
+      """
+      Type of cached keys and values: f32, f16, int8, int4 or fp8; two separated by a comma: keys, then values; or one of \
+      \(CacheScheme.all.map(\.name).joined(separator: ", ")). (default: what the model says)
+      """, valueName: "type"))
+  var type: CacheType?
 
   @Option(
     name: .customLong("kv-rotation"),
@@ -20,7 +24,10 @@ struct CacheArguments: ParsableArguments {
 
   @Option(
     name: .customLong("kv-key-scales"),
-    help: "What a scale of quantized keys is for: token, or channel (of 64 keys). (default: token)")
+    help: """
+      What a scale of quantized keys is for: token, channel (of 64 keys), or tensor (the model's own static scales, for \
+      values too). (default: token)
+      """)
   var keyScales: KVFormat.KeyScales?
 
   @Option(
@@ -31,50 +38,72 @@ struct CacheArguments: ParsableArguments {
 
   func validate() throws {
     if let recent {
-      guard (0...1 << 20).contains(recent) else { throw ValidationError("--kv-recent is 0 to 1048576.") }
+      guard (0...KVFormat.maximumRecent).contains(recent) else {
+        throw ValidationError("--kv-recent is 0 to \(KVFormat.maximumRecent).")
+      }
     }
-    let isQuantized = types.map { $0.keys.hasScales || $0.values.hasScales } ?? false
-    guard isQuantized || (recent ?? 0 == 0 && rotation == nil && keyScales == nil) else {
+    guard type?.format.isQuantized ?? false || (recent ?? 0 == 0 && rotation == nil && keyScales == nil)
+    else {
       throw ValidationError(
         "--kv-recent, --kv-rotation and --kv-key-scales are for a quantized cache: --kv-cache.")
     }
+    if let format, let problem = format.problem { throw ValidationError("--kv-cache: \(problem).") }
   }
 
   /// The options as they were given, for a child process.
   var arguments: [String] {
     var list: [String] = []
-    if let types { list += ["--kv-cache", "\(types.keys.rawValue),\(types.values.rawValue)"] }
+    if let type { list += ["--kv-cache", type.name] }
     if let rotation { list += ["--kv-rotation", rotation.rawValue] }
     if let keyScales { list += ["--kv-key-scales", keyScales.rawValue] }
     if let recent { list += ["--kv-recent", "\(recent)"] }
     return list
   }
 
-  /// The format that was asked for.
-  func format(default element: KVElement) -> KVFormat {
-    let types = types ?? CacheTypes(keys: element, values: element)
-    let needsRotation = types.keys == .int4 || types.values == .int4
-    return KVFormat(
-      keys: types.keys, values: types.values, rotation: rotation ?? (needsRotation ? .keys : .none),
-      keyScales: keyScales ?? .token, recent: recent ?? 0)
+  /// The format that was asked for; nil for what the model says.
+  var format: KVFormat? {
+    guard var format = type?.format else { return nil }
+    if let rotation { format.rotation = rotation }
+    if let keyScales { format.keyScales = keyScales }
+    if let recent { format.recent = recent }
+    return format
   }
 }
 
-/// A type for keys and values, or one for each.
-struct CacheTypes: ExpressibleByArgument {
-  let keys: KVElement
-  let values: KVElement
+/// How static scales of a cache are chosen.
+struct CacheObserverArguments: ParsableArguments {
+  @Option(
+    name: .customLong("kv-observer"),
+    help: ArgumentHelp(
+      "How static scales of the cache are chosen: minmax, mse, percentile (99.99) or percentile-99.9 (default: minmax).",
+      valueName: "observer"))
+  var name: String?
 
-  init(keys: KVElement, values: KVElement) {
-    self.keys = keys
-    self.values = values
+  func validate() throws {
+    guard let name, ScaleObserver(name: name) == nil else { return }
+    throw ValidationError("--kv-observer is minmax, mse, percentile or percentile-99.9, not '\(name)'.")
   }
 
+  /// Puts the cache that was asked for into a recipe.
+  func apply(_ cache: CacheArguments, to recipe: inout QuantizationRecipe) throws {
+    if let format = cache.format { recipe.cache = CacheRecipe(format) }
+    guard let observer = name.flatMap({ ScaleObserver(name: $0) }) else { return }
+    guard recipe.hasStaticCache else {
+      throw ValidationError(
+        "--kv-observer is for static scales: --scheme KVFP8, or --kv-cache with --kv-key-scales tensor.")
+    }
+    recipe.cache?.observer = observer
+  }
+}
+
+/// A type for keys and values, or one for each, as it was written.
+struct CacheType: ExpressibleByArgument {
+  let name: String
+  let format: KVFormat
+
   init?(argument: String) {
-    let parts = argument.split(separator: ",", omittingEmptySubsequences: false)
-    let elements = parts.compactMap { KVElement(rawValue: String($0)) }
-    guard elements.count == parts.count, let keys = elements.first, elements.count <= 2 else { return nil }
-    self.init(keys: keys, values: elements.last ?? keys)
+    guard let format = KVFormat(name: argument) else { return nil }
+    (name, self.format) = (argument, format)
   }
 }
 

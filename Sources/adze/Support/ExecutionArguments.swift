@@ -49,7 +49,9 @@ struct InferenceArguments: ParsableArguments {
     help: "Multiply rounded activations as floats: the plain way that integer arithmetic is compared with.")
   var simulateActivations = false
 
-  @OptionGroup var cache: CacheArguments
+  @OptionGroup(title: "Cache") var cache: CacheArguments
+
+  @OptionGroup(title: "Cache") var policy: CachePolicyArguments
 
   @Option(help: "Tokens that go through the model at a time.")
   var chunk: Int = 512
@@ -58,20 +60,22 @@ struct InferenceArguments: ParsableArguments {
     guard (1...65536).contains(chunk) else { throw ValidationError("--chunk is 1 to 65536.") }
   }
 
-  func options(cache format: KVFormat? = nil) throws -> ExecutionOptions {
+  /// - Parameter isBase: whether the model is what others are compared with: what the cache costs is theirs.
+  func options(for model: LoadedModel, isBase: Bool = false) throws -> ExecutionOptions {
     var options = ExecutionOptions(
-      activations: activations.scheme, cache: format ?? cache.format(default: .f16), chunkLength: chunk,
+      activations: activations.scheme, cache: isBase ? .f16 : cache.format, chunkLength: chunk,
       kernels: try execution.kernels())
     options.simulatesActivations = simulateActivations
+    if !isBase { options.cachePolicy = try policy.policy(for: model) }
     return options
   }
 
   /// Reads a model and makes it ready, with its warnings on standard error.
-  /// - Parameter cache: how keys and values are cached; nil for what was asked for.
-  func load(_ path: String, cache format: KVFormat? = nil) throws -> LanguageModel {
+  /// - Parameter isBase: as in ``options(for:isBase:)``.
+  func load(_ path: String, isBase: Bool = false) throws -> LanguageModel {
     let source = try ModelFormats.load(path)
     for warning in source.warnings { Console.warn(warning) }
-    return try LanguageModel(source, options: options(cache: format))
+    return try LanguageModel(source, options: options(for: source, isBase: isBase))
   }
 }
 

@@ -20,6 +20,7 @@ struct ModelBenchmark {
       prepare: {
         try Interruption.check()
         session.truncate(to: depth)
+        try session.refill()
       },
       operation: {
         if prompt > 0 { try unsafe session.forward((0..<prompt).map { token(depth + $0) }) { _ in } }

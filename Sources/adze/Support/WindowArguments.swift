@@ -6,7 +6,9 @@ import Pipeline
 struct WindowArguments: ParsableArguments {
   @Option(help: "The text.") var corpus: String
 
-  @Option(name: .customShort("c"), help: ArgumentHelp("Tokens of a window.", valueName: "tokens"))
+  @Option(
+    name: [.customShort("c"), .customLong("context")],
+    help: ArgumentHelp("Tokens of a window.", valueName: "tokens"))
   var window: Int = 512
 
   @Option(help: "Measure the first windows only.") var chunks: Int?

@@ -1,9 +1,10 @@
 import Architectures
 import OrderedCollections
 import SafeIO
+import TensorCore
 
 extension DoctorCheck {
-  /// A quantized cache of keys and values without its scales.
+  /// A quantized cache of keys and values without its scales, or with such as are of no use.
   static let cacheScales = DoctorCheck(
     name: "cache-scales", summary: "a checkpoint for a quantized KV cache has its scales"
   ) { subject, _ in
@@ -28,7 +29,17 @@ extension DoctorCheck {
           remedy: "calibrate the cache again, or remove kv_cache_scheme from the configuration")
       ]
     }
-    return []
+    return try scales.sorted().compactMap { name in
+      guard let tensor = subject.tensors[name] else { return nil }
+      let values = try tensor.floats()
+      guard values.isEmpty || !values.allSatisfy({ $0.isFinite && $0 > 0 }) else { return nil }
+      let bad = values.first { !($0.isFinite && $0 > 0) }
+      return Finding(
+        .error, check: "cache-scales", subject: name,
+        "the scale of the KV cache is \(bad.map { "\($0)" } ?? "empty"), and not a number above zero",
+        meaning: "keys or values are divided by it when they are stored: attention then reads nothing of use",
+        remedy: "calibrate the cache again: adze quantize --scheme KVFP8 --corpus FILE")
+    }
   }
 }
 
