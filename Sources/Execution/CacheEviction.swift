@@ -6,7 +6,7 @@ final class CacheEviction {
   private struct State {
     /// Weights of the softmax by head and entry.
     var mass: [[Float]] = []
-    /// The latest queries, `[rows, columns]`.
+    /// The queries that a policy wants to know of, `[rows, columns]`: the latest ones, or all since entries were last taken out.
     var queries: [Float] = []
     var queryColumns = 0
     /// Keys of the entries that move, as they were first stored, `[entries, columns]`.
@@ -45,26 +45,14 @@ final class CacheEviction {
         unsafe states[index].movingKeys += unsafe UnsafeBufferPointer(start: keys[row], count: keys.columns)
       }
     }
-    switch plan.policy.knowledge {
-    case .nothing: break
-    case .latestQueries(let count):
-      states[index].queryColumns = unsafe queries.columns
-      for row in unsafe max(0, queries.rows - count)..<queries.rows {
-        unsafe states[index].queries += unsafe UnsafeBufferPointer(
-          start: queries[row], count: queries.columns)
-      }
-      let extra = unsafe states[index].queries.count - count * queries.columns
-      if extra > 0 { states[index].queries.removeFirst(extra) }
-    case .allQueries:
-      let added = unsafe kernels.attentionMass(
-        queries, cache: cache, plan.layers[index].scores, pool: pool)
-      if states[index].mass.isEmpty { states[index].mass = added.map { _ in [] } }
-      for head in added.indices {
-        let known = states[index].mass[head].count
-        for entry in 0..<known { states[index].mass[head][entry] += added[head][entry] }
-        states[index].mass[head] += added[head][known...]
-      }
+    guard plan.policy.knowledge != .nothing else { return }
+    states[index].queryColumns = unsafe queries.columns
+    for row in unsafe 0..<queries.rows {
+      unsafe states[index].queries += UnsafeBufferPointer(start: queries[row], count: queries.columns)
     }
+    guard case .latestQueries(let count) = plan.policy.knowledge else { return }
+    let extra = unsafe states[index].queries.count - count * queries.columns
+    if extra > 0 { states[index].queries.removeFirst(extra) }
   }
 
   /// Forgets entries of full caches.
@@ -103,23 +91,30 @@ final class CacheEviction {
     moveEntries(index, cache, kernels, pool)
   }
 
+  /// What the policy is told of each head's entries; empty when it wants to know nothing. All queries since the last time are
+  /// looked at together: no entry was taken out in between, so that each sees what it saw.
   private func knownMass(
     _ index: Int, _ cache: KVPages, _ kernels: KernelTable, _ pool: ThreadPool
   ) -> [[Float]] {
-    switch plan.policy.knowledge {
-    case .nothing: return []
-    case .allQueries: return states[index].mass
-    case .latestQueries:
-      let columns = states[index].queryColumns
-      var queries = states[index].queries
-      let rows = min(queries.count / max(columns, 1), cache.count)
-      return unsafe queries.withUnsafeMutableBufferPointer { buffer in
-        guard let start = buffer.baseAddress else { return [] }
-        let first = unsafe start + (buffer.count - rows * columns)
-        return unsafe kernels.attentionMass(
-          Rows(first, rows: rows, columns: columns), cache: cache, plan.layers[index].scores, pool: pool)
-      }
+    guard plan.policy.knowledge != .nothing else { return [] }
+    let columns = states[index].queryColumns
+    var queries = states[index].queries
+    let rows = min(queries.count / max(columns, 1), cache.count)
+    let mass = unsafe queries.withUnsafeMutableBufferPointer { buffer -> [[Float]] in
+      guard let start = buffer.baseAddress else { return [] }
+      let first = unsafe start + (buffer.count - rows * columns)
+      return unsafe kernels.attentionMass(
+        Rows(first, rows: rows, columns: columns), cache: cache, plan.layers[index].scores, pool: pool)
     }
+    guard plan.policy.knowledge == .allQueries else { return mass }
+    states[index].queries = []
+    var known = states[index].mass.isEmpty ? mass.map { _ in [] } : states[index].mass
+    for head in mass.indices {
+      for entry in known[head].indices { known[head][entry] += mass[head][entry] }
+      known[head] += mass[head][known[head].count...]
+    }
+    states[index].mass = known
+    return known
   }
 
   /// Turns the keys of the first entries on by as many positions as the others have come closer to the beginning. Always from the
