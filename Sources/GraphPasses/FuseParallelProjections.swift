@@ -94,15 +94,7 @@ public struct FuseParallelProjections: GraphPass {
   private func storages(
     _ names: [String], _ graph: Graph, _ catalog: inout ProjectionStorage.Catalog
   ) -> [ProjectionStorage] {
-    var result: [ProjectionStorage] = []
-    var last: String?
-    for name in names {
-      guard let type = graph.constants[name], type.encoding != last else { continue }
-      last = type.encoding
-      let storage = catalog.storage(of: type)
-      if !result.contains(storage) { result.append(storage) }
-    }
-    return result
+    catalog.storages(of: names.compactMap { graph.constants[$0] })
   }
 
   /// The distinct encodings of constants.

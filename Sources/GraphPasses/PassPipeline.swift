@@ -49,7 +49,7 @@ public struct PassPipeline: Sendable {
   /// What turns a textbook graph into one that runs well.
   public static let standard = PassPipeline([
     RemoveDeadCode(), SimplifyAlgebra(), EliminateCommonSubexpressions(), FuseSwiGLU(), FuseGEGLU(),
-    FuseLimitedGLU(), FuseExpertGates(), FuseParallelProjections(), FuseRotaryAttention(), FuseLinearGated(),
+    FuseLimitedGLU(), FuseExpertGates(), FuseLinearGated(), FuseParallelProjections(), FuseRotaryAttention(),
     FuseLinearActivation(), FuseAddRMSNorm(), FuseAddLayerNorm(), RemoveDeadCode(),
   ])
 
@@ -105,8 +105,8 @@ public enum PassRegistry {
   /// The passes, in the order of the documentation.
   public static let all: [any GraphPass.Type] = [
     RemoveDeadCode.self, SimplifyAlgebra.self, EliminateCommonSubexpressions.self, FuseSwiGLU.self,
-    FuseGEGLU.self, FuseLimitedGLU.self, FuseExpertGates.self, FuseParallelProjections.self,
-    FuseRotaryAttention.self, FuseLinearGated.self, FuseLinearActivation.self, FuseAddRMSNorm.self,
+    FuseGEGLU.self, FuseLimitedGLU.self, FuseExpertGates.self, FuseLinearGated.self,
+    FuseParallelProjections.self, FuseRotaryAttention.self, FuseLinearActivation.self, FuseAddRMSNorm.self,
     FuseAddLayerNorm.self, FoldNormGains.self, FoldScales.self,
     FoldConsecutiveProjections.self,
   ]

@@ -18,6 +18,18 @@ struct ProjectionStorage: Hashable, CustomStringConvertible {
       ProjectionStorage(description: codes(type) ?? type.encoding)
     }
 
+    /// The distinct storages of constants, in order.
+    mutating func storages(of types: [ConstantType]) -> [ProjectionStorage] {
+      var result: [ProjectionStorage] = []
+      var last: ConstantType?
+      for type in types where type != last {
+        last = type
+        let storage = storage(of: type)
+        if !result.contains(storage) { result.append(storage) }
+      }
+      return result
+    }
+
     private mutating func codes(_ type: ConstantType) -> String? {
       guard type.encoding.hasPrefix("int"), let columns = type.dimensions.last,
         let codec = codec(type.encoding), !codec.hasGroupIndex

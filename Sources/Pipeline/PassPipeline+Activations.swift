@@ -15,7 +15,9 @@ extension PassPipeline {
     guard !PreparedWeights.disagreements(in: result, activations).isEmpty else { return (result, reports) }
     result = graph
     let others = PassPipeline(
-      passes.filter { !($0 is FuseParallelProjections || $0 is FuseExpertGates) })
+      passes.filter {
+        !($0 is FuseParallelProjections || $0 is FuseExpertGates || $0 is FuseLinearGated)
+      })
     return (result, try others.run(&result))
   }
 }

@@ -176,7 +176,7 @@ struct Checkpoint {
     let counts = Dictionary(reports.map { ($0.pass, $0.firedCount) }, uniquingKeysWith: +)
     let layers = checkpoint.model.configuration.layerCount
     #expect(counts["fuse-swiglu"] == layers)
-    #expect(counts["fuse-parallel-projections"] == 2 * layers)
+    #expect(counts["fuse-parallel-projections"] == layers)
     #expect(counts["fuse-add-rms-norm"] == 2 * layers)
     #expect(counts["fuse-rotary-attention"] == layers)
     #expect(counts["fuse-linear-gated"] == layers)

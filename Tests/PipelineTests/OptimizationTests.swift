@@ -48,7 +48,7 @@ import Testing
     #expect(result.after.movedByteCount < result.before.movedByteCount)
     let fired = result.steps.filter { $0.report.changed }
     #expect(fired.allSatisfy { $0.difference?.isExact == true })
-    #expect(Set(fired.map(\.report.pass)).isSuperset(of: ["fuse-swiglu", "fuse-parallel-projections"]))
+    #expect(Set(fired.map(\.report.pass)).isSuperset(of: ["fuse-swiglu", "fuse-linear-gated"]))
     #expect(result.json["passes"]?.arrayValue?.count == seen.count)
   }
 
