@@ -126,7 +126,7 @@ public struct SequentialCalibration {
 
   var options: ExecutionOptions {
     ExecutionOptions(
-      activations: .int8Block, cache: .f32, chunkLength: windows.windows.map(\.count).max() ?? 1,
+      activations: .float32, cache: .f32, chunkLength: windows.windows.map(\.count).max() ?? 1,
       kernels: kernels)
   }
 

@@ -126,6 +126,31 @@ import Testing
     }
   }
 
+  /// What is calibrated are weights: codes behind which inputs could be rounded to integers are multiplied as the floats they stand for.
+  @Test func inputsOfQuantizedWeightsAreNotRounded() throws {
+    let model = try SampleModel(seed: Self.seed)
+    let windows = model.windows(seed: 6)
+    let codec = try IntegerGroupCodec(bits: 4, groupSize: nil)
+    func replaced(_ form: (EncodedMatrix) throws -> Weight) throws -> [Seen] {
+      try run(
+        model, windows: windows,
+        replace: { group in
+          var result: [String: Weight] = [:]
+          for name in group.weights {
+            let weights = try #require(model.weights[name])
+            result[name] = try form(codec.encode(weights, importance: nil, search: .standard))
+          }
+          return result
+        })
+    }
+    let codes = try replaced { .encoded($0) }
+    let floats = try replaced { matrix in
+      let values = matrix.decoded()
+      return .dense(try Tensor(values.values, shape: Shape([values.rows, values.columns])))
+    }
+    #expect(codes.map(\.statistics.squareSums) == floats.map(\.statistics.squareSums))
+  }
+
   /// The drift is the mean of (x' - x) xᵀ, with x' what the interpreter finds with the weights as they were.
   @Test(arguments: [1, 2])
   func driftIsWhatQuantizationDidToTheInputs(threads: Int) throws {
