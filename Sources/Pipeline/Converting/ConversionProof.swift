@@ -74,15 +74,12 @@ public struct ConversionProof: Sendable {
   private static func row(
     _ entry: ConversionPlan.Entry, _ old: Weight, _ new: Weight, _ pool: ThreadPool
   ) throws -> Row {
-    let (count, columns) = (old.shape.rows, old.shape.columns)
-    let step = max(1, (1 << 18) / max(columns, 1))
-    let parts = try pool.map(count: Checked.ceilingQuotient(count, step)) { task in
-      let range = task * step..<min((task + 1) * step, count)
-      let difference = try difference(old, new, range)
-      for weight in [old, new] { weight.releasePages(rows: range) }
+    let parts = try pool.mapRows(of: old.shape) { rows in
+      let difference = try difference(old, new, rows)
+      for weight in [old, new] { weight.releasePages(rows: rows) }
       return difference
     }
-    for weight in [old, new] { weight.releasePages(rows: 0..<count) }
+    for weight in [old, new] { weight.releasePages(rows: 0..<old.shape.rows) }
     var total = ValueDifference()
     for part in parts { total.add(part) }
     return Row(

@@ -61,17 +61,14 @@ public enum WeightRecoding: Sendable {
   private static func round(
     _ tensor: Tensor, to codec: any Codec, search: ScaleSearch, pool: ThreadPool
   ) throws -> EncodedMatrix {
-    let rows = tensor.shape.rows
-    let step = max(1, (1 << 18) / max(tensor.shape.columns, 1))
-    guard codec.isRowwise, rows > step else {
-      return try codec.encode(rows: 0..<rows, of: tensor, importance: nil, search: search)
+    guard codec.isRowwise, RowTasks.ranges(tensor.shape).count > 1 else {
+      return try codec.encode(rows: 0..<tensor.shape.rows, of: tensor, importance: nil, search: search)
     }
-    let parts = try pool.map(count: Checked.ceilingQuotient(rows, step)) { task in
+    let parts = try pool.mapRows(of: tensor.shape) { rows in
       do throws(CodecError) {
-        return try codec.encode(
-          rows: task * step..<min((task + 1) * step, rows), of: tensor, importance: nil, search: search)
+        return try codec.encode(rows: rows, of: tensor, importance: nil, search: search)
       } catch {
-        throw error.movedDown(byRows: task * step)
+        throw error.movedDown(byRows: rows.lowerBound)
       }
     }
     return try EncodedMatrix.joined(rows: parts)
@@ -80,12 +77,11 @@ public enum WeightRecoding: Sendable {
   private static func dense(
     _ weight: Weight, _ type: ElementType, name: String, firstRow: Int, pool: ThreadPool
   ) throws -> Tensor {
-    let (rows, columns) = (weight.shape.rows, weight.shape.columns)
+    let columns = weight.shape.columns
     let width = type.bitWidth / 8
-    let step = max(1, (1 << 18) / max(columns, 1))
-    let region = try unsafe MemoryRegion(byteCount: type.byteCount(elements: rows * columns)) { target in
-      _ = try pool.map(count: Checked.ceilingQuotient(rows, step)) { task in
-        let range = task * step..<min((task + 1) * step, rows)
+    let byteCount = try type.byteCount(elements: weight.shape.rows * columns)
+    let region = try unsafe MemoryRegion(byteCount: byteCount) { target in
+      _ = try pool.mapRows(of: weight.shape) { range in
         var values = [Float](repeating: 0, count: range.count * columns)
         try unsafe values.withUnsafeMutableBufferPointer { try unsafe weight.decode(rows: range, into: $0) }
         let part = unsafe UnsafeMutableRawBufferPointer(

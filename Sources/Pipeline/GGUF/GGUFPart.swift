@@ -15,9 +15,6 @@ struct GGUFPart: Sendable {
   /// Whether the file has its values in F32 whatever they were, if it is not quantized.
   let isPrecise: Bool
 
-  /// Elements that a thread takes at a time.
-  private static let taskElements = 1 << 17
-
   /// Stored names, behind the layer's number, of matrices that loaders want in F32 like vectors.
   private static let preciseNames = ["_norm.weight", "ffn_gate_inp.weight", "position_embd.weight"]
 
@@ -97,19 +94,17 @@ struct GGUFPart: Sendable {
     let rows = isMovedVector ? weight.shape.elementCount : weight.shape.rows
     let columns = isMovedVector ? 1 : weight.shape.columns
     guard rows > 0 else { return }
-    let step = max(1, Self.taskElements / max(columns, 1))
     let width = byteCount / rows
-    func write(_ task: Int) throws {
-      let range = task * step..<min((task + 1) * step, rows)
+    func write(_ range: Range<Int>) throws {
       try self.write(
         range, as: type, recodings, to: place, at: start + range.lowerBound * width, width: width)
       weight.releasePages(rows: order == nil ? range : 0..<0)
     }
-    let count = Checked.ceilingQuotient(rows, step)
+    let shape = try Shape([rows, columns])
     if let pool = recodings?.pool {
-      _ = try pool.map(count: count, write)
+      _ = try pool.mapRows(of: shape, write)
     } else {
-      for task in 0..<count { try write(task) }
+      try RowTasks.ranges(shape).forEach(write)
     }
     weight.releasePages(rows: 0..<weight.shape.rows)
   }
