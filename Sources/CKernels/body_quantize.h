@@ -62,12 +62,15 @@ CK_INLINE void store_legacy(legacy_kind kind, legacy_grid grid, const int8_t *co
 
 CK_INLINE void encode_extremes(const ck_block_task *task, legacy_kind kind) {
   int8_t codes[32];
-  for (ptrdiff_t block = 0; block < task->count; block++) {
-    const float *x = task->x + block * 32;
-    legacy_grid grid = kind.high == 127  ? extremes_bytes(x, codes)
-                       : kind.has_minimum ? extremes_offset(x, kind, codes)
-                                          : extremes_scaled(x, kind, codes);
-    store_legacy(kind, grid, codes, task->blocks + block * legacy_bytes(kind));
+  for (ptrdiff_t start = 0; start < task->count; start += 16) {
+    const float *x = task->x + start * 32;
+    int count = task->count - start < 16 ? (int)(task->count - start) : 16;
+    legacy_factors factors = extremes_factors(x, count, kind);
+    for (int lane = 0; lane < count; lane++) {
+      legacy_grid grid = {factors.half_d[lane], factors.half_m[lane]};
+      extremes_codes(x + lane * 32, kind, factors.inverse[lane], factors.minimum[lane], codes);
+      store_legacy(kind, grid, codes, task->blocks + (start + lane) * legacy_bytes(kind));
+    }
   }
 }
 

@@ -17,73 +17,92 @@ typedef struct legacy_grid {
   uint16_t d, m;
 } legacy_grid;
 
-/// The first weight of largest magnitude. Which sign wins is as good as random, so no branch depends on it.
-CK_INLINE float signed_extreme(const float *x) {
+/// The first of 32 weights whose magnitude is `high`, that of the least and of the largest; 0 when all are.
+CK_INLINE float first_extreme(const float *x, float high) {
+  for (int i = 0; i < 32 && high > 0; i++)
+    if (__builtin_fabsf(x[i]) == high) return x[i];
+  return 0;
+}
+
+/// Least and largest of 32 weights.
+CK_INLINE void extremes_of(const float *x, float *low, float *high) {
   v16 a = v_load(x), b = v_load(x + 16);
-  float high = v_maximum(v_max(a, b)), low = v_maximum(v_max(v_sub(v_zero(), a), v_sub(v_zero(), b)));
-  if (__builtin_expect(high == low, 0)) {
-    for (int i = 0; i < 32; i++)
-      if (__builtin_fabsf(x[i]) == high) return high > 0 ? x[i] : 0;
-    return 0;
+  *high = v_maximum(v_max(a, b));
+  *low = -v_maximum(v_max(v_sub(v_zero(), a), v_sub(v_zero(), b)));
+}
+
+/// Factors of 16 blocks by their extremes: what is stored, and the reciprocals that codes are made with.
+typedef struct legacy_factors {
+  float inverse[16], minimum[16];
+  uint16_t half_d[16], half_m[16];
+} legacy_factors;
+
+/// The weight of largest magnitude of each block, with its sign; the first one where two signs have it.
+CK_INLINE v16 signed_extremes(const float *x, int count) {
+  float low[16] = {0}, high[16] = {0};
+  for (int lane = 0; lane < count; lane++) {
+    extremes_of(x + lane * 32, &low[lane], &high[lane]);
+    // Taken as both.
+    if (__builtin_expect(high[lane] == -low[lane], 0)) low[lane] = high[lane] = first_extreme(x + lane * 32, high[lane]);
   }
-  float magnitude = high > low ? high : low;
-  uint32_t bits, sign = (uint32_t)(low > high) << 31;
-  memcpy(&bits, &magnitude, 4);
-  bits |= sign;
-  memcpy(&magnitude, &bits, 4);
-  return magnitude;
+  v16 least = v_load(low), largest = v_load(high);
+  return v_select_lt(v_abs(largest), v_abs(least), least, largest);
 }
 
-/// The reciprocal that codes are made with; none for scales so small that it overflows.
-CK_INLINE float code_factor(float d) {
-  if (d == 0) return 0;
-  float inverse = 1 / d;
-  return __builtin_isinf(inverse) ? 0 : inverse;
+/// Least weights of blocks, and how far the largest are above them.
+CK_INLINE v16 spans(const float *x, int count, float minimum[16]) {
+  float high[16] = {0};
+  for (int lane = 0; lane < count; lane++) {
+    const float *block = x + lane * 32;
+    extremes_of(block, &minimum[lane], &high[lane]);
+    // Zeros keep the sign of the first.
+    for (int i = 0; minimum[lane] == 0 && i < 32; i++)
+      if (block[i] == 0) {
+        minimum[lane] = block[i];
+        break;
+      }
+  }
+  return v_sub(v_load(high), v_load(minimum));
 }
 
-/// trunc(x / d + bias), at most high.
-CK_INLINE legacy_grid extremes_scaled(const float *x, legacy_kind kind, int8_t *codes) {
-  float d = signed_extreme(x) / kind.low;
-  v16 inverse = v_set(code_factor(d)), bias = v_set(0.5f - kind.low), highest = v_set(kind.high - kind.low);
+CK_INLINE v16 largest_magnitudes(const float *x, int count) {
+  float largest[16] = {0};
+  for (int lane = 0; lane < count; lane++) largest[lane] = largest_magnitude(x + lane * 32, 32);
+  return v_load(largest);
+}
+
+/// Factors of up to 16 blocks. One block's is a chain of operations that wait for each other; 16 at once are not.
+CK_INLINE legacy_factors extremes_factors(const float *x, int count, legacy_kind kind) {
+  legacy_factors factors = {{0}, {0}, {0}, {0}};
+  v16 d = kind.high == 127  ? v_div(largest_magnitudes(x, count), v_set(kind.high))
+          : kind.has_minimum ? v_add(v_div(spans(x, count, factors.minimum), v_set(kind.high)), v_zero())
+                             : v_div(signed_extremes(x, count), v_set(kind.low));
+  v16 inverse = v_div(v_set(1), d);
+  // None for scales so small that it overflows.
+  v_store(factors.inverse, v_select_lt(v_abs(inverse), v_set(__builtin_inff()), inverse, v_zero()));
+  v_store_f16(factors.half_d, d);
+  v_store_f16(factors.half_m, v_load(factors.minimum));
+  return factors;
+}
+
+/// Codes of a block: trunc(x / d + bias) at most high, trunc((x - min) / d + 0.5) at most high, or for bytes to nearest,
+/// halves away from zero.
+CK_INLINE void extremes_codes(const float *x, legacy_kind kind, float factor, float least, int8_t *codes) {
+  v16 inverse = v_set(factor), minimum = v_set(least);
   for (int i = 0; i < 32; i += 16) {
-    v16 t = v_add(v_mul(v_load(x + i), inverse), bias);
-    v_truncate_i8(codes + i, v_clamp(t, v_zero(), highest));
-  }
-  legacy_grid grid = {v_half(d), 0};
-  return grid;
-}
-
-/// trunc((x - min) / d + 0.5), at most high.
-CK_INLINE legacy_grid extremes_offset(const float *x, legacy_kind kind, int8_t *codes) {
-  v16 a = v_load(x), b = v_load(x + 16);
-  float high = v_maximum(v_max(a, b)), low = -v_maximum(v_max(v_sub(v_zero(), a), v_sub(v_zero(), b)));
-  // Zeros keep the sign of the first.
-  for (int i = 0; low == 0 && i < 32; i++)
-    if (x[i] == 0) {
-      low = x[i];
-      break;
+    v16 value = v_load(x + i);
+    if (kind.high == 127) {
+      v16 t = v_mul(value, inverse);
+      // The number before 0.5: adding it and cutting off the fraction rounds halves away from zero, and nothing below.
+      v_truncate_i8(codes + i, v_add(t, v_copysign(v_set(0x1.fffffep-2f), t)));
+    } else if (kind.has_minimum) {
+      v16 t = v_add(v_mul(v_sub(value, minimum), inverse), v_set(0.5f));
+      v_truncate_i8(codes + i, v_clamp(t, v_zero(), v_set(kind.high)));
+    } else {
+      v16 t = v_add(v_mul(value, inverse), v_set(0.5f - kind.low));
+      v_truncate_i8(codes + i, v_clamp(t, v_zero(), v_set(kind.high - kind.low)));
     }
-  float d = (high - low) / kind.high + 0.0f;
-  v16 inverse = v_set(code_factor(d)), minimum = v_set(low), highest = v_set(kind.high);
-  for (int i = 0; i < 32; i += 16) {
-    v16 t = v_add(v_mul(v_sub(v_load(x + i), minimum), inverse), v_set(0.5f));
-    v_truncate_i8(codes + i, v_clamp(t, v_zero(), highest));
   }
-  legacy_grid grid = {v_half(d), v_half(low)};
-  return grid;
-}
-
-/// Q8_0: d = absmax / 127, codes to nearest, halves away from zero.
-CK_INLINE legacy_grid extremes_bytes(const float *x, int8_t *codes) {
-  float d = largest_magnitude(x, 32) / 127.0f;
-  // The number before 0.5: adding it and cutting off the fraction rounds halves away from zero, and nothing below them.
-  v16 inverse = v_set(code_factor(d)), half = v_set(0x1.fffffep-2f);
-  for (int i = 0; i < 32; i += 16) {
-    v16 t = v_mul(v_load(x + i), inverse);
-    v_truncate_i8(codes + i, v_add(t, v_copysign(half, t)));
-  }
-  legacy_grid grid = {v_half(d), 0};
-  return grid;
 }
 
 /// Rounds steps of 16 blocks, in their units, as they are stored.

@@ -90,8 +90,8 @@ extension GGMLCodec {
     let weights = try normalized(importance, columns: columns)
     let rowBytes = rowByteCount(columns: columns)
     precondition(target.count == rows.count * rowBytes, "the target must hold the blocks")
-    // As many rows at a time as stay in a core's cache, so that memory is read and written once.
-    let step = max(1, 16384 / max(columns, 1))
+    // As many rows at a time as stay in a core's nearest cache, which they are read from several times.
+    let step = max(1, 4096 / max(columns, 1))
     try unsafe withUnsafeTemporaryAllocation(of: Float.self, capacity: min(step, rows.count) * columns) {
       (scratch) throws(CodecError) in
       for start in stride(from: rows.lowerBound, to: rows.upperBound, by: step) {
@@ -168,6 +168,14 @@ extension GGMLCodec {
   ) throws(CodecError) {
     let offsets = format.factorOffsets
     let size = blockByteCount
+    var largest: UInt16 = 0
+    for offset in offsets {
+      for block in 0..<count {
+        let bits = unsafe blocks.loadUnaligned(fromByteOffset: block &* size &+ offset, as: UInt16.self)
+        largest = max(largest, bits & 0x7C00)
+      }
+    }
+    guard largest == 0x7C00 else { return }
     for block in 0..<count {
       for offset in offsets {
         let bits = unsafe blocks.loadUnaligned(fromByteOffset: block &* size &+ offset, as: UInt16.self)

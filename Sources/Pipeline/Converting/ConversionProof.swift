@@ -87,10 +87,10 @@ public struct ConversionProof: Sendable {
       maximumMagnitude: total.magnitude, relativeError: total.relativeError)
   }
 
-  /// Compares rows, as many at a time as stay in a core's cache.
+  /// Compares rows, as many at a time as stay in a core's nearest cache.
   private static func difference(_ old: Weight, _ new: Weight, _ rows: Range<Int>) throws -> ValueDifference {
     let columns = old.shape.columns
-    let step = max(1, (1 << 14) / max(columns, 1))
+    let step = max(1, (1 << 12) / max(columns, 1))
     let capacity = min(step, rows.count) * columns
     return try unsafe withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * capacity) { values in
       var total = ValueDifference()
