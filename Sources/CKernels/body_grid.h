@@ -1,6 +1,10 @@
 // Scales and zero points of a block of codes, one lane a row. Included after a vector header.
 #include "CKernels.h"
 
+/// Bytes of a panel between what is multiplied and what is fetched for one token, which uses nothing twice: what the processor
+/// foresees by itself ends with each panel. More would not stay in the second cache until it is used.
+enum { CK_AHEAD = 16384 };
+
 typedef struct grid {
   v16 scale, zero;
 } grid;

@@ -11,8 +11,6 @@ CK_DEFINE_PANEL(f32, float, v_load)
 CK_DEFINE_PANEL(bf16, uint16_t, v_load_bf16)
 CK_DEFINE_PANEL(f16, uint16_t, v_load_f16)
 CK_DEFINE_TILE(f32, float, v_load, 1, 4)
-CK_DEFINE_TILE(bf16, uint16_t, v_load_bf16, 1, 4)
-CK_DEFINE_TILE(f16, uint16_t, v_load_f16, 1, 4)
 CK_DEFINE_TILE(f32, float, v_load, 2, 2)
 CK_DEFINE_TILE(bf16, uint16_t, v_load_bf16, 2, 2)
 CK_DEFINE_TILE(f16, uint16_t, v_load_f16, 2, 2)
@@ -167,6 +165,27 @@ CK_DEFINE_BLOCKED(q8, 0)
 CK_DEFINE_BLOCKED(q4, 0)
 CK_DEFINE_BLOCKED(e4m3, 0)
 
+/// One token, four whole panels. While it multiplies, it fetches what comes next: of these panels, and of the four behind them.
+#define CK_DEFINE_FOUR_PANELS(NAME, ELEMENT, LOAD)                                                                   \
+  static void four_panels_##NAME(const float *x, const ELEMENT *b, ptrdiff_t bs, ptrdiff_t n, float *c,              \
+                                 const float *bias) {                                                                \
+    enum { AHEAD = CK_AHEAD / (CK_PANEL * sizeof(ELEMENT)) };                                                        \
+    const ptrdiff_t distance = AHEAD < n ? AHEAD : n;                                                                \
+    v16 acc[4];                                                                                                      \
+    CK_UNROLL for (int p = 0; p < 4; p++) acc[p] = v_zero();                                                         \
+    for (ptrdiff_t k = 0; k < n; k++) {                                                                              \
+      const ELEMENT *at = b + CK_PANEL * k;                                                                          \
+      const ELEMENT *ahead = at + (k + distance < n ? CK_PANEL * distance : CK_PANEL * (distance - n) + 4 * bs);     \
+      v16 value = v_set(x[k]);                                                                                       \
+      CK_UNROLL for (int p = 0; p < 4; p++) {                                                                        \
+        __builtin_prefetch(ahead + p * bs, 0, 2);                                                                    \
+        acc[p] = v_fma(value, LOAD(at + p * bs), acc[p]);                                                            \
+      }                                                                                                              \
+    }                                                                                                                \
+    CK_UNROLL for (int p = 0; p < 4; p++) v_store(c + CK_PANEL * p,                                                  \
+                                                  bias ? v_add(acc[p], v_load(bias + CK_PANEL * p)) : acc[p]);       \
+  }
+
 /// Few tokens: panels are read once, straight from memory.
 #define CK_DEFINE_DENSE(NAME, ELEMENT)                                                                               \
   void ISA(ck_linear_##NAME##_f32)(const ck_panels *w, const float *x, ptrdiff_t xs, ptrdiff_t tokens,               \
@@ -181,8 +200,8 @@ CK_DEFINE_BLOCKED(e4m3, 0)
     ptrdiff_t p = first;                                                                                             \
     if (tokens == 1)                                                                                                 \
       for (; p + 4 <= whole; p += 4)                                                                                 \
-        tile_##NAME##_1_4(x, xs, (const ELEMENT *)(const void *)w->bytes + p * stride, stride, w->columns,           \
-                          y + p * CK_PANEL, ys, 0, bias ? bias + p * CK_PANEL : 0);                                  \
+        four_panels_##NAME(x, (const ELEMENT *)(const void *)w->bytes + p * stride, stride, w->columns,              \
+                           y + p * CK_PANEL, bias ? bias + p * CK_PANEL : 0);                                        \
     if (tokens == 2)                                                                                                 \
       for (; p + 2 <= whole; p += 2)                                                                                 \
         tile_##NAME##_2_2(x, xs, (const ELEMENT *)(const void *)w->bytes + p * stride, stride, w->columns,           \
@@ -197,6 +216,9 @@ CK_DEFINE_BLOCKED(e4m3, 0)
     }                                                                                                                \
   }
 
+CK_DEFINE_FOUR_PANELS(f32, float, v_load)
+CK_DEFINE_FOUR_PANELS(bf16, uint16_t, v_load_bf16)
+CK_DEFINE_FOUR_PANELS(f16, uint16_t, v_load_f16)
 CK_DEFINE_DENSE(f32, float)
 CK_DEFINE_DENSE(bf16, uint16_t)
 CK_DEFINE_DENSE(f16, uint16_t)

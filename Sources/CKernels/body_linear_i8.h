@@ -64,18 +64,23 @@ CK_INLINE void tokens_i8(const int T, const int is_q4, const ck_panels *w, const
   CK_UNROLL for (int t = 0; t < T; t++) store_results(to + t * ys, acc[t], rows);
 }
 
-/// One token, four whole panels.
+/// One token, four whole panels. While it multiplies, it fetches what comes next: of these panels, and of the four behind them.
 CK_INLINE void four_panels_i8(const int is_q4, const ck_panels *w, const ck_quantized *x, const float *bias, float *y,
                               ptrdiff_t p, ptrdiff_t blocks) {
   const ptrdiff_t length = w->block_length;
   const uint8_t *panel = w->bytes + p * w->panel_bytes;
+  const ptrdiff_t block_bytes = length * (is_q4 ? 8 : 16), next = 4 * w->panel_bytes;
+  const ptrdiff_t distance = CK_AHEAD / block_bytes < blocks ? CK_AHEAD / block_bytes : blocks;
   v16 acc[4];
   CK_UNROLL for (int i = 0; i < 4; i++) acc[i] = v_zero();
+  for (ptrdiff_t i = 0; i < 4; i++)
+    for (ptrdiff_t at = 0; at < w->codes_offset; at += 64) __builtin_prefetch(panel + next + i * w->panel_bytes + at, 0, 2);
   for (ptrdiff_t b = 0; b < blocks; b++) {
-    const uint8_t *codes = panel + w->codes_offset + b * length * (is_q4 ? 8 : 16);
+    const uint8_t *codes = panel + w->codes_offset + b * block_bytes;
+    const ptrdiff_t ahead = b + distance < blocks ? distance * block_bytes : (distance - blocks) * block_bytes + next;
     v16 dot[4], scale = v_set(x->scales[b]), sum = v_set(-(float)x->sums[b]);
-    if (is_q4) four_dots_q4(codes, w->panel_bytes, x->codes + b * length, length, dot);
-    else four_dots_q8(codes, w->panel_bytes, x->codes + b * length, length, dot);
+    if (is_q4) four_dots_q4(codes, w->panel_bytes, ahead, x->codes + b * length, length, dot);
+    else four_dots_q8(codes, w->panel_bytes, ahead, x->codes + b * length, length, dot);
     CK_UNROLL for (int i = 0; i < 4; i++) {
       grid g = block_grid(w, panel + i * w->panel_bytes, b, is_q4 ? 8 : 128);
       if (!is_q4) g.zero = v_sub(g.zero, v_set(CK_Q8_BIAS));

@@ -29,11 +29,15 @@ CK_INLINE void dots_q4(const int T, const uint8_t *codes, const int8_t *x, ptrdi
   }
 }
 
-CK_INLINE void four_dots_q8(const uint8_t *codes, ptrdiff_t stride, const int8_t *x, ptrdiff_t n, v16 *dot) {
+CK_INLINE void four_dots_q8(const uint8_t *codes, ptrdiff_t stride, ptrdiff_t ahead, const int8_t *x, ptrdiff_t n,
+                            v16 *dot) {
+  (void)ahead;
   for (int p = 0; p < 4; p++) dots_q8(1, codes + p * stride, x, 0, n, dot + p);
 }
 
-CK_INLINE void four_dots_q4(const uint8_t *codes, ptrdiff_t stride, const int8_t *x, ptrdiff_t n, v16 *dot) {
+CK_INLINE void four_dots_q4(const uint8_t *codes, ptrdiff_t stride, ptrdiff_t ahead, const int8_t *x, ptrdiff_t n,
+                            v16 *dot) {
+  (void)ahead;
   for (int p = 0; p < 4; p++) dots_q4(1, codes + p * stride, x, 0, n, dot + p);
 }
 

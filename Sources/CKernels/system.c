@@ -43,6 +43,10 @@ void ck_pin_thread(int32_t index) {
 #endif
 }
 
+void ck_fetch(const void *start, ptrdiff_t bytes) {
+  for (ptrdiff_t at = 0; at < bytes; at += 64) __builtin_prefetch((const char *)start + at, 0, 2);
+}
+
 void ck_advise_large_pages(void *start, ptrdiff_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   (void)madvise(start, (size_t)bytes, MADV_HUGEPAGE);

@@ -61,14 +61,18 @@ public struct LayoutOptions: OptionSet, Sendable, Hashable {
   /// Small matrices share large pages. Read when weights are prepared.
   public static let weightArena = LayoutOptions(rawValue: 16)
 
+  /// Threads that wait fetch the weights of the next operation into their caches, when few rows are computed.
+  public static let expectedWeights = LayoutOptions(rawValue: 32)
+
   /// All parts.
   public static let all: LayoutOptions = [
-    .sharedArena, .inPlace, .readRows, .roundedInputs, .weightArena,
+    .sharedArena, .inPlace, .readRows, .roundedInputs, .weightArena, .expectedWeights,
   ]
 
   /// The parts with their names.
   public static let named: [(name: String, part: LayoutOptions)] = [
     ("shared-arena", .sharedArena), ("in-place", .inPlace), ("read-rows", .readRows),
     ("rounded-inputs", .roundedInputs), ("weight-arena", .weightArena),
+    ("expected-weights", .expectedWeights),
   ]
 }

@@ -31,6 +31,9 @@ public final class Session {
   /// Codes of rows that steps make for those after them.
   let codes: [QuantizedRows]
 
+  /// For each step, the weights that are multiplied next after it, where these are others than before it.
+  private let expectations: [[ThreadPool.Expectation]?]
+
   /// An empty conversation.
   public init(program: Program, pool: ThreadPool) {
     self.program = program
@@ -38,6 +41,7 @@ public final class Session {
     outputs = program.outputColumns.map { _ in FloatBuffer() }
     rotaryTables = program.rotaryTables.map { _ in RotaryTable() }
     codes = (0..<program.codeSlots).map { _ in QuantizedRows() }
+    expectations = program.expectations(pool)
     for (number, shape) in program.caches {
       caches[number] = program.makeCache(number, shape)
     }
@@ -237,9 +241,11 @@ public final class Session {
 
   private func perform(_ inputs: InputTable, rows: Range<Int>, outputRow: Int) {
     let all = 0..<inputs.tokens.count
-    for step in program.steps {
+    let isExpecting = all.count <= KernelTable.fewTokens && !expectations.isEmpty
+    for (index, step) in program.steps.enumerated() {
       let active = step.isAfterLastAttention ? rows : all
       guard !active.isEmpty else { continue }
+      if isExpecting, let next = expectations[index] { pool.expect(next) }
       StepRunner(session: self, inputs: inputs, rows: active, selection: rows, outputRow: outputRow).run(step)
     }
   }

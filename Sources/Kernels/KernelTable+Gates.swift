@@ -97,7 +97,8 @@ extension KernelTable {
     guard let function = unsafe w.encoding == .q8 ? functions.3 : functions.4 else { return }
     let view = unsafe w.view
     let source = unsafe x.view
-    unsafe gated(w, product, into: y, workspace, pool, panelsAtOnce: 4, scratch: 0) {
+    let panelsAtOnce = unsafe y.rows <= KernelTable.fewTokens ? 32 : 4
+    unsafe gated(w, product, into: y, workspace, pool, panelsAtOnce: panelsAtOnce, scratch: 0) {
       panel, count, tokens, target, stride, _ in
       var panels = unsafe view
       var part = unsafe source.rows(from: first + tokens.lowerBound)
@@ -122,7 +123,8 @@ extension KernelTable {
 
   /// Makes gates and factors with `multiply` and their product, in tasks.
   /// - Parameters:
-  ///   - panelsAtOnce: panels of each half that a task multiplies before it makes products; groups of four suit one token.
+  ///   - panelsAtOnce: panels of each half that a task multiplies before it makes products: few stay in the cache with all tokens,
+  ///     and many are read without a break.
   ///   - scratch: floats of each thread that `multiply` uses.
   ///   - multiply: gets the first panel, how many there are, tokens, where panel 0 would lie for the first of
   ///     these, the elements between rows there, and the worker.

@@ -5,6 +5,9 @@ extension KernelTable {
   /// Tokens that are worked through together, so that their columns stay in the second cache.
   static let tokenBlock = 192
 
+  /// Up to this many tokens, reading the weights is what takes the time of a linear layer.
+  public static let fewTokens = 4
+
   /// A linear layer: `y[t] = w * x[t] + bias`.
   ///
   /// - Parameters:
@@ -151,26 +154,42 @@ extension KernelTable {
 
 /// Cuts a linear layer into tasks: groups of panels times blocks of tokens.
 struct TaskGrid {
-  let panelsPerGroup: Int
-  let groups: Int
+  /// First panels of the groups, then the number of all panels.
+  private let starts: [Int]
   let tokensPerBlock: Int
-  private let panels: Int
   private let tokens: Int
   private let blocks: Int
 
   init(panels: Int, tokens: Int, tokenBlock: Int, threads: Int) {
-    self.panels = panels
     self.tokens = tokens
     let blockCount = max(1, (tokens + tokenBlock - 1) / tokenBlock)
     // Whole register tiles of every instruction set.
     tokensPerBlock = (tokens + blockCount * 12 - 1) / (blockCount * 12) * 12
     blocks = tokens == 0 ? 0 : (tokens + tokensPerBlock - 1) / tokensPerBlock
-    // Several tasks a thread even out what the system takes away; groups of four panels suit one token.
+    let isShrinking = tokens <= KernelTable.fewTokens && threads > 1
+    starts = isShrinking ? TaskGrid.shrinking(panels, threads) : TaskGrid.even(panels, blocks, threads)
+  }
+
+  /// Several groups a thread, which even out what the system takes away.
+  private static func even(_ panels: Int, _ blocks: Int, _ threads: Int) -> [Int] {
     let wanted = threads == 1 ? 1 : max(1, threads * 8 / max(blocks, 1))
     let perGroup = (panels + wanted - 1) / max(wanted, 1)
-    panelsPerGroup = max(4, (perGroup + 3) / 4 * 4)
-    groups = (panels + panelsPerGroup - 1) / panelsPerGroup
+    return Array(stride(from: 0, to: panels, by: max(4, (perGroup + 3) / 4 * 4))) + [panels]
   }
+
+  /// Groups of half of each thread's share of what is left, in fours, which suit one token: long ones are read from memory
+  /// without a break, and short ones in the end let all threads finish together.
+  private static func shrinking(_ panels: Int, _ threads: Int) -> [Int] {
+    var starts = [0]
+    var start = 0
+    while start < panels {
+      start += max(4, (panels - start) / (2 * threads) / 4 * 4)
+      starts.append(min(start, panels))
+    }
+    return starts
+  }
+
+  private var groups: Int { starts.count - 1 }
 
   /// Tasks.
   var count: Int { groups * blocks }
@@ -179,10 +198,9 @@ struct TaskGrid {
   subscript(task: Int) -> (panels: Range<Int>, tokens: Range<Int>) {
     let group = task % groups
     let block = task / groups
-    let firstPanel = group * panelsPerGroup
     let firstToken = block * tokensPerBlock
     return (
-      firstPanel..<min(firstPanel + panelsPerGroup, panels),
+      starts[group]..<starts[group + 1],
       firstToken..<min(firstToken + tokensPerBlock, tokens)
     )
   }

@@ -21,7 +21,7 @@ public final class ThreadPool: @unchecked Sendable {
   public init(threadCount: Int, isPinned: Bool = true) {
     precondition(threadCount >= 1, "a pool needs a thread")
     self.threadCount = threadCount
-    self.crew = Crew()
+    self.crew = Crew(threadCount: threadCount)
     let pins = isPinned && Int(ck_processor_count()) >= threadCount
     for index in 1..<max(threadCount, 1) {
       let start = WorkerStart(crew: crew, index: index, isPinned: pins)
@@ -93,6 +93,50 @@ private final class WorkerStart {
   }
 }
 
+extension ThreadPool {
+  /// Memory that a thread fetches into its cache while it has nothing to do, block by block in turn from two places.
+  @safe
+  public struct Expectation: Sendable {
+    /// Where one place begins, and the other, which may be the same.
+    let places: (UInt, UInt)
+    /// Bytes of both together.
+    let byteCount: Int
+  }
+
+  /// What the next run will read, for each thread that there is one for; instead of what was expected before. Threads fetch it while
+  /// they wait: for the next run, or for others to finish this one. No result depends on it.
+  public func expect(_ expectations: [Expectation]) { crew.expect(expectations) }
+}
+
+/// What a thread may fetch, written by the caller of runs and read by the thread. Whatever mixture of old and new a thread sees is
+/// harmless, since fetching reads nothing.
+private final class FetchWindow: Sendable {
+  private static let blockLength = 1024
+  private let first = Atomic<UInt>(0)
+  private let second = Atomic<UInt>(0)
+  private let blockCount = Atomic<Int>(0)
+  private let next = Atomic<Int>(0)
+
+  func open(_ expectation: ThreadPool.Expectation?) {
+    blockCount.store(0, ordering: .relaxed)
+    guard let expectation else { return }
+    first.store(expectation.places.0, ordering: .relaxed)
+    second.store(expectation.places.1, ordering: .relaxed)
+    next.store(0, ordering: .relaxed)
+    blockCount.store(expectation.byteCount / Self.blockLength, ordering: .relaxed)
+  }
+
+  /// Fetches one more block, or rests.
+  func fetch() {
+    let block = next.load(ordering: .relaxed)
+    guard block < blockCount.load(ordering: .relaxed) else { return ck_pause() }
+    next.store(block + 1, ordering: .relaxed)
+    let start = block % 2 == 0 ? first.load(ordering: .relaxed) : second.load(ordering: .relaxed)
+    let place = start &+ UInt(block / 2 * Self.blockLength)
+    unsafe ck_fetch(UnsafeRawPointer(bitPattern: place), Self.blockLength)
+  }
+}
+
 /// State that all threads of a pool share.
 ///
 /// `gate` holds the number of the run (upper half), whether it may still be joined (bit 31), and how many threads are
@@ -111,8 +155,10 @@ private final class Crew: @unchecked Sendable {
   private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private var taskCount = 0
   private var body: ((Int, Int) -> Void)?
+  private let windows: [FetchWindow]
 
-  init() {
+  init(threadCount: Int) {
+    windows = (0..<threadCount).map { _ in FetchWindow() }
     unsafe pthread_mutex_init(mutex, nil)
     unsafe pthread_cond_init(condition, nil)
   }
@@ -140,11 +186,17 @@ private final class Crew: @unchecked Sendable {
     _ = gate.bitwiseAnd(~Crew.openBit, ordering: .acquiringAndReleasing)
     var spins = 0
     while gate.load(ordering: .acquiring) & (Crew.openBit - 1) != 0 {
-      ck_pause()
+      windows[0].fetch()
       spins += 1
       if spins % 2048 == 0 { sched_yield() }
     }
     self.body = nil
+  }
+
+  func expect(_ expectations: [ThreadPool.Expectation]) {
+    for (worker, window) in windows.enumerated() {
+      window.open(worker < expectations.count ? expectations[worker] : nil)
+    }
   }
 
   func stop() {
@@ -155,7 +207,7 @@ private final class Crew: @unchecked Sendable {
   /// The life of a thread: wait for a run, join it, work.
   func serve(worker: Int) {
     var seen: UInt64 = 0
-    while let number = nextRun(after: seen) {
+    while let number = nextRun(after: seen, windows[worker]) {
       seen = number
       guard join(number) else { continue }
       work(worker: worker)
@@ -184,13 +236,13 @@ private final class Crew: @unchecked Sendable {
   }
 
   /// The number of a run later than `seen`; nil when the pool ends.
-  private func nextRun(after seen: UInt64) -> UInt64? {
+  private func nextRun(after seen: UInt64, _ window: FetchWindow) -> UInt64? {
     let start = Crew.now()
     repeat {
       for _ in 0..<64 {
         let number = gate.load(ordering: .acquiring) >> 32
         if number != seen { return number }
-        ck_pause()
+        window.fetch()
       }
       if isStopping.load(ordering: .acquiring) { return nil }
     } while Crew.now() - start < Crew.spinNanoseconds

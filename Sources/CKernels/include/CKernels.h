@@ -252,6 +252,8 @@ int ck_return_freed_blocks(int bytes);
 void ck_pin_thread(int32_t index);
 /// Processors that the process may use.
 int32_t ck_processor_count(void);
+/// Fetches memory into the second cache of the processor; harmless wherever it points.
+void ck_fetch(const void *start, ptrdiff_t bytes);
 /// Asks for large pages; harmless where there are none.
 void ck_advise_large_pages(void *start, ptrdiff_t bytes);
 /// Asks the system to begin writing what a file has in memory to the disk.
