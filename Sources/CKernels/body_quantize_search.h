@@ -75,43 +75,28 @@ CK_SEARCH void step_candidate(const groups *g, shape of, v16 step, v16 inverse, 
   best->error = v_select_lt(error, best->error, error, best->error);
 }
 
-/// sum(w (x - step q)^2) for the nearest codes.
-CK_SEARCH v16 step_error(const groups *g, shape of, v16 step, float low, float high) {
-  v16 inverse = v_inverse(step), sum = v_zero();
+/// sum(w (x - step q)^2) for the nearest codes; with sum(w q q) and sum(w q x) where there is a place for them, both or none.
+CK_SEARCH v16 step_moments(const groups *g, shape of, v16 step, float low, float high, v16 *qq, v16 *qx) {
+  v16 inverse = v_inverse(step), sum = v_zero(), squares = v_zero(), cross = v_zero();
   v16 lowest = v_set(low), highest = v_set(high);
   v16 negative = v_sub(v_zero(), step);
   for (int i = 0; i < of.length; i++) {
     v16 x = v_load(g->x + i * 16);
     v16 q = v_round(v_clamp(v_mul(x, inverse), lowest, highest));
     v16 e = v_fma(negative, q, x);
-    v16 we = of.weighted ? v_mul(v_load(g->w + i * 16), e) : e;
-    sum = v_fma(we, e, sum);
+    v16 w = of.weighted ? v_load(g->w + i * 16) : v_zero();
+    sum = v_fma(of.weighted ? v_mul(w, e) : e, e, sum);
+    if (!qq) continue;
+    v16 wq = of.weighted ? v_mul(w, q) : q;
+    squares = v_fma(wq, q, squares);
+    cross = v_fma(wq, x, cross);
   }
+  if (qq) *qq = squares, *qx = cross;
   return sum;
 }
 
-/// sum(w q q) and sum(w q x) for the nearest codes, and the error.
-CK_SEARCH v16 step_moments(const groups *g, shape of, v16 step, float low, float high, v16 *qq, v16 *qx) {
-  v16 inverse = v_inverse(step), sum = v_zero();
-  v16 lowest = v_set(low), highest = v_set(high);
-  v16 negative = v_sub(v_zero(), step);
-  *qq = v_zero();
-  *qx = v_zero();
-  for (int i = 0; i < of.length; i++) {
-    v16 x = v_load(g->x + i * 16);
-    v16 q = v_round(v_clamp(v_mul(x, inverse), lowest, highest));
-    v16 e = v_fma(negative, q, x);
-    v16 wq = q, we = e;
-    if (of.weighted) {
-      v16 w = v_load(g->w + i * 16);
-      wq = v_mul(w, q);
-      we = v_mul(w, e);
-    }
-    sum = v_fma(we, e, sum);
-    *qq = v_fma(wq, q, *qq);
-    *qx = v_fma(wq, x, *qx);
-  }
-  return sum;
+CK_INLINE v16 step_error(const groups *g, shape of, v16 step, float low, float high) {
+  return step_moments(g, of, step, low, high, 0, 0);
 }
 
 /// Sums over the weights of each group.
@@ -184,46 +169,31 @@ CK_SEARCH void offset_candidate(const groups *g, shape of, weight_sums sums, v16
   best->error = v_select_lt(error, best->error, error, best->error);
 }
 
-/// sum(w (x - (step q - minimum))^2) for the nearest codes; step is not negative.
-CK_SEARCH v16 offset_error(const groups *g, shape of, v16 step, v16 minimum, float top) {
-  v16 inverse = v_inverse(step), sum = v_zero();
-  v16 zero = v_zero(), highest = v_set(top);
-  v16 negative = v_sub(zero, step);
-  for (int i = 0; i < of.length; i++) {
-    v16 y = v_add(v_load(g->x + i * 16), minimum);
-    v16 q = v_round(v_clamp(v_mul(y, inverse), zero, highest));
-    v16 e = v_fma(negative, q, y);
-    v16 we = of.weighted ? v_mul(v_load(g->w + i * 16), e) : e;
-    sum = v_fma(we, e, sum);
-  }
-  return sum;
-}
-
-/// The error, with sum(w q q), sum(w q) and sum(w q x) for the nearest codes.
+/// sum(w (x - (step q - minimum))^2) for the nearest codes, step is not negative; with sum(w q q), sum(w q) and sum(w q x) where
+/// there is a place for them, all or none.
 CK_SEARCH v16 offset_moments(const groups *g, shape of, v16 step, v16 minimum, float top, v16 *qq, v16 *q1, v16 *qx) {
-  v16 inverse = v_inverse(step), sum = v_zero();
+  v16 inverse = v_inverse(step), sum = v_zero(), squares = v_zero(), codes = v_zero(), cross = v_zero();
   v16 zero = v_zero(), highest = v_set(top);
   v16 negative = v_sub(zero, step);
-  *qq = v_zero();
-  *q1 = v_zero();
-  *qx = v_zero();
   for (int i = 0; i < of.length; i++) {
     v16 x = v_load(g->x + i * 16);
     v16 y = v_add(x, minimum);
     v16 q = v_round(v_clamp(v_mul(y, inverse), zero, highest));
     v16 e = v_fma(negative, q, y);
-    v16 wq = q, we = e;
-    if (of.weighted) {
-      v16 w = v_load(g->w + i * 16);
-      wq = v_mul(w, q);
-      we = v_mul(w, e);
-    }
-    sum = v_fma(we, e, sum);
-    *q1 = v_add(*q1, wq);
-    *qq = v_fma(wq, q, *qq);
-    *qx = v_fma(wq, x, *qx);
+    v16 w = of.weighted ? v_load(g->w + i * 16) : zero;
+    sum = v_fma(of.weighted ? v_mul(w, e) : e, e, sum);
+    if (!qq) continue;
+    v16 wq = of.weighted ? v_mul(w, q) : q;
+    codes = v_add(codes, wq);
+    squares = v_fma(wq, q, squares);
+    cross = v_fma(wq, x, cross);
   }
+  if (qq) *qq = squares, *q1 = codes, *qx = cross;
   return sum;
+}
+
+CK_INLINE v16 offset_error(const groups *g, shape of, v16 step, v16 minimum, float top) {
+  return offset_moments(g, of, step, minimum, top, 0, 0, 0);
 }
 
 /// Transposes sixteen consecutive groups, each times its unit.

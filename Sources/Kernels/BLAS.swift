@@ -8,6 +8,9 @@ import COpenBLAS
 public enum BLAS {
   private static let onCallingThread: Void = openblas_set_num_threads(1)
 
+  /// Which OpenBLAS it is: its version, how it was built and whose kernels it uses.
+  public static var configuration: String { unsafe String(cString: openblas_get_config()) }
+
   /// Row-major `c = alpha * op(a) * op(b) + beta * c` with `op(a)` `[m, k]`, `op(b)` `[k, n]`, `c` `[m, n]`.
   ///
   /// - Parameters:

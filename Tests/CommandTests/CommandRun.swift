@@ -18,8 +18,9 @@ struct CommandRun {
   }()
 
   /// Runs the command to its end.
-  init(_ arguments: [String]) {
-    let process = Running(arguments)
+  /// - Parameter environment: variables besides those of this process, `NAME=VALUE`, before which they are found.
+  init(_ arguments: [String], environment: [String] = []) {
+    let process = Running(arguments, environment: environment)
     self = process.wait()
   }
 
@@ -39,7 +40,7 @@ struct CommandRun {
     private let directory = TemporaryDirectory()
     private var process: pid_t = 0
 
-    init(_ arguments: [String]) {
+    init(_ arguments: [String], environment: [String] = []) {
       let executable = CommandRun.executable ?? "adze-is-not-built"
       var actions = unsafe posix_spawn_file_actions_t()
       unsafe posix_spawn_file_actions_init(&actions)
@@ -52,6 +53,14 @@ struct CommandRun {
       var words: [UnsafeMutablePointer<CChar>?] =
         unsafe ([executable] + arguments).map { unsafe strdup($0) } + [nil]
       defer { unsafe words.forEach { unsafe free($0) } }
+      var variables: [UnsafeMutablePointer<CChar>?] = unsafe environment.map { unsafe strdup($0) }
+      defer { unsafe variables.prefix(environment.count).forEach { unsafe free($0) } }
+      var inherited = unsafe environ
+      while let variable = unsafe inherited.pointee {
+        unsafe variables.append(variable)
+        unsafe inherited += 1
+      }
+      unsafe variables.append(nil)
       // Threads of the test runner block signals, and a child would inherit that.
       var attributes = posix_spawnattr_t()
       unsafe posix_spawnattr_init(&attributes)
@@ -60,7 +69,7 @@ struct CommandRun {
       unsafe sigemptyset(&none)
       unsafe posix_spawnattr_setsigmask(&attributes, &none)
       unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
-      let code = unsafe posix_spawn(&process, executable, &actions, &attributes, &words, environ)
+      let code = unsafe posix_spawn(&process, executable, &actions, &attributes, &words, &variables)
       precondition(code == 0, "cannot run \(executable)")
     }
 
