@@ -168,7 +168,8 @@ let package = Package(
     tests("CodecsTests", ["Codecs", "Safetensors", "TensorCore", collections], exclude: ["Goldens"]),
     tests("GraphIRTests", ["GraphIR", "TensorCore", collections]),
     tests("GraphDrawingTests", ["GraphDrawing", "GraphIR"]),
-    tests("GraphPassesTests", ["GraphPasses", "GraphIR", "TensorCore", collections], exclude: ["Cases"]),
+    tests(
+      "GraphPassesTests", ["GraphPasses", "GraphIR", "TensorCore", collections], exclude: ["Cases", "Graphs"]),
     tests("KernelsTests", ["Kernels", "CKernels", "Codecs", "TensorCore", collections]),
     tests(
       "ArchitecturesTests",
@@ -200,7 +201,7 @@ let package = Package(
         "GGUF", "Journal", "Safetensors", "PackedModel", "Tokenizers", "SafeIO", "TensorCore", collections,
       ], exclude: ["Goldens"]),
     tests("EvaluationTests", ["Evaluation", "Kernels", "LogitBase", "SafeIO", "TensorCore"]),
-    tests("CommandTests", ["Safetensors", "SafeIO", "TensorCore", collections]),
+    tests("CommandTests", ["Kernels", "Safetensors", "SafeIO", "TensorCore", collections]),
     tests("PackageTests", []),
   ]
 )

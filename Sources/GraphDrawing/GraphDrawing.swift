@@ -125,7 +125,8 @@ public struct GraphDrawing: Sendable {
     return names
   }
 
-  /// Numbers of the edges that carry the stream past a branch: into a sum, while another edge of the same value goes the long way.
+  /// Numbers of the edges that carry the stream past a branch: into a sum, while another edge of the same value, or of its norm
+  /// where one node makes both, goes the long way.
   private static func residualEdges(_ part: DrawnPart, _ graph: Graph) -> Set<Int> {
     let sums: Set<Operation> = [.add, .addRMSNorm, .addLayerNorm]
     var result: Set<Int> = []
@@ -134,7 +135,10 @@ public struct GraphDrawing: Sendable {
       else {
         continue
       }
-      let others = part.edges.filter { $0.value == edge.value && $0.target < edge.target }
+      let others = part.edges.filter {
+        ($0.value == edge.value || ($0.source == edge.source && isSumBesideItsNorm(edge, part, graph)))
+          && $0.target < edge.target
+      }
       let isDetour = others.contains { other in
         reaches(part, from: other.target, to: edge.target)
       }
@@ -142,6 +146,12 @@ public struct GraphDrawing: Sendable {
       if isDetour || (isElided && edge.target - edge.source > 2) { result.insert(number) }
     }
     return result
+  }
+
+  private static func isSumBesideItsNorm(_ edge: DrawnPart.Edge, _ part: DrawnPart, _ graph: Graph) -> Bool {
+    guard case .node(let index) = part.items[edge.source] else { return false }
+    let node = graph.nodes[index]
+    return [.addRMSNorm, .addLayerNorm].contains(node.operation) && node.results.first == edge.value
   }
 
   private static func reaches(_ part: DrawnPart, from start: Int, to end: Int) -> Bool {

@@ -53,7 +53,14 @@ struct AlgebraMatcher {
   let uses: UseTable
   var replacements: [ValueID: ValueID] = [:]
 
-  /// What the first law that applies makes of a node.
+  /// What the first law that has something to say makes of a node.
+  struct Finding {
+    /// The law.
+    let law: String
+    let outcome: Outcome
+  }
+
+  /// What becomes of a node.
   enum Outcome {
     case value(ValueID)
     case node(Operation, [ValueID], OrderedDictionary<String, Attribute>)
@@ -61,21 +68,27 @@ struct AlgebraMatcher {
   }
 
   /// What the first law that has something to say makes of the node at `index`; nil when none has.
-  func outcome(_ rules: [AlgebraRule], at index: Int) -> Outcome? {
+  func finding(_ rules: [AlgebraRule], at index: Int) -> Finding? {
     for rule in rules {
-      guard let match = match(rule.pattern, at: index) else { continue }
-      switch rule.result(match) {
-      case .none: continue
-      case .refused(let reason): return .refused(reason)
-      case .value(let name): return match.values[name].map { .value($0) }
-      case .root(let names, let attributes):
-        return .node(
-          graph.nodes[index].operation, names.compactMap { match.values[$0] }, attributes)
-      case .other(let operation, let names, let attributes):
-        return .node(operation, names.compactMap { match.values[$0] }, attributes)
-      }
+      guard let match = match(rule.pattern, at: index),
+        let outcome = outcome(rule.result(match), match, at: index)
+      else { continue }
+      return Finding(law: rule.name, outcome: outcome)
     }
     return nil
+  }
+
+  private func outcome(_ result: AlgebraResult, _ match: AlgebraMatch, at index: Int) -> Outcome? {
+    func node(
+      _ operation: Operation, _ names: [String], _ attributes: OrderedDictionary<String, Attribute>
+    ) -> Outcome { .node(operation, names.compactMap { match.values[$0] }, attributes) }
+    switch result {
+    case .none: return nil
+    case .refused(let reason): return .refused(reason)
+    case .value(let name): return match.values[name].map { .value($0) }
+    case .root(let names, let attributes): return node(graph.nodes[index].operation, names, attributes)
+    case .other(let operation, let names, let attributes): return node(operation, names, attributes)
+    }
   }
 
   /// The named parts when the node at `index` is the root of the pattern.

@@ -59,6 +59,17 @@ public struct PassReport: Sendable, Equatable {
   /// Where it nearly did.
   public private(set) var misses: [Miss] = []
 
+  /// One law of a pass that has a list of them.
+  public struct Law: Sendable, Equatable {
+    /// What it is.
+    public let name: String
+    /// How often it was applied.
+    public fileprivate(set) var count: Int
+  }
+
+  /// The laws that were applied, in the order in which they first were.
+  public private(set) var laws: [Law] = []
+
   /// Constants that it made, and how they are computed from those of the model.
   public private(set) var folds: OrderedDictionary<String, ConstantExpression> = [:]
 
@@ -71,7 +82,16 @@ public struct PassReport: Sendable, Equatable {
   public var changed: Bool { !sites.isEmpty }
 
   /// Notes a place where the pass rewrote.
-  public mutating func fired(at site: String) { sites.append(site) }
+  /// - Parameter law: The law that it applied; nil for a pass without a list of them.
+  public mutating func fired(at site: String, by law: String? = nil) {
+    sites.append(site)
+    guard let law else { return }
+    if let known = laws.firstIndex(where: { $0.name == law }) {
+      laws[known].count += 1
+    } else {
+      laws.append(Law(name: law, count: 1))
+    }
+  }
   /// Notes a constant that the pass declared.
   public mutating func folded(_ name: String, _ expression: ConstantExpression) { folds[name] = expression }
   /// Notes a place where the pass nearly did, and the first condition that did not hold.

@@ -13,6 +13,9 @@ public struct SimplifyAlgebra: GraphPass {
   /// The pass.
   public init() {}
 
+  /// What the laws are called in reports.
+  public static let laws = AlgebraRule.exact.map(\.name)
+
   private static let rules = Dictionary(grouping: AlgebraRule.exact) { $0.root }
 
   /// Walks the nodes once; operands are already simplified.
@@ -28,8 +31,8 @@ public struct SimplifyAlgebra: GraphPass {
       // A law may make way for another at the same place.
       search: while let candidates = rules[graph.nodes[index].operation] {
         let matcher = AlgebraMatcher(graph: graph, uses: uses, replacements: replacements)
-        switch matcher.outcome(candidates, at: index) {
-        case nil: break search
+        guard let finding = matcher.finding(candidates, at: index) else { break search }
+        switch finding.outcome {
         case .refused(let reason):
           report.missed(at: site, reason)
           break search
@@ -39,13 +42,13 @@ public struct SimplifyAlgebra: GraphPass {
         case .value(let value):
           replacements[result] = value
           dead.insert(index)
-          report.fired(at: site)
+          report.fired(at: site, by: finding.law)
           break search
         case .node(let operation, let operands, let attributes):
           graph.nodes[index].operation = operation
           graph.nodes[index].operands = operands.map(Operand.value)
           graph.nodes[index].attributes = attributes
-          report.fired(at: site)
+          report.fired(at: site, by: finding.law)
         }
       }
     }

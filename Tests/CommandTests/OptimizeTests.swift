@@ -14,6 +14,10 @@ import Testing
     #expect(run.status == 0, "\(run.errors)")
     #expect(run.output.contains("at      p* for 0-7") && run.output.contains("results have the same bits"))
     #expect(run.output.contains("floating-point weights take float32 inputs"))
+    #expect(
+      run.output.contains("  costs   8 more nodes\n"),
+      "a projection and three parts instead of three projections")
+    #expect(!run.output.contains("saved   -"))
     let json = try CommandRun("optimize", Fixture.acorn, "--json").json()
     let passes = try #require(json["passes"]?.arrayValue)
     #expect(passes.contains { $0["pass"]?.stringValue == "fuse-swiglu" && $0["fired"]?.intValue == 8 })

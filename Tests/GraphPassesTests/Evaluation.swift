@@ -108,7 +108,7 @@ struct RandomGraph {
   private mutating func grow() throws {
     let x = pick()
     let width = columns(x)
-    switch Int.random(in: 0..<24, using: &generator) {
+    switch Int.random(in: 0..<28, using: &generator) {
     case 0, 1, 2:
       let rows = [4, 8, 12].randomElement(using: &generator) ?? 4
       let encoding = Int.random(in: 0..<4, using: &generator) == 0 ? "bf16" : "f32"
@@ -130,7 +130,11 @@ struct RandomGraph {
           .slice, [.value(x)], attributes: ["start": .int(start), "length": .int(width - start)], name: "c"))
     case 10:
       let factor: Attribute = [1.0, 0.5, 0.7].randomElement(using: &generator) ?? 1.0
-      pool.append(try builder.add(.scale, [.value(x)], attributes: ["factor": factor], name: "f"))
+      var scaled = try builder.add(.scale, [.value(x)], attributes: ["factor": factor], name: "f")
+      if Bool.random(using: &generator) {
+        scaled = try builder.add(.scale, [.value(scaled)], attributes: ["factor": 0.25], name: "f")
+      }
+      pool.append(scaled)
     case 11:
       let operation: GraphIR.Operation = [.relu, .sigmoid].randomElement(using: &generator) ?? .relu
       pool.append(try builder.add(operation, [.value(x)], name: "w"))
@@ -159,6 +163,8 @@ struct RandomGraph {
     case 19: try limit(x, pick(like: x))
     case 20: try mix(x, width)
     case 21, 22: try turn(x, width)
+    case 23, 24: try join(x, pick())
+    case 25, 26: try bound(x)
     case 17:
       let clamped = try builder.add(
         .clamp, [.value(x)], attributes: ["minimum": -1.5, "maximum": 0.5], name: "b")
@@ -177,6 +183,41 @@ struct RandomGraph {
   private mutating func fresh(_ dimensions: [Int]) throws -> Operand {
     freshCount += 1
     return try builder.constant("d\(freshCount)", ConstantType("f32", dimensions))
+  }
+
+  /// Two values beside each other, parts of that, and neighbouring parts beside each other again.
+  private mutating func join(_ x: ValueID, _ y: ValueID) throws {
+    func part(_ whole: ValueID, _ start: Int, _ length: Int) throws -> ValueID {
+      try builder.add(
+        .slice, [.value(whole)], attributes: ["start": .int(start), "length": .int(length)], name: "c")
+    }
+    func joined(_ a: ValueID, _ b: ValueID) throws -> ValueID {
+      let heads =
+        columns(a) % 2 == 0 && columns(b) % 2 == 0 ? [1, 1, 2].randomElement(using: &generator) ?? 1 : 1
+      return try builder.add(
+        .joinHeads, [.value(a), .value(b)], attributes: ["heads": .int(heads)], name: "h")
+    }
+    let whole = try joined(x, y)
+    let (first, second) = (columns(x), columns(y))
+    switch Int.random(in: 0..<4, using: &generator) {
+    case 0: pool.append(try part(whole, 0, first))
+    case 1: pool.append(try part(whole, first, second))
+    case 2: pool.append(try part(whole, Int.random(in: 0...first, using: &generator), min(4, second)))
+    default:
+      let middle = Int.random(in: 1..<first, using: &generator)
+      pool.append(try joined(part(x, 0, middle), part(x, middle, first - middle)))
+    }
+  }
+
+  /// Limits of what has limits already.
+  private mutating func bound(_ x: ValueID) throws {
+    let inner: GraphIR.Operation = [.relu, .sigmoid].randomElement(using: &generator) ?? .relu
+    let limited = try builder.add(inner, [.value(x)], name: "w")
+    let clamped: OrderedDictionary<String, Attribute> = ["minimum": 0.0, "maximum": 1.0]
+    pool.append(
+      Bool.random(using: &generator)
+        ? try builder.add(.relu, [.value(limited)], name: "w")
+        : try builder.add(.clamp, [.value(limited)], attributes: clamped, name: "b"))
   }
 
   /// A product of gates and factors that a projection makes, perhaps read elsewhere as well.

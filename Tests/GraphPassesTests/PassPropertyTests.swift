@@ -10,6 +10,7 @@ import Testing
   /// and printable.
   @Test func randomGraphsComputeTheSame() throws {
     var fired: [String: Int] = [:]
+    var laws: [String: Int] = [:]
     for seed: UInt64 in 0..<300 {
       var random = try RandomGraph(seed: seed, nodeCount: 6 + Int(seed % 40))
       let graph = try random.finish()
@@ -38,12 +39,17 @@ import Testing
           var again = rewritten
           #expect(try pipeline.run(&again)[0].changed == false, "seed \(seed), \(name)")
         }
-        for report in reports { fired[report.pass, default: 0] += report.firedCount }
+        for report in reports {
+          fired[report.pass, default: 0] += report.firedCount
+          for law in report.laws { laws[law.name, default: 0] += law.count }
+        }
       }
     }
     for pass in PassRegistry.all {
       #expect(fired[pass.name, default: 0] > 20, "\(pass.name) hardly ever fired")
     }
+    #expect(Set(laws.keys) == Set(SimplifyAlgebra.laws), "laws without a name, or that never applied")
+    for law in SimplifyAlgebra.laws { #expect(laws[law, default: 0] > 5, "\(law): hardly ever applied") }
   }
 
   @Test func instrumentsSeeEveryPass() throws {

@@ -23,6 +23,11 @@ extension OptimizationStage.Step {
         report.misses.map { ["site": .string($0.site), "reason": .string($0.reason)] }),
       "seconds": .number(seconds), "after": .object(after.json),
     ]
+    if !report.laws.isEmpty {
+      var laws: JSONObject = [:]
+      for law in report.laws { laws[law.name] = JSONValue(law.count) }
+      object["laws"] = .object(laws)
+    }
     if let difference { object["difference"] = .object(difference.json) }
     return object
   }

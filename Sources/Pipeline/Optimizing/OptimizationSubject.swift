@@ -39,10 +39,13 @@ public struct OptimizationSubject: Sendable {
   }
 
   /// Reads a model, or a file in the textual form, which is told apart by its content.
+  /// - Parameter checksValues: whether the values of a model's weights are looked at.
   /// - Throws: ``PipelineError``, `GraphError`, `SafeIOError`, or the format's own errors.
-  public static func open(_ path: String) throws -> OptimizationSubject {
+  public static func open(_ path: String, checksValues: Bool = true) throws -> OptimizationSubject {
     guard FileReading.exists(path) else { throw PipelineError.missing(path: path) }
-    guard isTextualForm(path) else { return OptimizationSubject(try ModelFormats.load(path)) }
+    guard isTextualForm(path) else {
+      return OptimizationSubject(try ModelFormats.load(path, checksValues: checksValues))
+    }
     let text = String(decoding: try FileReading.readAll(path, limit: 1 << 26), as: UTF8.self)
     let graph = try Graph(parsing: text)
     try graph.verify()

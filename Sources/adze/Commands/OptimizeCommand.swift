@@ -38,7 +38,9 @@ struct OptimizeCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Where the graph before a failing pass is written.", valueName: "file.ir"))
   var reproducer: String = "adze-reproducer.ir"
   @Option(
-    help: ArgumentHelp("Count how often passes fire in every golden below; repeatable.", valueName: "dir"))
+    help: ArgumentHelp(
+      "Count how often passes fire in every golden model and every graph FILE.ir in a directory; repeatable.",
+      valueName: "dir"))
   var goldens: [String] = []
   @Flag(help: "Print one JSON object.") var json = false
   @OptionGroup var execution: ExecutionArguments

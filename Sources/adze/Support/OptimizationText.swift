@@ -54,24 +54,32 @@ struct OptimizationText {
 
   private static func microseconds(_ seconds: Double) -> String { NumberFormat.fixed(seconds * 1e6, 1) }
 
-  /// What a pass took away from the graph before it; what became more is said with its sign.
-  private static func savings(_ before: GraphMeasure, _ after: GraphMeasure) -> String {
-    func bytes(_ old: Int?, _ new: Int?, _ what: String) -> String? {
-      guard let old, let new, old != new else { return nil }
-      return (old < new ? "-" : "") + NumberFormat.bytes(abs(old - new)) + " " + what
+  /// What a pass took away from the graph before it, and what it made more of.
+  private static func balance(_ before: GraphMeasure, _ after: GraphMeasure) -> (
+    saved: String, costs: String?
+  ) {
+    var (saved, costs): ([String], [String]) = ([], [])
+    func note(_ less: Double, _ amount: String, _ what: String) {
+      if less > 0 { saved.append("\(amount) \(what)") } else { costs.append("\(amount) more \(what)") }
     }
-    func time(_ old: Double, _ new: Double, _ what: String) -> String? {
-      abs(old - new) < 5e-8 ? nil : microseconds(old - new) + " µs " + what
+    func bytes(_ old: Int?, _ new: Int?, _ what: String) {
+      guard let old, let new, old != new else { return }
+      note(Double(old - new), NumberFormat.bytes(abs(old - new)), what)
     }
-    let parts = [
-      before.nodeCount == after.nodeCount ? nil : "\(before.nodeCount - after.nodeCount) nodes",
-      bytes(before.constantByteCount, after.constantByteCount, "of constants"),
-      bytes(before.arenaByteCount, after.arenaByteCount, "of arena a token"),
-      bytes(before.movedByteCount, after.movedByteCount, "moved a token"),
-      time(before.cost.tokenSeconds, after.cost.tokenSeconds, "of a token alone"),
-      time(before.cost.promptSeconds, after.cost.promptSeconds, "of each in a prompt"),
-    ].compactMap(\.self)
-    return parts.isEmpty ? "nothing that is counted here" : parts.joined(separator: ", ")
+    func time(_ old: Double, _ new: Double, _ what: String) {
+      if abs(old - new) >= 5e-8 { note(old - new, microseconds(abs(old - new)) + " µs", what) }
+    }
+    let nodes = before.nodeCount - after.nodeCount
+    if nodes != 0 { note(Double(nodes), "\(abs(nodes))", abs(nodes) == 1 ? "node" : "nodes") }
+    bytes(before.constantByteCount, after.constantByteCount, "of constants")
+    bytes(before.arenaByteCount, after.arenaByteCount, "of arena a token")
+    bytes(before.movedByteCount, after.movedByteCount, "moved a token")
+    time(before.cost.tokenSeconds, after.cost.tokenSeconds, "of a token alone")
+    time(before.cost.promptSeconds, after.cost.promptSeconds, "of each in a prompt")
+    return (
+      saved.isEmpty ? "nothing that is counted here" : saved.joined(separator: ", "),
+      costs.isEmpty ? nil : costs.joined(separator: ", ")
+    )
   }
 
   private static func exponent(_ value: Double) -> String { NumberFormat.significant(value, 2) }
@@ -82,7 +90,10 @@ struct OptimizationText {
     var text = "\n\(report.pass): \(report.firedCount)\n"
     if report.changed {
       text += "  at      \(SiteList.text(report.sites))\n"
-      text += "  saved   \(savings(before, step.after))\n"
+      for law in report.laws { text += "  by      \(law.name): \(law.count)\n" }
+      let (saved, costs) = balance(before, step.after)
+      text += "  saved   \(saved)\n"
+      if let costs { text += "  costs   \(costs)\n" }
     }
     var reasons: [String] = []
     for miss in report.misses where !reasons.contains(miss.reason) { reasons.append(miss.reason) }
