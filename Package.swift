@@ -144,7 +144,8 @@ let package = Package(
       swiftSettings: strict, linkerSettings: carryRuntime),
 
     // Tests
-    .target(name: "TestSupport", dependencies: ["TensorCore"], path: "Tests/TestSupport", swiftSettings: strict),
+    .target(
+      name: "TestSupport", dependencies: ["TensorCore"], path: "Tests/TestSupport", swiftSettings: strict),
     tests("TensorCoreTests", ["TensorCore"]),
     tests("SafeIOTests", ["SafeIO", "TensorCore"]),
     tests(

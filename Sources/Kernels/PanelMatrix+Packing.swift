@@ -59,6 +59,11 @@ extension PanelMatrix {
       !plan.encoding.isQuantized && weights.contains { if case .encoded = $0 { true } else { false } }
   }
 
+  /// Whether the codes of a matrix stay codes when it is packed; otherwise panels hold its values as plain numbers.
+  public static func keepsCodes(_ matrix: EncodedMatrix) -> Bool {
+    PackingPlan.codes([PackingPlan.integerForm(.encoded(matrix))]) != nil
+  }
+
   private init(
     encoding: PanelEncoding, rows: Int, columns: Int, blockLength: Int, hasZeros: Bool, storage: Tensor,
     isExact: Bool
@@ -86,12 +91,23 @@ struct PackingPlan {
       encoding = dense
       return
     }
-    if planCodes(weights) || planFloatCodes(weights) { return }
+    if let plan = PackingPlan.codes(weights) {
+      self = plan
+      return
+    }
     switch HalfFit(weights) {
     case .exact: encoding = .f16
     case .rounded: (encoding, isExact) = (.f16, false)
     case .outOfRange: break
     }
+  }
+
+  private init() {}
+
+  /// A plan that keeps codes; nil when there are weights whose codes cannot be kept.
+  static func codes(_ weights: [Weight]) -> PackingPlan? {
+    var plan = PackingPlan()
+    return plan.planCodes(weights) || plan.planFloatCodes(weights) ? plan : nil
   }
 
   /// Plans to keep codes; false, and nothing is planned, when there are other weights.

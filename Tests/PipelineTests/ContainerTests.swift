@@ -45,6 +45,21 @@ import Testing
     }
   }
 
+  @Test(arguments: [("int4", 32), ("q4_0", nil), ("fp8_e4m3", nil), ("iq4_nl", nil), ("nf4", 32)])
+  func packingSaysWhichCodesBecomeNumbers(codec: String, group: Int?) throws {
+    let made = try CodecRegistry.codec(named: codec, CodecParameters(groupSize: group))
+    let result = try quantized(QuantizationRecipe(methodName: "rtn", codec: made))
+    let widened = ["iq4_nl", "nf4"].contains(codec)
+    let packed = try ModelContainers.container(named: "adze", output: "")
+    let warnings = try packed.warnings(for: ModelExport(result))
+    #expect(warnings.count == (widened ? 1 : 0), "\(warnings)")
+    let sizes = try [PackOptions.Layout.panel16, .canonical].map { layout in
+      try PackStage(ModelExport(result), options: PackOptions(layout: layout))
+        .write(to: output.file(layout.rawValue)).byteCount
+    }
+    #expect((sizes[0] > sizes[1] * 5 / 4) == widened, "\(sizes)")
+  }
+
   @Test func aShippedModelSurvivesExportWithItsTokenizer() throws {
     let acorn = try TestModels.acorn()
     let result = try TestModels.quantized(acorn, TestModels.recipe(group: 64))

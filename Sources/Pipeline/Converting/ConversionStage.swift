@@ -41,13 +41,7 @@ public struct ConversionStage {
 
   /// What will not be stored besides; empty when all will.
   /// - Throws: `TensorCoreError`.
-  public func warnings() throws -> [String] {
-    let container = plan.request.container
-    return try [
-      container.companionWarning(for: export), container.activationWarning(for: export),
-      container.cacheWarning(for: export),
-    ].compactMap { $0 }
-  }
+  public func warnings() throws -> [String] { try plan.request.container.warnings(for: export) }
 
   /// Writes the model to `path`, whole or not at all.
   /// - Parameter progress: told which weight's turn it is, and the share of the work that is done, where the container

@@ -24,6 +24,8 @@ public struct ModelContainer: Sendable {
   var files: (@Sendable (ModelExport, String) throws -> [PlannedFile])?
   /// Which scales of activations and of the KV cache it stores, and how.
   var companions: @Sendable (CompanionScales) throws -> CompanionScales.Selection = { _ in .init() }
+  /// What a person should know of how this container stores weights that were made for it; nil for nothing.
+  var storageWarning: @Sendable (ModelExport) throws -> String? = { _ in nil }
   /// What a person should know of a model in this container before it is written.
   var remarks: @Sendable (LoadedModel) throws -> [String] = { _ in [] }
   /// Writes a model.
@@ -82,7 +84,17 @@ extension ModelContainer {
   static let packed = ModelContainer(
     name: "adze", summary: "one packed file that adze runs; holds every codec", isDirectory: false,
     refusal: { _, _, _ in nil }, activationRefusal: { _, _ in nil }, cacheRefusal: { _ in nil },
+    storageWarning: { try PackStage($0, options: PackOptions()).wideningWarning() },
     write: { model, path, options in _ = try PackStage(model, options: options).write(to: path) })
+
+  /// What the container will not store of a model, or not as it is; empty when nothing is lost.
+  /// - Throws: `TensorCoreError`, ``PipelineError``.
+  public func warnings(for model: ModelExport) throws -> [String] {
+    try [
+      companionWarning(for: model), activationWarning(for: model), cacheWarning(for: model),
+      storageWarning(model),
+    ].compactMap { $0 }
+  }
 
   /// Writes a model to `path`, whole or not at all.
   /// - Throws: ``PipelineError``, `SafeIOError` and the container's own errors.

@@ -41,6 +41,7 @@ struct PackCommand: ParsableCommand {
     try Interruption.check()
     var stage = try PackStage(source, options: options)
     if let format = cache.format { stage.setCache(format) }
+    if let warning = stage.wideningWarning() { Console.warn(warning) }
     let result = try stage.write(to: output)
     let fired = result.passReports.filter { $0.firedCount > 0 }.map { "\($0.pass) \($0.firedCount)x" }
     if explain { for report in result.passReports { Console.note(explanation(report)) } }

@@ -179,13 +179,7 @@ struct QuantizeCommand: ParsableCommand {
       try bar.update($0.fraction, $0.what, step: $0.step)
     }
     result.allocation = allocation
-    let export = ModelExport(result)
-    for warning in try [
-      target.companionWarning(for: export), target.activationWarning(for: export),
-      target.cacheWarning(for: export),
-    ] {
-      if let warning { Console.warn(warning) }
-    }
+    for warning in try target.warnings(for: ModelExport(result)) { Console.warn(warning) }
     try target.write(result, to: output)
     journal?.remove()
     if let report {
