@@ -4,6 +4,7 @@
 
 #include "body_math.h"
 #include "body_tile.h"
+#include "body_hadamard.h"
 #include "body_cache.h"
 #include "body_attention_f32.h"
 #include "body_store_kv.h"

@@ -90,7 +90,7 @@ static void grouped_logits(const ck_cache_side *side, const uint8_t *page, ptrdi
       }
       for (ptrdiff_t p = 0; p < panels * CK_PANEL; p += CK_PANEL) {
         v16 value = g > 0 ? v_load(logits + p) : v_zero();
-        value = v_fma(v_load(b->parts + r * CK_KEY_TILE + p), v_load_f16(scales + p), value);
+        value = v_fma(v_load(b->parts + r * CK_KEY_TILE + p), load_scales(side, scales + p), value);
         if (has_minima(side)) value = v_fma(total, v_load_f16(minima + p), value);
         v_store(logits + p, value);
       }
@@ -108,7 +108,7 @@ static void channel_logits(const ck_cache_side *side, const uint8_t *page, ptrdi
   for (ptrdiff_t r = 0; r < rows; r++) {
     const float *query = b->queries + (first_row + r) * b->stride;
     for (ptrdiff_t d = 0; d < b->stride; d += CK_PANEL)
-      v_store(b->scaled + r * b->stride + d, v_mul(v_load(query + d), v_load_f16(scales + d)));
+      v_store(b->scaled + r * b->stride + d, v_mul(v_load(query + d), load_scales(side, scales + d)));
   }
   products(side->element, b->scaled, b->stride,
            page + side->offset + column_bytes(side->element, dimension) * (inside / CK_PANEL),
@@ -137,7 +137,7 @@ static void grouped_values(const ck_attention *task, const ck_cache_side *side, 
       const float *weights = b->logits + (first_row + r) * CK_KEY_TILE;
       v16 total = v_zero();
       for (ptrdiff_t t = 0; t < tokens; t += CK_PANEL) {
-        v_store(b->parts + r * CK_KEY_TILE + t, v_mul(v_load(weights + t), v_load_f16(scales + t)));
+        v_store(b->parts + r * CK_KEY_TILE + t, v_mul(v_load(weights + t), load_scales(side, scales + t)));
         if (has_minima(side)) total = v_fma(v_load(weights + t), v_load_f16(minima + t), total);
       }
       if (!has_minima(side)) continue;

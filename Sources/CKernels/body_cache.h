@@ -61,6 +61,13 @@ CK_INLINE ptrdiff_t column_bytes(int32_t element, ptrdiff_t columns) {
 CK_INLINE int has_scales(const ck_cache_side *side) { return side->element >= CK_KV_INT8; }
 CK_INLINE int has_minima(const ck_cache_side *side) { return side->element == CK_KV_INT4; }
 
+/// Sixteen scales of what products of codes add up to. Codes of eight bits are loaded over CK_I8_UNIT, a power of two, so that
+/// these products have the same bits.
+CK_INLINE v16 load_scales(const ck_cache_side *side, const uint16_t *p) {
+  v16 scales = v_load_f16(p);
+  return CK_I8_UNIT != 1.0f && side->element == CK_KV_INT8 ? v_mul(scales, v_set(CK_I8_UNIT)) : scales;
+}
+
 /// Codes as floats, without their scales.
 CK_INLINE void widen(int32_t element, const uint8_t *from, ptrdiff_t columns, float *to) {
   switch (element) {
@@ -112,25 +119,5 @@ static void products(int32_t element, const float *x, ptrdiff_t xs, const uint8_
     panels -= done;
     b += done * bs;
     c += done * CK_PANEL;
-  }
-}
-
-/// Multiplies blocks of a vector with Hadamard matrices over the square root of their size, which are their own inverses.
-CK_INLINE void rotate(float *x, ptrdiff_t count, ptrdiff_t block) {
-  float factor = 1;
-  for (ptrdiff_t size = block; size >= 4; size /= 4) factor *= 0.5f;
-  ptrdiff_t bits = 0;
-  for (ptrdiff_t size = block; size > 1; size /= 2) bits++;
-  if (bits & 1) factor *= 0x1.6a09e6p-1f;
-  for (ptrdiff_t start = 0; start + block <= count; start += block) {
-    float *v = x + start;
-    for (ptrdiff_t half = 1; half < block; half *= 2)
-      for (ptrdiff_t i = 0; i < block; i += 2 * half)
-        for (ptrdiff_t j = i; j < i + half; j++) {
-          float a = v[j], b = v[j + half];
-          v[j] = a + b;
-          v[j + half] = a - b;
-        }
-    for (ptrdiff_t i = 0; i < block; i++) v[i] *= factor;
   }
 }

@@ -8,7 +8,7 @@
 #define CK_NOINLINE static __attribute__((noinline))
 
 /// Blocks of columns that stay in the first cache while the tokens pass by.
-enum { CHUNK_COLUMNS = 2048 };
+enum { CHUNK_COLUMNS = 1024 };
 
 CK_INLINE void tile_i8(const int T, const int is_q4, const ck_panels *w, const uint8_t *panel, const ck_quantized *x,
                        ptrdiff_t token, ptrdiff_t first_block, ptrdiff_t end_block, v16 *acc) {
@@ -110,28 +110,48 @@ CK_INLINE void four_panels_i8(const int is_q4, const ck_panels *w, const ck_quan
                                ptrdiff_t blocks) {                                                                   \
     four_panels_i8(IS_Q4, w, x, bias, y, p, blocks);                                                                 \
   }                                                                                                                  \
+  CK_NOINLINE void chunk_##NAME(const ck_panels *w, const ck_quantized *x, ptrdiff_t tokens, const float *bias, float *y,\
+                                ptrdiff_t ys, ptrdiff_t first, ptrdiff_t count, ptrdiff_t b0, ptrdiff_t b1) {        \
+    for (ptrdiff_t p = first; p < first + count; p++) {                                                              \
+      ptrdiff_t t = 0;                                                                                               \
+      for (; t + CK_I8_TOKENS <= tokens; t += CK_I8_TOKENS) NAME##_many(w, x, t, bias, y, ys, p, b0, b1);            \
+      for (; t + 2 <= tokens; t += 2) NAME##_2(w, x, t, bias, y, ys, p, b0, b1);                                     \
+      if (t < tokens) NAME##_1(w, x, t, bias, y, ys, p, b0, b1);                                                     \
+    }                                                                                                                \
+  }
+
+CK_DEFINE_I8(ck_linear_q8_i8, 0)
+CK_DEFINE_I8(ck_linear_q4_i8, 1)
+
+CK_INLINE int linear_unfitted(const ck_panels *w, const ck_quantized *x, ptrdiff_t tokens, const float *bias, float *y,
+                              ptrdiff_t ys, ptrdiff_t first, ptrdiff_t count) {
+  (void)w, (void)x, (void)tokens, (void)bias, (void)y, (void)ys, (void)first, (void)count;
+  return 0;
+}
+#if defined(CK_FITTED)
+#include CK_FITTED
+#else
+#define linear_fitted linear_unfitted
+#endif
+
+#define CK_DEFINE_LINEAR_I8(NAME, FITTED)                                                                            \
   void ISA(NAME)(const ck_panels *w, const ck_quantized *x, ptrdiff_t tokens, const float *bias, float *y,           \
                  ptrdiff_t ys, ptrdiff_t first, ptrdiff_t count) {                                                   \
     ptrdiff_t blocks = (w->columns + w->block_length - 1) / w->block_length;                                         \
     ptrdiff_t chunk = CHUNK_COLUMNS / w->block_length;                                                               \
+    if (FITTED(w, x, tokens, bias, y, ys, first, count)) return;                                                     \
     if (tokens <= CK_I8_TOKENS) chunk = blocks;                                                                      \
     if (tokens == 1)                                                                                                 \
       for (; count >= 4 && (first + 4) * CK_PANEL <= w->rows; first += 4, count -= 4)                                \
         NAME##_four(w, x, bias, y, first, blocks);                                                                   \
     for (ptrdiff_t b = 0; b == 0 || b < blocks; b += chunk) {                                                        \
       ptrdiff_t end = b + chunk < blocks ? b + chunk : blocks;                                                       \
-      const float *ends = end == blocks ? bias : 0;                                                                  \
-      for (ptrdiff_t p = first; p < first + count; p++) {                                                            \
-        ptrdiff_t t = 0;                                                                                             \
-        for (; t + CK_I8_TOKENS <= tokens; t += CK_I8_TOKENS) NAME##_many(w, x, t, ends, y, ys, p, b, end);          \
-        for (; t + 2 <= tokens; t += 2) NAME##_2(w, x, t, ends, y, ys, p, b, end);                                   \
-        if (t < tokens) NAME##_1(w, x, t, ends, y, ys, p, b, end);                                                   \
-      }                                                                                                              \
+      chunk_##NAME(w, x, tokens, end == blocks ? bias : 0, y, ys, first, count, b, end);                             \
     }                                                                                                                \
   }
 
-CK_DEFINE_I8(ck_linear_q8_i8, 0)
-CK_DEFINE_I8(ck_linear_q4_i8, 1)
+CK_DEFINE_LINEAR_I8(ck_linear_q8_i8, linear_fitted)
+CK_DEFINE_LINEAR_I8(ck_linear_q4_i8, linear_unfitted)
 
 /// y += w * what of x is at or beyond the threshold, or NaN, in float: column after column.
 CK_INLINE void add_outliers(const int is_q4, const ck_panels *w, const float *x, float threshold, float *y,

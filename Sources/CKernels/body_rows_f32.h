@@ -281,3 +281,8 @@ void ISA(ck_round_f32_e4m3)(const float *x, ptrdiff_t columns, ptrdiff_t length,
     }
   }
 }
+
+void ISA(ck_hadamard_f32_f32)(const float *x, ptrdiff_t block, float *y, ptrdiff_t count) {
+  if (y != x) memcpy(y, x, (size_t)count * sizeof(float));
+  rotate(y, count, block);
+}

@@ -119,6 +119,7 @@ CK_INLINE void four_dots_q4(const uint8_t *codes, ptrdiff_t stride, ptrdiff_t ah
       v_make(_mm256_cvtepi32_ps(sum[p][0]), _mm256_cvtepi32_ps(sum[p][1]));
 }
 
+#define CK_FITTED "fitted_i8_avx2.h"
 #include "body_linear_i8.h"
 #include "vector_end.h"
 #endif

@@ -3,6 +3,7 @@
 #include "vector_avx512.h"
 
 #include "body_math.h"
+#include "body_hadamard.h"
 #include "body_rows_f32.h"
 #include "vector_end.h"
 #endif

@@ -35,6 +35,7 @@
   void ck_add_scaled_f32_f32_##ISA(const float *, float, float *, ptrdiff_t);                                        \
   void ck_gelu_tanh_f32_f32_##ISA(const float *, float *, ptrdiff_t);                                                \
   void ck_swiglu_f32_f32_##ISA(const float *, const float *, float *, ptrdiff_t);                                    \
+  void ck_hadamard_f32_f32_##ISA(const float *, ptrdiff_t, float *, ptrdiff_t);                                      \
   void ck_softcap_f32_f32_##ISA(const float *, float, float *, ptrdiff_t);                                           \
   void ck_rms_norm_f32_f32_##ISA(const float *, const float *, float, float *, ptrdiff_t);                           \
   void ck_add_rms_norm_f32_f32_##ISA(const float *, const float *, const float *, float, float *, float *,           \
@@ -47,11 +48,14 @@
   void ck_attention_f32_##ISA(const ck_attention *);                                                                 \
   void ck_store_kv_f32_##ISA(const ck_store *);
 
-#define TABLE(ISA)                                                                                                   \
+void ck_fit_i8_avx2(const int8_t *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int8_t *, ck_excess *, ptrdiff_t, int32_t *);
+
+#define TABLE(ISA, FIT)                                                                                              \
   static const ck_table table_##ISA = {                                                                              \
       .linear_f32 = {ck_linear_f32_f32_##ISA, ck_linear_bf16_f32_##ISA, ck_linear_f16_f32_##ISA,                     \
                      ck_linear_q8_f32_##ISA, ck_linear_q4_f32_##ISA, ck_linear_e4m3_f32_##ISA},                      \
       .linear_i8 = {0, 0, 0, ck_linear_q8_i8_##ISA, ck_linear_q4_i8_##ISA, 0},                                       \
+      .fit = FIT,                                                                                                    \
       .quantize = ck_quantize_f32_i8_##ISA,                                                                          \
       .round_e4m3 = ck_round_f32_e4m3_##ISA,                                                                         \
       .outliers_q8 = ck_outliers_q8_##ISA,                                                                           \
@@ -69,6 +73,7 @@
       .add_scaled = ck_add_scaled_f32_f32_##ISA,                                                                     \
       .gelu_tanh = ck_gelu_tanh_f32_f32_##ISA,                                                                       \
       .swiglu = ck_swiglu_f32_f32_##ISA,                                                                             \
+      .hadamard = ck_hadamard_f32_f32_##ISA,                                                                         \
       .softcap = ck_softcap_f32_f32_##ISA,                                                                           \
       .rms_norm = ck_rms_norm_f32_f32_##ISA,                                                                         \
       .add_rms_norm = ck_add_rms_norm_f32_f32_##ISA,                                                                 \
@@ -82,13 +87,13 @@
   };
 
 DECLARE(portable)
-TABLE(portable)
+TABLE(portable, 0)
 
 #if defined(__x86_64__)
 DECLARE(avx2)
-TABLE(avx2)
+TABLE(avx2, ck_fit_i8_avx2)
 DECLARE(avx512)
-TABLE(avx512)
+TABLE(avx512, 0)
 #endif
 
 const ck_table *ck_table_for(int32_t instruction_set) {

@@ -34,10 +34,16 @@ CK_INLINE v16 v_load_u8(const uint8_t *p) {
   return v_make(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
                 _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))));
 }
+/// Codes times 2^24: each becomes the upper byte of a word, which takes one instruction less than extending its sign.
+#define CK_I8_UNIT 0x1p-24f
 CK_INLINE v16 v_load_i8(const int8_t *p) {
-  __m128i bytes = _mm_loadu_si128((const __m128i *)p);
-  return v_make(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
-                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))));
+  const __m256i low = _mm256_setr_epi8(-1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1, 3,
+                                       -1, -1, -1, 4, -1, -1, -1, 5, -1, -1, -1, 6, -1, -1, -1, 7);
+  const __m256i high = _mm256_setr_epi8(-1, -1, -1, 8, -1, -1, -1, 9, -1, -1, -1, 10, -1, -1, -1, 11,
+                                        -1, -1, -1, 12, -1, -1, -1, 13, -1, -1, -1, 14, -1, -1, -1, 15);
+  __m256i bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
+  return v_make(_mm256_cvtepi32_ps(_mm256_shuffle_epi8(bytes, low)),
+                _mm256_cvtepi32_ps(_mm256_shuffle_epi8(bytes, high)));
 }
 CK_INLINE __m256 v_nibble_half(__m128i bytes, int high) {
   __m256i words = _mm256_cvtepu8_epi32(bytes);

@@ -28,6 +28,8 @@ CK_INLINE v16 v_load_bf16(const uint16_t *p) {
 CK_INLINE v16 v_load_f16(const uint16_t *p) { v16 r; CK_EACH r.lane[i] = ck_half_to_float(p[i]); return r; }
 CK_INLINE void v_store_f16(uint16_t *p, v16 a) { CK_EACH p[i] = ck_float_to_half(a.lane[i]); }
 CK_INLINE v16 v_load_u8(const uint8_t *p) { v16 r; CK_EACH r.lane[i] = (float)p[i]; return r; }
+/// Codes over CK_I8_UNIT.
+#define CK_I8_UNIT 1.0f
 CK_INLINE v16 v_load_i8(const int8_t *p) { v16 r; CK_EACH r.lane[i] = (float)p[i]; return r; }
 /// The lower or the upper four bits of 16 bytes.
 CK_INLINE v16 v_nibbles(const uint8_t *p, int high) {

@@ -9,16 +9,26 @@ public struct CodecScheme: Sendable {
   /// How the inputs of the layers are quantized; nil: not at all.
   public var activations: ActivationScheme?
 
-  /// Every scheme; adding one is adding a row.
-  public static let all = [
+  /// Every scheme; adding one is adding a row, here or in `others`.
+  public static let all = rows.flatMap { row in
+    [row]
+      + others.filter { $0.meaning == row.name }.map {
+        CodecScheme(
+          name: $0.name, summary: "another name of \(row.name)", codecName: row.codecName,
+          activations: row.activations)
+      }
+  }
+
+  /// Other names of some.
+  private static let others = [(name: "INT8", meaning: "W8A8"), (name: "MXFP4A16", meaning: "MXFP4")]
+
+  private static let rows = [
     CodecScheme(name: "W4A16", summary: "int4, group 128, symmetric", codecName: "int4-g128-sym"),
     CodecScheme(name: "W4A16_ASYM", summary: "int4, group 128, asymmetric", codecName: "int4-g128-asym"),
     CodecScheme(name: "W8A16", summary: "int8, one scale a row, symmetric", codecName: "int8-gall-sym"),
     CodecScheme(
       name: "W8A8", summary: "the same, inputs int8 with a scale a token", codecName: "int8-gall-sym",
       activations: .int8Token),
-    CodecScheme(
-      name: "INT8", summary: "the same", codecName: "int8-gall-sym", activations: .int8Token),
     CodecScheme(
       name: "W4A8", summary: "int4, group 128, symmetric, inputs int8 with a scale a token",
       codecName: "int4-g128-sym", activations: .int8Token),
@@ -29,7 +39,6 @@ public struct CodecScheme: Sendable {
     CodecScheme(name: "W2A16", summary: "int2, group 64, asymmetric", codecName: "int2-g64-asym"),
     CodecScheme(name: "NVFP4A16", summary: "NVIDIA FP4 weights", codecName: "nvfp4"),
     CodecScheme(name: "MXFP4", summary: "microscaling FP4 weights", codecName: "mxfp4"),
-    CodecScheme(name: "MXFP4A16", summary: "the same", codecName: "mxfp4"),
     CodecScheme(
       name: "FP8", summary: "FP8 weights and inputs, one scale each; inputs are calibrated",
       codecName: "fp8_e4m3-tensor", activations: .fp8Tensor),

@@ -40,6 +40,30 @@ struct ScaleStep: DifferentiableStep {
   }
 }
 
+/// Products of blocks with a Hadamard matrix, which is symmetric: so is the way back.
+struct HadamardStep: DifferentiableStep {
+  let block: Int
+
+  func forward(_ operands: [FloatMatrix], _ run: RunContext) -> StepResult {
+    StepResult(turned(operands[0]))
+  }
+  func backward(_ call: BackwardCall, _ run: RunContext) -> [FloatMatrix?] { [turned(call.gradients[0])] }
+
+  private func turned(_ x: FloatMatrix) -> FloatMatrix {
+    var result = x
+    let factor = 1 / Float(block).squareRoot()
+    var half = 1
+    while half < block {
+      for index in result.values.indices where index & half == 0 {
+        let (a, b) = (result.values[index], result.values[index + half])
+        (result.values[index], result.values[index + half]) = (a + b, a - b)
+      }
+      half *= 2
+    }
+    return result.map { $0 * factor }
+  }
+}
+
 /// Product of each row with a number of its own.
 struct ScaleRowsStep: DifferentiableStep {
   func forward(_ operands: [FloatMatrix], _ run: RunContext) -> StepResult {

@@ -36,6 +36,7 @@ struct StepBuilder {
     case .multiply: return MultiplyStep()
     case .scale: return ScaleStep(factor: Float(try node.float("factor")))
     case .scaleRows: return ScaleRowsStep()
+    case .hadamard: return HadamardStep(block: try node.integer("block"))
     case .silu: return SiluStep(isGated: false)
     case .swiglu: return SiluStep(isGated: true)
     case .relu: return FunctionStep.relu

@@ -29,6 +29,8 @@ struct EvictionPlan {
 
   let policy: any CachePolicy
   let layers: [Layer]
+  /// Layers that it leaves alone, since windows of their own keep their caches small.
+  let windowedCount: Int
   /// Length from which on sequences count as no longer: positions are then counted inside of caches.
   let sequenceLimit: Int?
 
@@ -45,9 +47,11 @@ struct EvictionPlan {
           "a cache of \(format) has entries that cannot be taken out one by one; --kv-cache int8 or f16 has none"
       )
     }
-    let parameters = steps.compactMap { step -> Step.AttentionParameters? in
+    let all = steps.compactMap { step -> Step.AttentionParameters? in
       if case .attention(let parameters) = step.kind { parameters } else { nil }
-    }.filter { $0.window == 0 }
+    }
+    let parameters = all.filter { $0.window == 0 }
+    windowedCount = all.count - parameters.count
     guard !parameters.isEmpty else {
       throw .policy(name, reason: "every layer has a window of its own, and none grows without end")
     }

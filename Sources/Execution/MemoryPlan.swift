@@ -144,6 +144,7 @@ extension MemoryPlan {
     private func reusable(_ node: Node, _ position: Int, at index: Int) -> View? {
       let overwriting: Set<Operation> = [
         .rope, .add, .multiply, .scale, .silu, .gelu, .relu, .sigmoid, .clamp, .softcap, .swiglu, .geglu,
+        .hadamard,
         .addRMSNorm, .addLayerNorm, .scaleRows, .expertBias, .limitedGLU,
       ]
       // Operands besides the first one are of another shape, or are read after the result was begun.

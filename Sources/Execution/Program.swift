@@ -41,6 +41,8 @@ public final class Program: Sendable {
   public let cache: CacheQuantization
   /// Which entries of a full cache stay; nil when caches grow.
   let eviction: EvictionPlan?
+  /// Layers whose caches a policy leaves alone, since windows of their own keep them small; 0 without a policy.
+  public var windowedLayerCount: Int { eviction?.windowedCount ?? 0 }
   /// Floats per token of the arena.
   public let arenaColumns: Int
   /// Layers with a key and value cache: heads, head dimension and window by cache number.
@@ -71,6 +73,7 @@ public final class Program: Sendable {
       guard var step = try builder.step(node) else { continue }
       step.rounding = rounding.makers[index]
       step.roundedInput = rounding.takers[index]
+      step.readsRounded = rounding.readers.contains(index)
       if case .attention(let parameters) = step.kind {
         guard caches[parameters.cache] == nil else {
           throw ExecutionError.unsupported(

@@ -79,6 +79,10 @@ public final class Session {
   /// Most tokens that a layer has forgotten to make room; 0 without a policy.
   public var evictedCount: Int { eviction?.evictedCount ?? 0 }
 
+  /// Numbers in inputs of linear layers that were multiplied as floats beside codes, because they reached the scheme's threshold, and
+  /// all numbers that were looked at.
+  public var outliers: (found: Int, all: Int) { (workspace.outlierCount, workspace.outlierCandidates) }
+
   /// Computes again what a truncation made the caches lose, which the next run would do otherwise.
   /// - Throws: ``ExecutionError``.
   public func refill() throws { try catchUp(adding: 0) }

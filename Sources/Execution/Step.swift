@@ -24,6 +24,7 @@ struct Step {
     case sigmoid
     case clamp(Float, Float)
     case softcap(Float)
+    case hadamard(block: Int)
     case gated(KernelTable.GatedProduct)
     case scaleRows
     case joinHeads(heads: Int, isShared: Bool)
@@ -85,10 +86,10 @@ struct Step {
     let rotary: RopeParameters?
   }
 
-  /// Codes that a step makes of its rows for linear layers.
+  /// What a step makes of its rows for linear layers.
   struct Rounding {
-    /// Number of the session's codes.
-    let slot: Int
+    /// Number of the session's codes; nil for FP8, whose values take the place of the row.
+    let slot: Int?
     let input: InputQuantization
     let blockLength: Int
   }
@@ -100,10 +101,12 @@ struct Step {
   var isAfterLastAttention = false
   /// Whether this is the last attention, which appends all keys and values and attends for the rows asked for alone.
   var isLastAttention = false
-  /// Codes that it makes of its last output.
+  /// What it makes of its last output.
   var rounding: Rounding?
   /// Number of the codes that it takes instead of its input.
   var roundedInput: Int?
+  /// Whether its input has been rounded to FP8 by what made it.
+  var readsRounded = false
 }
 
 /// Turns the nodes of a graph into steps.
@@ -192,6 +195,7 @@ struct StepBuilder {
     case .expertBias: return .expertBias(try vector(node, 2), chosen: try node.integer("chosen"))
     case .expertSum: return .expertSum(chosen: try node.integer("chosen"))
     case .softcap: return .softcap(Float(try node.float("cap")))
+    case .hadamard: return .hadamard(block: try node.integer("block"))
     case .swiglu: return .gated(.swiglu)
     case .slice: return .copy
     default:

@@ -1,3 +1,4 @@
+import Codecs
 import Kernels
 
 /// Runs one step on some rows: resolves places to pointers and calls the kernel.
@@ -27,7 +28,7 @@ struct StepRunner {
             codes, first: first(of: codes), matrix, bias: bias, then: activation, into: y, pool: pool)
         }
         unsafe kernels.linear(
-          x, matrix, bias: bias, then: activation, into: y, activations: input,
+          x, matrix, bias: bias, then: activation, into: y, activations: step.readsRounded ? .float32 : input,
           simulates: session.program.options.simulatesActivations, workspace: session.workspace, pool: pool)
       }
     case .linearGated(let matrix, let bias, let product, let input):
@@ -40,7 +41,8 @@ struct StepRunner {
             workspace: session.workspace, pool: pool)
         }
         unsafe kernels.linearGated(
-          x, matrix, bias: bias, product: product, into: y, activations: input,
+          x, matrix, bias: bias, product: product, into: y,
+          activations: step.readsRounded ? .float32 : input,
           simulates: session.program.options.simulatesActivations, workspace: session.workspace, pool: pool)
       }
     case .rope(let parameters):
@@ -61,7 +63,7 @@ struct StepRunner {
 
   private func normalize(_ step: Step) {
     let rounding = step.rounding.map {
-      RowRounding($0.input, blockLength: $0.blockLength, into: session.codes[$0.slot])
+      RowRounding($0.input, blockLength: $0.blockLength, into: $0.slot.map { session.codes[$0] })
     }
     switch step.kind {
     case .rmsNorm(let weight, let epsilon, let heads):
@@ -126,6 +128,7 @@ struct StepRunner {
     case .gelu(let kind): unsafe kernels.gelu(x, kind, into: y, pool: pool)
     case .clamp(let low, let high): unsafe kernels.clamp(x, low, high, into: y, pool: pool)
     case .softcap(let cap): unsafe kernels.softcap(x, cap: cap, into: y, pool: pool)
+    case .hadamard(let block): unsafe kernels.hadamard(x, block: block, into: y, pool: pool)
     case .copy: unsafe copy(x, y)
     case .joinHeads(let heads, let isShared):
       unsafe joinHeads(x, place(step.inputs[1]), heads: heads, isShared: isShared, into: y)

@@ -67,6 +67,7 @@ struct BoxText: Equatable {
     .joinHeads: ("Join heads", .attention), .add: ("Add", .sum), .multiply: ("Multiply", .activation),
     .scale: ("Scale", .activation), .silu: ("SiLU", .activation), .gelu: ("GELU", .activation),
     .relu: ("ReLU", .activation), .sigmoid: ("Sigmoid", .activation), .clamp: ("Clamp", .activation),
+    .hadamard: ("Hadamard", .activation),
     .softcap: ("Soft cap", .activation), .slice: ("Slice", .activation), .swiglu: ("SwiGLU", .activation),
     .geglu: ("GEGLU", .activation), .addLayerNorm: ("Add, layer norm", .normalization),
     .linearActivation: ("Linear, activation", .projection), .linearGated: ("Linear, gated", .projection),

@@ -33,6 +33,8 @@ public struct Operation: Hashable, Sendable, RawRepresentable, CustomStringConve
   public static let gelu = Operation(rawValue: "gelu")
   /// cap * tanh(x / cap).
   public static let softcap = Operation(rawValue: "softcap")
+  /// Product of blocks of columns with a Hadamard matrix.
+  public static let hadamard = Operation(rawValue: "hadamard")
   /// A range of columns.
   public static let slice = Operation(rawValue: "slice")
   /// silu(gate) * up.

@@ -63,17 +63,8 @@ extension KernelTable {
       return unsafe linearThenGated(
         x, w, bias: bias, product: product, into: y, .float32, workspace, pool)
     }
-    let function = unsafe linearFunction(w.encoding)
-    let view = unsafe w.view
-    unsafe gated(
-      w, product, into: y, workspace, pool, panelsAtOnce: 16,
-      scratch: KernelTable.linearScratch(tokens: x.rows, pool)
-    ) { panel, count, tokens, target, stride, worker in
-      var panels = unsafe view
-      unsafe function(
-        &panels, x[tokens.lowerBound], x.stride, tokens.count, bias, target, stride, panel, count,
-        workspace.scratch(worker))
-    }
+    let products = unsafe self.product(x, w, bias: bias, workspace, pool)
+    unsafe gated(products, w, product, into: y, workspace, pool, panelsAtOnce: 16)
     withExtendedLifetime(w.storage) {}
   }
 
@@ -86,24 +77,15 @@ extension KernelTable {
     unsafe precondition(
       x.columns == w.columns && 2 * y.columns == w.rows && x.rows >= first + y.rows,
       "shapes of a gated layer")
-    precondition(w.encoding.isQuantized && w.blockLength == x.blockLength, "blocks of a gated layer")
     guard KernelTable.canGate(w) else {
       let both = unsafe workspace.gatedRows(y.rows, columns: w.rows)
       unsafe linear(x, first: first, w, bias: bias, into: both, pool: pool)
       return unsafe gatedProduct(
         gate: both.columns(0..<y.columns), up: both.columns(y.columns..<w.rows), product, into: y, pool: pool)
     }
-    let functions = unsafe self.functions.linear_i8
-    guard let function = unsafe w.encoding == .q8 ? functions.3 : functions.4 else { return }
-    let view = unsafe w.view
-    let source = unsafe x.view
+    let products = unsafe self.product(x, first: first, w, bias: bias, pool)
     let panelsAtOnce = unsafe y.rows <= KernelTable.fewTokens ? 32 : 4
-    unsafe gated(w, product, into: y, workspace, pool, panelsAtOnce: panelsAtOnce, scratch: 0) {
-      panel, count, tokens, target, stride, _ in
-      var panels = unsafe view
-      var part = unsafe source.rows(from: first + tokens.lowerBound)
-      unsafe function(&panels, &part, tokens.count, bias, target, stride, panel, count)
-    }
+    unsafe gated(products, w, product, into: y, workspace, pool, panelsAtOnce: panelsAtOnce)
     withExtendedLifetime((w.storage, x)) {}
   }
 
@@ -121,33 +103,28 @@ extension KernelTable {
       gate: both.columns(0..<y.columns), up: both.columns(y.columns..<w.rows), product, into: y, pool: pool)
   }
 
-  /// Makes gates and factors with `multiply` and their product, in tasks.
-  /// - Parameters:
-  ///   - panelsAtOnce: panels of each half that a task multiplies before it makes products: few stay in the cache with all tokens,
-  ///     and many are read without a break.
-  ///   - scratch: floats of each thread that `multiply` uses.
-  ///   - multiply: gets the first panel, how many there are, tokens, where panel 0 would lie for the first of
-  ///     these, the elements between rows there, and the worker.
+  /// Makes gates and factors with `products` and joins them, in tasks.
+  /// - Parameter panelsAtOnce: panels of each half that a task multiplies before it joins them: few stay in the cache with all tokens,
+  ///   and many are read without a break.
   private func gated(
-    _ w: PanelMatrix, _ product: GatedProduct, into y: Rows, _ workspace: Workspace, _ pool: ThreadPool,
-    panelsAtOnce: Int, scratch: Int,
-    _ multiply: (Int, Int, Range<Int>, UnsafeMutablePointer<Float>, Int, Int) -> Void
+    _ products: PanelProduct, _ w: PanelMatrix, _ product: GatedProduct, into y: Rows, _ workspace: Workspace,
+    _ pool: ThreadPool, panelsAtOnce: Int
   ) {
     let half = w.panelCount / 2
     let grid = unsafe TaskGrid(
       panels: half, tokens: y.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
     let stride = panelsAtOnce * PanelMatrix.panelRows
     let room = grid.tokensPerBlock * stride
-    workspace.reserve(threadCount: pool.threadCount, floatCount: scratch + 2 * room)
+    workspace.reserve(threadCount: pool.threadCount, floatCount: products.scratch + 2 * room)
     pool.run(taskCount: grid.count) { task, worker in
       let (panels, tokens) = grid[task]
-      let gate = unsafe workspace.scratch(worker) + scratch
+      let gate = unsafe workspace.scratch(worker) + products.scratch
       let up = unsafe gate + room
       for panel in Swift.stride(from: panels.lowerBound, to: panels.upperBound, by: panelsAtOnce) {
         let count = min(panelsAtOnce, panels.upperBound - panel)
         let column = panel * PanelMatrix.panelRows
-        unsafe multiply(panel, count, tokens, gate - column, stride, worker)
-        unsafe multiply(half + panel, count, tokens, up - column - y.columns, stride, worker)
+        unsafe products.part(panel, count, tokens, gate - column, stride, worker)
+        unsafe products.part(half + panel, count, tokens, up - column - y.columns, stride, worker)
         for (row, token) in tokens.enumerated() {
           unsafe apply(
             product, gate: gate + row * stride, up: up + row * stride, into: y[token] + column,

@@ -43,22 +43,25 @@ extension KernelTable {
       return unsafe linear(
         rounded, w, bias: bias, then: activation, into: y, workspace: workspace, pool: pool)
     }
-    let function = unsafe linearFunction(w.encoding)
+    unsafe run(product(x, w, bias: bias, workspace, pool), w, then: activation, into: y, workspace, pool)
+    withExtendedLifetime(w.storage) {}
+  }
+
+  /// Makes all parts of a product.
+  private func run(
+    _ product: PanelProduct, _ w: PanelMatrix, then activation: Activation?, into y: Rows,
+    _ workspace: Workspace?, _ pool: ThreadPool
+  ) {
     let blocks = unsafe TaskGrid(
-      panels: w.panelCount, tokens: x.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
-    workspace.reserve(
-      threadCount: pool.threadCount, floatCount: unsafe KernelTable.linearScratch(tokens: x.rows, pool))
-    let view = unsafe w.view
+      panels: w.panelCount, tokens: y.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
+    workspace?.reserve(threadCount: pool.threadCount, floatCount: product.scratch)
     let finish = unsafe activation.flatMap { unsafe self.function(for: $0) }
     pool.run(taskCount: blocks.count) { task, worker in
       let (panels, tokens) = blocks[task]
-      var panelsView = unsafe view
-      unsafe function(
-        &panelsView, x[tokens.lowerBound], x.stride, tokens.count, bias, y[tokens.lowerBound], y.stride,
-        panels.lowerBound, panels.count, workspace.scratch(worker))
+      unsafe product.part(
+        panels.lowerBound, panels.count, tokens, y[tokens.lowerBound], y.stride, worker)
       unsafe apply(finish, y, panels, tokens)
     }
-    withExtendedLifetime(w.storage) {}
   }
 
   /// Floats that a thread needs to multiply a block of tokens.
@@ -76,23 +79,7 @@ extension KernelTable {
   ) {
     unsafe precondition(
       x.columns == w.columns && y.columns == w.rows && x.rows >= first + y.rows, "shapes of a linear layer")
-    precondition(w.encoding.isQuantized && w.blockLength == x.blockLength, "blocks of a linear layer")
-    let functions = unsafe self.functions.linear_i8
-    guard let function = unsafe w.encoding == .q8 ? functions.3 : functions.4 else { return }
-    let blocks = unsafe TaskGrid(
-      panels: w.panelCount, tokens: y.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
-    let view = unsafe w.view
-    let source = unsafe x.view
-    let finish = unsafe activation.flatMap { unsafe self.function(for: $0) }
-    pool.run(taskCount: blocks.count) { task, _ in
-      let (panels, tokens) = blocks[task]
-      var panelsView = unsafe view
-      var part = unsafe source.rows(from: first + tokens.lowerBound)
-      unsafe function(
-        &panelsView, &part, tokens.count, bias, y[tokens.lowerBound], y.stride, panels.lowerBound,
-        panels.count)
-      unsafe apply(finish, y, panels, tokens)
-    }
+    unsafe run(product(x, first: first, w, bias: bias, pool), w, then: activation, into: y, nil, pool)
     withExtendedLifetime((w.storage, x)) {}
   }
 

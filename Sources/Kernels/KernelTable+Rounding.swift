@@ -71,9 +71,26 @@ extension KernelTable {
     if !input.outlierColumns.isEmpty {
       unsafe addOutliers(outliers, w, threshold: .leastNonzeroMagnitude, into: y, pool: pool)
     }
-    if threshold > 0 { unsafe addOutliers(rest, w, threshold: threshold, into: y, pool: pool) }
+    if threshold > 0 {
+      unsafe countOutliers(rest, threshold: threshold, workspace, pool)
+      unsafe addOutliers(rest, w, threshold: threshold, into: y, pool: pool)
+    }
     guard let finish = unsafe activation.flatMap({ unsafe function(for: $0) }) else { return }
     unsafe forEachRow(y.rows, columns: y.columns, pool) { row in unsafe finish(y[row], y[row], y.columns) }
+  }
+
+  private func countOutliers(_ x: Rows, threshold: Float, _ workspace: Workspace, _ pool: ThreadPool) {
+    unsafe withUnsafeTemporaryAllocation(of: Int.self, capacity: max(x.rows, 1)) { counts in
+      let first = counts.baseAddress
+      unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
+        var count = 0
+        // As the kernels see it: NaN reaches every threshold.
+        for column in unsafe 0..<x.columns where unsafe !(x[row][column].magnitude < threshold) { count += 1 }
+        unsafe first?[row] = count
+      }
+      for row in unsafe 0..<x.rows { workspace.outlierCount += unsafe counts[row] }
+    }
+    workspace.outlierCandidates += unsafe x.rows * x.columns
   }
 
   /// Adds the products with numbers of at least a magnitude, which were left out of the codes.

@@ -105,6 +105,17 @@ extension KernelTable {
     unsafe unary(functions.softcap, cap, x, y, pool)
   }
 
+  /// Blocks of `block` columns, a power of two that divides them, times a Hadamard matrix over the square root of its size; `y`
+  /// may be `x`.
+  public func hadamard(_ x: Rows, block: Int, into y: Rows, pool: ThreadPool) {
+    unsafe requireSame(x, y)
+    unsafe precondition(block > 0 && block & (block - 1) == 0 && x.columns % block == 0, "a Hadamard block")
+    guard let function = unsafe functions.hadamard else { return }
+    unsafe forEachRow(x.rows, columns: x.columns, pool) { row in
+      unsafe function(x[row], block, y[row], x.columns)
+    }
+  }
+
   /// `y = x / (1 + exp(-x))`; `y` may be `x`.
   public func silu(_ x: Rows, into y: Rows, pool: ThreadPool) {
     unsafe unary(functions.silu, x, y, pool)

@@ -16,12 +16,19 @@ public final class QuantizedRows: @unchecked Sendable {
   private let codes = AlignedBuffer()
   private let scales = AlignedBuffer()
   private let sums = AlignedBuffer()
+  private let fittedCodes = AlignedBuffer()
+  private let excess = AlignedBuffer()
+  private let starts = AlignedBuffer()
+  private var isFitted = false
 
   /// Creates an empty one.
   public init() {}
 
   /// Bytes in use.
-  public var byteCount: Int { codes.byteCount + scales.byteCount + sums.byteCount }
+  public var byteCount: Int {
+    codes.byteCount + scales.byteCount + sums.byteCount + fittedCodes.byteCount + excess.byteCount
+      + starts.byteCount
+  }
 
   /// Blocks of a token.
   public var blockCount: Int { blockLength == 0 ? 0 : (columns + blockLength - 1) / blockLength }
@@ -31,6 +38,7 @@ public final class QuantizedRows: @unchecked Sendable {
     self.rows = rows
     self.columns = columns
     self.blockLength = blockLength
+    isFitted = false
     unsafe _ = codes.reserve(byteCount: rows * codeStride)
     unsafe _ = scales.reserve(byteCount: rows * blockCount * 4)
     unsafe _ = sums.reserve(byteCount: rows * blockCount * 4)
@@ -38,13 +46,53 @@ public final class QuantizedRows: @unchecked Sendable {
 
   var codeStride: Int { blockCount * blockLength }
 
+  /// Rows from which on it pays to fit codes.
+  private static let fittingRows = 16
+
+  /// A pair in 32 may have excess; where there are more, products of the codes as they are take less time.
+  private var excessRoom: Int { max(rows * blockLength / 64, 1) }
+
+  /// Makes the codes once more, as products of pairs in 16 bits need them, once for all that read these rows.
+  /// - Parameter function: nil where no products need them.
+  func fit(_ function: ck_fit_fn?, pool: ThreadPool) {
+    guard let function = unsafe function, !isFitted, rows >= QuantizedRows.fittingRows else { return }
+    isFitted = true
+    unsafe _ = fittedCodes.reserve(byteCount: rows * codeStride)
+    unsafe _ = excess.reserve(byteCount: blockCount * excessRoom * MemoryLayout<ck_excess>.stride)
+    unsafe _ = starts.reserve(byteCount: blockCount * (rows + 1) * 4)
+    let view = unsafe view
+    let length = blockLength
+    pool.run(taskCount: blockCount) { block in
+      unsafe function(
+        view.codes + block * length, view.code_stride, view.fitted_rows, length,
+        UnsafeMutablePointer(mutating: view.fitted + block * view.fitted_rows * length),
+        UnsafeMutablePointer(mutating: view.excess + block * view.excess_room), view.excess_room,
+        UnsafeMutablePointer(mutating: view.starts + block * (view.fitted_rows + 1)))
+    }
+  }
+
+  /// Blocks of columns whose codes were fitted, and the pairs in them that had excess; for tests.
+  package var fitting: (blocks: Int, pairs: Int) {
+    guard isFitted else { return (0, 0) }
+    let view = unsafe view
+    let counts = (0..<blockCount).compactMap { block -> Int? in
+      let starts = unsafe view.starts + block * (rows + 1)
+      return unsafe starts[0] < 0 ? nil : Int(starts[rows])
+    }
+    return (counts.count, counts.reduce(0, +))
+  }
+
   /// The memory as C sees it.
   var view: ck_quantized {
     unsafe ck_quantized(
       codes: codes.reserve(byteCount: 0).assumingMemoryBound(to: Int8.self),
       scales: scales.reserve(byteCount: 0).assumingMemoryBound(to: Float.self),
       sums: sums.reserve(byteCount: 0).assumingMemoryBound(to: Int32.self),
-      code_stride: codeStride, block_stride: blockCount)
+      code_stride: codeStride, block_stride: blockCount,
+      fitted: isFitted ? fittedCodes.reserve(byteCount: 0).assumingMemoryBound(to: Int8.self) : nil,
+      excess: excess.reserve(byteCount: 0).assumingMemoryBound(to: ck_excess.self),
+      starts: starts.reserve(byteCount: 0).assumingMemoryBound(to: Int32.self),
+      excess_room: excessRoom, fitted_rows: rows, first_row: 0)
   }
 
   /// Where a row goes.
@@ -73,21 +121,23 @@ extension ck_quantized {
     unsafe part.codes += row * code_stride
     unsafe part.scales += row * block_stride
     unsafe part.sums += row * block_stride
+    unsafe part.first_row += row
     return unsafe part
   }
 }
 
-/// What an operation besides writing rows of floats makes of each while it is in the cache: its codes.
+/// What an operation besides writing rows of floats makes of each while it is in the cache: its codes, or rounded floats.
 public struct RowRounding: Sendable {
   /// How rows are rounded.
   public let input: InputQuantization
   /// Columns of a block: 32, 64 or 128.
   public let blockLength: Int
-  /// Where the codes go.
-  public let target: QuantizedRows
+  /// Where the codes go; nil for FP8, whose values take the place of the row.
+  public let target: QuantizedRows?
 
   /// Rows as `input`, which has no outlier columns, says, in blocks of the linear layers that read them.
-  public init(_ input: InputQuantization, blockLength: Int, into target: QuantizedRows) {
+  public init(_ input: InputQuantization, blockLength: Int, into target: QuantizedRows?) {
+    precondition((input.scheme.kind == .fp8) == (target == nil), "integers have codes, FP8 has floats")
     self.input = input
     self.blockLength = blockLength
     self.target = target
@@ -101,6 +151,7 @@ struct RowRounder {
   private let columns: Int
   private let scaleColumns: Int
   private let function: ck_quantize_fn?
+  private let roundE4M3: ck_round_e4m3_fn?
 
   /// Makes room for `rows`.
   init(_ rounding: RowRounding, rows: Int, columns: Int, _ functions: ck_table) {
@@ -108,12 +159,17 @@ struct RowRounder {
     self.columns = columns
     scaleColumns = rounding.input.scheme.scaleColumns(of: columns, block: rounding.blockLength)
     unsafe function = functions.quantize
-    rounding.target.prepare(rows: rows, columns: columns, blockLength: rounding.blockLength)
+    unsafe roundE4M3 = functions.round_e4m3
+    rounding.target?.prepare(rows: rows, columns: columns, blockLength: rounding.blockLength)
   }
 
-  /// Makes the codes of one row; several threads may.
-  func round(_ x: UnsafePointer<Float>, _ row: Int) {
-    let to = unsafe rounding.target.target(row)
+  /// Makes the codes of one row, or rounds it; several threads may.
+  func round(_ x: UnsafeMutablePointer<Float>, _ row: Int) {
+    guard let target = rounding.target else {
+      unsafe roundE4M3?(x, columns, scaleColumns, rounding.input.scale ?? 0, x)
+      return
+    }
+    let to = unsafe target.target(row)
     unsafe function?(
       x, columns, rounding.blockLength, scaleColumns, rounding.input.scheme.largestCode,
       rounding.input.scale ?? 0, rounding.input.scheme.outlierThreshold, to.codes, to.scales, to.sums)

@@ -20,6 +20,11 @@ public final class Workspace: @unchecked Sendable {
   /// Keys that attention turned.
   private let keys = AlignedBuffer()
 
+  /// Inputs that were at or beyond the threshold of their scheme, since the workspace was made.
+  public internal(set) var outlierCount = 0
+  /// Inputs whose scheme has a threshold.
+  public internal(set) var outlierCandidates = 0
+
   /// Creates an empty workspace.
   public init() {}
 

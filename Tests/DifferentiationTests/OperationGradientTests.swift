@@ -64,7 +64,7 @@ import Testing
     Case(operation: .gelu, attributes: ["approximate": "sigmoid"]),
     Case(operation: .softcap, attributes: ["cap": 1.5]),
     Case(operation: .scaleRows, operands: ["a", "s"]),
-    Case(operation: .relu),
+    Case(operation: .relu), Case(operation: .hadamard, attributes: ["block": 4]),
     Case(operation: .clamp, attributes: ["minimum": -0.8, "maximum": 1.1]),
     Case(
       operation: .addRMSNorm, operands: ["a", "b"], attributes: ["eps": 1e-3], constants: [[12]], results: 2),

@@ -93,7 +93,7 @@ struct RandomGraph {
     let width = builder.type(of: x).columns ?? 0
     let same = pick(columns: width) ?? x
     let norm = OrderedDictionary<String, Attribute>(uniqueKeysWithValues: [("eps", .float(1e-5))])
-    switch Int.random(in: 0..<29, using: &generator) {
+    switch Int.random(in: 0..<30, using: &generator) {
     case 0, 1:
       let rows = [16, 32, 48].randomElement(using: &generator) ?? 16
       let bias = Bool.random(using: &generator) ? [try constant([rows])] : []
@@ -138,6 +138,10 @@ struct RandomGraph {
           .layerNorm, [.value(sum), try constant([width])] + shift, attributes: norm, name: "n"))
     case 24: try gate(x, width)
     case 25: pool.append(try limited(x, same))
+    case 26:
+      let block = width & -width
+      guard block > 1 else { return }
+      pool.append(try builder.add(.hadamard, [.value(x)], attributes: ["block": .int(block)], name: "h"))
     default: try attend(x, width)
     }
   }

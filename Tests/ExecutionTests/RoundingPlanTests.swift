@@ -82,6 +82,39 @@ import Testing
     }
   }
 
+  /// FP8 is rounded in the place of the row, where nothing else reads that: a norm with a router behind it stays.
+  @Test(arguments: [ActivationScheme.fp8Token, .fp8Group])
+  func normsRoundToFloat8(scheme: ActivationScheme) throws {
+    let graph = try Graph(parsing: Self.text)
+    let model = TestModel(graph: graph, seed: 9)
+    let codec = try Float8Codec(.e4m3, granularity: .channel)
+    func make(_ options: ExecutionOptions) throws -> Session {
+      let program = try Program(graph: graph, options: options) { name in
+        let tensor = try model.constant(name)
+        guard graph.constants[name]?.encoding == "int4-g32-sym" else { return .dense(tensor) }
+        let matrix = try FloatMatrix(
+          rows: tensor.shape.rows, columns: tensor.shape.columns, values: tensor.floats())
+        return .encoded(try codec.encode(matrix, importance: nil, search: .extremes))
+      }
+      return Session(program: program, pool: SessionTests.pool)
+    }
+    var options = ExecutionOptions(activations: scheme)
+    let with = try make(options)
+    options.layout.remove(.roundedInputs)
+    let without = try make(options)
+    let tokens = SessionTests.tokens(40)
+    for rows in [0..<40, 39..<40, 7..<12] {
+      with.reset()
+      without.reset()
+      let found = try unsafe with.forward(tokens, rows: rows) { unsafe Array($0) }
+      #expect(found == (try unsafe without.forward(tokens, rows: rows) { unsafe Array($0) }), "\(rows)")
+    }
+    let inputs = with.program.roundedInputs
+    #expect(inputs.filter { $0.reason == nil }.map(\.site) == ["x0", "x2"], "\(inputs)")
+    #expect(inputs.contains { $0.site == "x1" && $0.reason == "something else reads it as it is" })
+    #expect(without.program.roundedInputs.allSatisfy { $0.reason != nil })
+  }
+
   /// Inputs as floats, outliers and simulated rounding leave nothing to make.
   @Test func nothingIsPlannedWhereNothingIsRoundedToCodes() throws {
     let graph = try Graph(parsing: Self.text)

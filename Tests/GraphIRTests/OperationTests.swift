@@ -76,6 +76,15 @@ import Testing
     expectClose(
       try run("%y = gelu %x {approximate = \"sigmoid\"} : f32[T, 4]", x, rows: 1),
       x.map { Double($0) / (1 + exp(-1.702 * Double($0))) })
+    expectClose(
+      try run("%y = hadamard %x {block = 2} : f32[T, 4]", [3, 1, -2, 6], rows: 1),
+      [4, 2, 4, -8].map { $0 / 2.0.squareRoot() })
+    expectClose(try run("%y = hadamard %x {block = 4} : f32[T, 4]", [1, 2, 3, 4], rows: 1), [5, -1, -2, 0])
+    for block in [0, 1, 3, 8] {
+      #expect(throws: GraphError.self) {
+        try run("%y = hadamard %x {block = \(block)} : f32[T, 4]", [1, 2, 3, 4], rows: 1)
+      }
+    }
     let factors = "%f = slice %x {start = 1, length = 1} : f32[T, 1]"
     expectClose(
       try run(factors + " %y = scale_rows %x, %f : f32[T, 2]", [1, 2, 3, 4], rows: 2), [2, 4, 12, 16])

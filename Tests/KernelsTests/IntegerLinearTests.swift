@@ -111,6 +111,51 @@ struct IntegerLinearTests {
     }
   }
 
+  /// Rows of which so many pairs of a hundred are as large as codes get, with one sign, and the others small and of two.
+  static func spiky(
+    rows: Int, columns: Int, percent: Int, _ generator: inout SeededGenerator
+  ) -> [Float] {
+    var values: [Float] = []
+    for _ in 0..<rows * columns / 2 {
+      let isLarge = Int(generator.next() % 100) < percent
+      let sign: Float = generator.next() % 2 == 0 ? 1 : -1
+      let small = Float(generator.next() % 5) - 2
+      values += isLarge ? [sign * 10, sign * 9.9] : [small, -small]
+    }
+    return values
+  }
+
+  @Test(arguments: instructionSets, [0, 1, 30, 100])
+  func pairsThatSixteenBitsCannotHold(set: InstructionSet, percent: Int) throws {
+    var generator = SeededGenerator(seed: 8)
+    let table = try table(set)
+    let pool = ThreadPool(threadCount: 2)
+    for (isSymmetric, group) in [(true, nil), (false, 64), (true, 32)] as [(Bool, Int?)] {
+      let (rows, columns, tokens) = (40, 448, 103)
+      let values = (0..<rows * columns).map { $0 % 3 == 0 ? Float(-1) : 1 }
+      let codec = try IntegerGroupCodec(bits: 8, groupSize: group, isSymmetric: isSymmetric)
+      let matrix = try codec.encode(
+        FloatMatrix(rows: rows, columns: columns, values: values), importance: nil, search: .extremes)
+      let packed = try PanelMatrix(packing: [.encoded(matrix)])
+      let x = IntegerLinearTests.spiky(rows: tokens, columns: columns, percent: percent, &generator)
+      let expected = try IntegerLinearTests.reference(x, matrix, packed: packed, bias: nil, tokens: tokens)
+
+      let codes = QuantizedRows()
+      let input = RowBuffer(x, rows: tokens, columns: columns)
+      unsafe table.quantizeActivations(input.view, blockLength: packed.blockLength, into: codes, pool: pool)
+      for first in [0, 5] {
+        let output = RowBuffer(rows: tokens - first, columns: rows)
+        unsafe table.linear(codes, first: first, packed, into: output.view, pool: pool)
+        #expect(bits(output.values) == bits(Array(expected[(first * rows)...])), "from row \(first)")
+      }
+      guard set == .avx2 else { continue }
+      // Nothing to take, something, and too much: the three ways were gone.
+      let blocks = codes.blockCount
+      #expect(codes.fitting.blocks == (percent > 10 ? 0 : blocks))
+      #expect((codes.fitting.pairs > 0) == (percent == 1))
+    }
+  }
+
   @Test(arguments: instructionSets, [4, 8])
   func longRowsThreadsAndBatches(set: InstructionSet, bitCount: Int) throws {
     var generator = SeededGenerator(seed: 6)

@@ -63,6 +63,31 @@ struct RowOperationTests {
       value: { a, _ in 30 * tanh(a / 30) }),
   ]
 
+  @Test(arguments: instructionSets, [2, 4, 8, 16, 32, 64, 256, 2048])
+  func hadamardBlocks(set: InstructionSet, block: Int) throws {
+    let table = try table(set)
+    let (rows, columns) = (5, 3 * block)
+    let x = RowOperationTests.inputs(rows * columns, seed: 22).map { Float(max(-1e3, min(1e3, $0))) }
+    let input = RowBuffer(x, rows: rows, columns: columns)
+    let output = RowBuffer(rows: rows, columns: columns)
+    unsafe table.hadamard(input.view, block: block, into: output.view, pool: Self.pool)
+    for (index, value) in output.values.enumerated() where index % 37 == 0 {
+      let start = index / block * block
+      let expected = (0..<block).reduce(0.0) { sum, k in
+        sum + Double(x[start + k]) * ((k & (index - start)).nonzeroBitCount % 2 == 0 ? 1 : -1)
+      }
+      #expect(abs(Double(value) - expected / Double(block).squareRoot()) < 1e-3, "\(index)")
+    }
+    #expect(output.isGuarded)
+    // In place, and by plain C: the same bits.
+    unsafe table.hadamard(input.view, block: block, into: input.view, pool: Self.pool)
+    #expect(bits(input.values) == bits(output.values))
+    let portable = RowBuffer(x, rows: rows, columns: columns)
+    unsafe KernelTable.available[0].hadamard(
+      portable.view, block: block, into: portable.view, pool: Self.pool)
+    #expect(bits(portable.values) == bits(output.values))
+  }
+
   @Test(arguments: instructionSets, operations)
   func matchesDouble(set: InstructionSet, operation: Operation) throws {
     let table = try table(set)

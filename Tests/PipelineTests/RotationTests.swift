@@ -58,6 +58,53 @@ import Testing
     }
   }
 
+  /// Inputs of down projections, and of output projections where values cannot be turned, are turned by the program itself.
+  @Test(arguments: [
+    ("llama-yarn", "auto"), ("gemma", "auto"), ("phi3-partial", "auto"), ("gpt2-inner", "never"),
+  ])
+  func inputsAreTurnedWhenTheModelRuns(name: String, values: String) throws {
+    let model = try golden(name)
+    var recipe = try TestModels.recipe("rtn", "int8", group: -1)
+    recipe.transforms = [.init(name: "rotation", options: ["inputs": "always", "values": values])]
+    let result = try TestModels.quantized(model, recipe)
+    let report = try #require(result.transforms.first)
+    let layers = try #require(model.configuration["num_hidden_layers"] ?? model.configuration["n_layer"])
+    #expect(report.turnedInputs >= layers.intValue ?? .max)
+    #expect(result.source.graph.turnsInputs && !model.graph.turnsInputs)
+    #expect(try difference(model, result.source) < 1e-4)
+
+    // The packed program does as well; files of other engines cannot.
+    let packed = output.file(name + ".adze")
+    try ModelContainers.container(named: "adze", output: packed).write(result, to: packed)
+    let loaded = try ModelFormats.load(packed)
+    #expect(loaded.graph.turnsInputs)
+    #expect(try difference(result.source.replacing(weights: result.weights), loaded) < 0.02)
+    for container in ["compressed-tensors", "gguf", "safetensors"] {
+      let path = output.file(name + container + (container == "gguf" ? ".gguf" : ""))
+      let failure = TestModels.failure {
+        try ModelContainers.container(named: container, output: path).write(result, to: path)
+      }
+      #expect("\(try #require(failure))".contains("Hadamard"), "\(container)")
+    }
+  }
+
+  /// Without being asked, only for inputs that are rounded to integers; and refused before any work where no file can say so.
+  @Test func roundedInputsAreTurned() throws {
+    let model = try golden("llama-yarn")
+    #expect(try rotated(model).transforms.first?.turnedInputs == 0)
+    var recipe = try TestModels.recipe("rtn", "int8", group: -1)
+    recipe.setActivations(.int8Token)
+    for (option, turned) in [("auto", true), ("never", false)] {
+      recipe.transforms = [.init(name: "rotation", options: ["inputs": option])]
+      #expect((try TestModels.quantized(model, recipe).transforms.first?.turnedInputs ?? 0 > 0) == turned)
+      let failure = TestModels.failure {
+        try ModelContainers.container(named: "compressed-tensors", output: "x").check(recipe)
+      }
+      #expect((failure != nil) == turned)
+      try ModelContainers.container(named: "adze", output: "x.adze").check(recipe)
+    }
+  }
+
   @Test(arguments: [
     ("gpt2-inner", "layer norms"), ("olmo3", "rms_norm makes"), ("gemma2-plain", "rms_norm makes"),
     ("bloom", "layer norms"),

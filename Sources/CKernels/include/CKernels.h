@@ -43,6 +43,16 @@ typedef struct ck_panels {
   int32_t has_zeros;
 } ck_panels;
 
+/// What was taken from a code so that it and its neighbour are at most 128 together.
+typedef struct ck_excess {
+  /// Row.
+  int32_t token;
+  /// Bytes from the codes of a block of a q8 panel to those of its four columns.
+  int32_t offset;
+  /// The four codes, of which one is not zero, as they lie in memory.
+  int32_t word;
+} ck_excess;
+
 /// Activations as int8: codes row-major, a scale and a sum of codes per block of columns.
 typedef struct ck_quantized {
   const int8_t *codes;
@@ -50,6 +60,16 @@ typedef struct ck_quantized {
   const int32_t *sums;
   ptrdiff_t code_stride;
   ptrdiff_t block_stride;
+  /// The codes once more, [block][row][column], less their excess; null when nobody asked for them. See ck_fit_fn.
+  const int8_t *fitted;
+  /// What the fitted ones lack, with room for `excess_room` in each block: those of row t are number starts[t] to
+  /// starts[t + 1] of a block. The first start of a block is -1 when there are more.
+  const ck_excess *excess;
+  const int32_t *starts;
+  ptrdiff_t excess_room;
+  /// Rows of `fitted`, and which of them is the first row of `codes`; `starts` has one more than rows for each block.
+  ptrdiff_t fitted_rows;
+  ptrdiff_t first_row;
 } ck_quantized;
 
 /// y[t][16 * first_panel ..] = panels * x[t] + bias for `panel_count` panels and `tokens` tokens.
@@ -64,6 +84,10 @@ typedef void (*ck_linear_i8_fn)(const ck_panels *w, const ck_quantized *x, ptrdi
 /// become zero.
 typedef void (*ck_quantize_fn)(const float *x, ptrdiff_t columns, ptrdiff_t block_length, ptrdiff_t scale_columns,
                                float most, float fixed, float threshold, int8_t *codes, float *scales, int32_t *sums);
+/// Takes from every pair of neighbours in a block of `length` columns what makes them more than 128, or less than -128, together:
+/// products of a pair with unsigned bytes then fit 16 bits. Null in tables whose products need no such thing.
+typedef void (*ck_fit_fn)(const int8_t *codes, ptrdiff_t code_stride, ptrdiff_t rows, ptrdiff_t length, int8_t *fitted,
+                          ck_excess *excess, ptrdiff_t room, int32_t *starts);
 /// Rounds one row to E4M3 with a scale for every `length` numbers, or `fixed` when that is more than 0, and back.
 typedef void (*ck_round_e4m3_fn)(const float *x, ptrdiff_t columns, ptrdiff_t length, float fixed, float *y);
 /// For one token adds to y[16 * first_panel ..] the products with the numbers at or beyond `threshold`.
@@ -71,6 +95,8 @@ typedef void (*ck_outliers_fn)(const ck_panels *w, const float *x, float thresho
                                ptrdiff_t panel_count);
 typedef void (*ck_unary_fn)(const float *x, float *y, ptrdiff_t count);
 typedef void (*ck_unary_scalar_fn)(const float *x, float scalar, float *y, ptrdiff_t count);
+/// Multiplies blocks of `block` elements, a power of two, with Hadamard matrices over the square root of their size; y may be x.
+typedef void (*ck_hadamard_fn)(const float *x, ptrdiff_t block, float *y, ptrdiff_t count);
 typedef void (*ck_binary_fn)(const float *a, const float *b, float *y, ptrdiff_t count);
 typedef void (*ck_rms_norm_fn)(const float *x, const float *weight, float epsilon, float *y, ptrdiff_t count);
 /// `bias` may be null.
@@ -185,6 +211,7 @@ typedef struct ck_table {
   /// Null for dense encodings.
   ck_linear_i8_fn linear_i8[CK_ENCODING_COUNT];
   ck_quantize_fn quantize;
+  ck_fit_fn fit;
   ck_round_e4m3_fn round_e4m3;
   ck_outliers_fn outliers_q8;
   ck_outliers_fn outliers_q4;
@@ -203,6 +230,7 @@ typedef struct ck_table {
   ck_unary_fn gelu_tanh;
   ck_binary_fn swiglu;
   ck_unary_scalar_fn softcap;
+  ck_hadamard_fn hadamard;
   ck_rms_norm_fn rms_norm;
   ck_add_rms_norm_fn add_rms_norm;
   ck_rope_fn rope;

@@ -52,6 +52,21 @@ extension Interpreter {
       let cap = try call.node.float("cap")
       return [try call.matrix(0).map { Float(cap * tanh(Double($0) / cap)) }.value]
     },
+    .hadamard: { call in
+      let (x, block) = (try call.matrix(0), try call.node.integer("block"))
+      var result = x
+      for row in 0..<x.rows {
+        for column in 0..<x.columns {
+          let start = column / block * block
+          let sum = (0..<block).reduce(0.0) { sum, index in
+            let isNegative = (index & (column - start)).nonzeroBitCount % 2 == 1
+            return sum + Double(x[row, start + index]) * (isNegative ? -1 : 1)
+          }
+          result[row, column] = Float(sum / Double(block).squareRoot())
+        }
+      }
+      return [result.value]
+    },
     .swiglu: { call in [try call.matrix(0).zip(call.matrix(1)) { silu($0) * $1 }.value] },
     .geglu: { call in
       let functions = ["none": gelu, "tanh": geluTanh, "sigmoid": geluSigmoid]

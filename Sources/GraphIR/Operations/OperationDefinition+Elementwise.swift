@@ -1,5 +1,5 @@
 extension OperationDefinition {
-  static let elementwise = plain + limits
+  static let elementwise = plain + limits + mixing
 
   private static let plain = [
     OperationDefinition(
@@ -60,6 +60,22 @@ extension OperationDefinition {
       }
       return [try types.value(0)]
     },
+  ]
+
+  /// Operations that mix columns.
+  private static let mixing = [
+    OperationDefinition(
+      operation: .hadamard,
+      summary: "y = x H, each run of `block` columns by itself; H is the Hadamard matrix of that size, "
+        + "H[i, j] = (-1)^(ones in i & j) / sqrt(block), its own inverse.",
+      operands: [.value("x")], attributes: [.required("block", .int)]
+    ) { (types) throws(OperandTypes.Mismatch) in
+      let (block, x) = (try types.integer("block", in: 2...(1 << 30)), try types.matrix(0))
+      guard block & (block - 1) == 0, x.columns.isMultiple(of: block) else {
+        throw OperandTypes.Mismatch("block must be a power of two that divides the columns")
+      }
+      return try typeOfFirst(types)
+    }
   ]
 
   /// One result like the first operand, which must be a matrix of activations.

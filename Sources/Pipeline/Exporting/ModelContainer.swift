@@ -1,5 +1,6 @@
 import Codecs
 import Glibc
+import GraphPasses
 import OrderedCollections
 import SafeIO
 import TensorCore
@@ -106,6 +107,7 @@ extension ModelContainer {
   /// - Throws: ``PipelineError``, `SafeIOError` and the container's own errors.
   public func write(_ model: ModelExport, to path: String, packing: PackOptions = .init()) throws {
     try checkOutput(path, source: model.source)
+    if model.source.graph.turnsInputs { try checkTurnedInputs() }
     try write(streams ? model : model.resolved(), path, packing)
   }
 
@@ -138,6 +140,24 @@ extension ModelContainer {
         reason: "\(name) cannot say that inputs are \(scheme): \(reason); adze and compressed-tensors can, "
           + "or --activation-scheme none leaves them as they are")
     }
+  }
+
+  /// Refuses, before any work is done, a recipe whose rotation turns inputs when the model runs.
+  /// - Throws: ``PipelineError/usage(_:hint:)``.
+  public func check(_ recipe: QuantizationRecipe) throws(PipelineError) {
+    let turns = recipe.transforms.contains { transform in
+      guard transform.name == RotationTransform.name else { return false }
+      let inputs = transform.options["inputs"] ?? "auto"
+      return inputs == "always" || (inputs == "auto" && recipe.roundsInputs)
+    }
+    if turns { try checkTurnedInputs() }
+  }
+
+  private func checkTurnedInputs() throws(PipelineError) {
+    guard name != ModelContainer.packed.name else { return }
+    throw .usage(
+      "\(name) cannot say that inputs are multiplied with Hadamard matrices when the model runs",
+      hint: "write an .adze file, or leave inputs as they are: --transform rotation:inputs=never")
   }
 
   /// What containers say that know nothing of caches.

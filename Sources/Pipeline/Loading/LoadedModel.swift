@@ -104,6 +104,15 @@ public struct LoadedModel: Sendable {
     )
   }
 
+  /// The same model with another graph over the same weights.
+  func replacing(graph: Graph) -> LoadedModel {
+    LoadedModel(
+      path: path, format: format, files: files, configuration: configuration, summary: summary, graph: graph,
+      content: content, derivedNames: derivedNames, rearrangements: rearrangements,
+      tokenizer: tokenizer, warnings: warnings, companions: companions, activations: activations, cache: cache
+    )
+  }
+
   /// The same model after another import, with other weights and another configuration.
   func replacing(
     configuration: JSONValue, imported: ImportedModel, weights: OrderedDictionary<String, Weight>

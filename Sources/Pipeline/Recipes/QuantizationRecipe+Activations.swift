@@ -8,6 +8,9 @@ extension QuantizationRecipe {
     for name in choices.keys { choices[name]?.activations = scheme }
   }
 
+  /// Whether inputs of any weights are rounded to integers.
+  var roundsInputs: Bool { allChoices.contains { $0.activations?.kind == .int8 } }
+
   /// Whether any layer's input is quantized.
   public var quantizesActivations: Bool { allChoices.contains { $0.activations != nil } }
 

@@ -8,7 +8,8 @@ import Quantization
 import SafeIO
 import TensorCore
 
-/// Multiplies the residual stream and the values of attention with Hadamard matrices, which what writes and reads them takes over:
+/// Multiplies the residual stream and the values of attention with Hadamard matrices, which what writes and reads them takes over, and
+/// what no weight can take over (inputs of down projections, of output projections whose values stay) when the model runs:
 /// the float model computes the same, and no column of an input or a weight stands out any more.
 struct RotationTransform {
   static let name = "rotation"
@@ -20,12 +21,17 @@ struct RotationTransform {
 
   private let residual: Scope
   private let values: Scope
+  private let inputs: Scope
   private let seed: Int
+  /// Weights whose inputs are rounded to integers.
+  private let rounded: Set<String>
   private let model: LoadedModel
   private let quantized: Set<String>
   private let pool: ThreadPool
   private var edited: EditedWeights
   private var report = TransformReport(name: RotationTransform.name)
+  /// Weights that read turned values.
+  private var valueReaders: Set<String> = []
 
   /// Its options, as recipes name them.
   static let options = [
@@ -34,17 +40,28 @@ struct RotationTransform {
     MethodOption(
       name: "values", defaultValue: "auto",
       summary: "turn the heads of values before the output projection: auto, always or never"),
+    MethodOption(
+      name: "inputs", defaultValue: "auto",
+      summary: "turn inputs of down and output projections when the model runs: auto (those that are rounded "
+        + "to integers), always or never"),
     MethodOption(name: "seed", defaultValue: "0", summary: "seed of the signs"),
   ]
 
   /// Reads options.
-  /// - Parameter quantized: weights that will be quantized, and stay float32 until then; others keep their type.
+  /// - Parameters:
+  ///   - quantized: weights that will be quantized, and stay float32 until then; others keep their type.
+  ///   - rounded: those whose inputs will be rounded to integers.
   /// - Throws: `QuantizationError`, ``PipelineError`` for packed models.
-  init(options: [String: String], model: LoadedModel, quantized: Set<String>, pool: ThreadPool) throws {
+  init(
+    options: [String: String], model: LoadedModel, quantized: Set<String>, rounded: Set<String> = [],
+    pool: ThreadPool
+  ) throws {
     let reader = try OptionReader(transform: Self.name, values: options, known: Self.options)
     residual = try reader.choice("residual", default: .auto)
     values = try reader.choice("values", default: .auto)
+    inputs = try reader.choice("inputs", default: .auto)
     seed = try reader.integer("seed", default: 0, in: 0...Int(UInt32.max))
+    self.rounded = rounded
     self.model = model
     self.quantized = quantized
     self.pool = pool
@@ -55,12 +72,14 @@ struct RotationTransform {
   /// - Throws: ``PipelineError`` when nothing can be turned, or something not that must be.
   mutating func run() throws -> (LoadedModel, TransformReport) {
     if values != .never { try turnValues() }
+    let turned = try inputs == .never ? [] : turnInputs()
     var result = model
     if residual != .never {
       result = try turnResidual()
     } else {
       result = model.replacing(weights: edited.weights)
     }
+    if !turned.isEmpty { result = try turning(turned, in: result) }
     guard !report.rotated.isEmpty else {
       throw PipelineError.usage(
         "rotation finds nothing that it can turn"
@@ -94,6 +113,7 @@ struct RotationTransform {
       try turnRows(rows, of: weight, by: rotation)
       if let bias { try turnVector(bias, rows, by: rotation) }
       for reader in site.consumers { try turnColumns(of: reader, by: rotation) }
+      valueReaders.formUnion(site.consumers)
       count += 1
     }
     if count == 0 {
@@ -101,6 +121,36 @@ struct RotationTransform {
         "the values of attention", "no projection alone makes them, or no Hadamard matrix fits a head", values
       )
     }
+  }
+
+  // MARK: Inputs
+
+  /// Turns the columns of what reads inputs that nothing before can turn; the weights, input by input.
+  private mutating func turnInputs() throws -> [[String]] {
+    var turned: [[String]] = []
+    for input in TurnableInput.find(in: model.graph) where valueReaders.isDisjoint(with: input.weights) {
+      guard inputs == .always || !rounded.isDisjoint(with: input.weights) else { continue }
+      let rotation = HadamardRotation(size: input.blockSize, seed: nil)
+      for name in input.weights { try turnColumns(of: name, by: rotation) }
+      turned.append(input.weights)
+    }
+    if turned.isEmpty, inputs == .always || !rounded.isEmpty {
+      try refuse("the inputs of down and output projections", "projections alone read none of them", inputs)
+    }
+    return turned
+  }
+
+  /// The model whose graph multiplies the inputs of these weights with Hadamard matrices.
+  private mutating func turning(_ weights: [[String]], in model: LoadedModel) throws -> LoadedModel {
+    var graph = model.graph
+    let wanted = Set(weights)
+    let inputs = TurnableInput.find(in: graph).filter { wanted.contains($0.weights) }
+    guard inputs.count == weights.count else {
+      throw PipelineError.weight(weights[0][0], reason: "lost its place in the graph that was imported anew")
+    }
+    try graph.turn(inputs)
+    report.turnedInputs = inputs.count
+    return model.replacing(graph: graph)
   }
 
   // MARK: Residual stream

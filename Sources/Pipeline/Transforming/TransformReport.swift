@@ -26,6 +26,8 @@ public struct TransformReport: Sendable, Equatable {
   public var rotated: [String] = []
   /// Columns of the residual stream that was turned; 0 when it was not.
   public var streamWidth = 0
+  /// Inputs that are multiplied with Hadamard matrices when the model runs.
+  public var turnedInputs = 0
   /// What was left out, and why.
   public var refusals: [String] = []
 
@@ -34,6 +36,7 @@ public struct TransformReport: Sendable, Equatable {
     if !rotated.isEmpty {
       json["rotated"] = .array(rotated.map { .string($0) })
       json["stream_width"] = JSONValue(streamWidth)
+      json["turned_inputs"] = JSONValue(turnedInputs)
     } else {
       json["unchanged"] = JSONValue(unchangedCount)
       json["unfoldable"] = JSONValue(unfoldableCount)
@@ -47,7 +50,8 @@ public struct TransformReport: Sendable, Equatable {
   public var summary: String {
     guard rotated.isEmpty else {
       let stream = streamWidth > 0 ? ", those of the residual stream (\(streamWidth) columns) among them" : ""
-      return "\(name): \(rotated.count) weights turned\(stream)"
+      let inputs = turnedInputs > 0 ? ", \(turnedInputs) inputs turned when it runs" : ""
+      return "\(name): \(rotated.count) weights turned\(stream)\(inputs)"
         + refusals.map { "; not \($0)" }.joined()
     }
     return "\(name): factors folded at \(sites.count) places, at \(unchangedCount) none is better, "

@@ -1,4 +1,5 @@
 import Calibration
+import Codecs
 import GraphIR
 import OrderedCollections
 import Quantization
@@ -99,9 +100,10 @@ extension QuantizationStage {
         "rotation changes the inputs that statistics tell of", hint: "calibrate on text, with --corpus FILE")
     }
     try progress(Progress(step: transform.name, what: "", fraction: 0))
+    let choices = try recipe.choices(in: model.graph)
     var work = try RotationTransform(
-      options: transform.options, model: model, quantized: Set(recipe.choices(in: model.graph).keys),
-      pool: pool)
+      options: transform.options, model: model, quantized: Set(choices.keys),
+      rounded: Set(choices.filter { $0.value.activations?.kind == .int8 }.keys), pool: pool)
     return try work.run()
   }
 

@@ -31,9 +31,22 @@ struct PerplexityCommand: ParsableCommand {
       object["cache"] = .string(session.cacheText)
       object["cache_bytes"] = JSONValue(session.cacheByteCount)
       object["cache_evicted"] = JSONValue(session.evictedCount)
+      object["cache_windowed_layers"] = JSONValue(session.program.windowedLayerCount)
+      if session.outliers.all > 0 {
+        object["input_outlier_share"] = .number(Double(session.outliers.found) / Double(session.outliers.all))
+      }
       return try Console.print(.object(object))
     }
-    try Console.write(FactList.render(facts(report) + [("cache", cacheFact(session))]))
+    try Console.write(
+      FactList.render(facts(report) + [("cache", cacheFact(session))] + outlierFacts(session)))
+  }
+
+  /// What was multiplied as floats beside codes.
+  private func outlierFacts(_ session: Session) -> [(String, String)] {
+    let (found, all) = session.outliers
+    guard all > 0 else { return [] }
+    let share = NumberFormat.significant(Double(found) / Double(all) * 100, 3)
+    return [("outliers", "\(share) % of the inputs of linear layers, multiplied as floats")]
   }
 
   private func cacheFact(_ session: Session) -> String {
@@ -41,6 +54,9 @@ struct PerplexityCommand: ParsableCommand {
     if session.program.options.cachePolicy != nil {
       text +=
         ", \(NumberFormat.grouped(Double(session.evictedCount))) entries of a layer forgotten in the last window"
+      if session.program.windowedLayerCount > 0 {
+        text += "; \(session.program.windowedLayerCount) layers with windows of their own left alone"
+      }
     }
     return text
   }

@@ -164,6 +164,7 @@ struct QuantizeCommand: ParsableCommand {
     let plan = try QuantizationPlan(recipe: recipe, graph: source.graph, weights: source.requireCheckpoint())
     let target = try ModelContainers.container(named: container, output: output ?? "")
     try target.check(plan)
+    try target.check(recipe)
     try target.check(cache: recipe.cache?.format)
     for remark in try target.remarks(on: source) { Console.warn(remark) }
     if let output { try target.checkOutput(output, source: source) }

@@ -66,6 +66,9 @@ struct RunCommand: ParsableCommand {
     if inference.policy.name != "full" {
       summary +=
         "; cache \(NumberFormat.bytes(result.cacheByteCount)), \(result.evictedCount) tokens forgotten by \(inference.policy.name)"
+      if model.program.windowedLayerCount > 0 {
+        summary += ", \(model.program.windowedLayerCount) layers with windows of their own left alone"
+      }
     }
     Console.note(summary)
   }

@@ -5,6 +5,27 @@ import Evaluation
 import OrderedCollections
 import Pipeline
 
+/// What options of how static scales are chosen have in common.
+enum ObserverOption {
+  /// The rest of their help.
+  static let choices = "minmax, mse, percentile (99.99) or percentile-99.9 (default: minmax)."
+
+  /// Refuses what is no observer.
+  static func validate(_ name: String?, option: String) throws {
+    guard let name, ScaleObserver(name: name) == nil else { return }
+    throw ValidationError("\(option) is minmax, mse, percentile or percentile-99.9, not '\(name)'.")
+  }
+
+  /// The observer that was named; nil when none was.
+  static func observer(
+    _ name: String?, option: String, isUsed: Bool, hint: String
+  ) throws -> ScaleObserver? {
+    guard let observer = name.flatMap({ ScaleObserver(name: $0) }) else { return nil }
+    guard isUsed else { throw ValidationError("\(option) is for static scales: \(hint).") }
+    return observer
+  }
+}
+
 /// Options that say how the inputs of quantized layers are quantized.
 struct ActivationArguments: ParsableArguments {
   @Option(
@@ -17,14 +38,12 @@ struct ActivationArguments: ParsableArguments {
   @Option(
     name: .customLong("activation-observer"),
     help: ArgumentHelp(
-      "How static scales (int8-tensor, fp8-tensor) are chosen: minmax, mse, percentile (99.99) or percentile-99.9 (default: minmax).",
+      "How static scales (int8-tensor, fp8-tensor) are chosen: \(ObserverOption.choices)",
       valueName: "observer"))
   var observer: String?
 
   func validate() throws {
-    guard let observer, ScaleObserver(name: observer) == nil else { return }
-    throw ValidationError(
-      "--activation-observer is minmax, mse, percentile or percentile-99.9, not '\(observer)'.")
+    try ObserverOption.validate(observer, option: "--activation-observer")
   }
 
   func apply(to recipe: inout QuantizationRecipe) throws {
@@ -33,11 +52,10 @@ struct ActivationArguments: ParsableArguments {
         "--activation-scheme is for quantized weights, and the preset leaves them as they are.")
     }
     if let scheme { recipe.setActivations(try .activations(named: scheme)) }
-    guard let observer = observer.flatMap({ ScaleObserver(name: $0) }) else { return }
-    guard recipe.hasStaticActivations else {
-      throw ValidationError("--activation-observer is for static scales: int8-tensor or fp8-tensor.")
-    }
-    recipe.activationObserver = observer
+    let chosen = try ObserverOption.observer(
+      observer, option: "--activation-observer", isUsed: recipe.hasStaticActivations,
+      hint: "int8-tensor or fp8-tensor")
+    if let chosen { recipe.activationObserver = chosen }
   }
 
   /// How inputs were quantized, and what that costs; nil when they were not.

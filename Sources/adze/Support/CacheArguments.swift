@@ -75,24 +75,21 @@ struct CacheObserverArguments: ParsableArguments {
   @Option(
     name: .customLong("kv-observer"),
     help: ArgumentHelp(
-      "How static scales of the cache are chosen: minmax, mse, percentile (99.99) or percentile-99.9 (default: minmax).",
+      "How static scales of the cache are chosen: \(ObserverOption.choices)",
       valueName: "observer"))
   var name: String?
 
   func validate() throws {
-    guard let name, ScaleObserver(name: name) == nil else { return }
-    throw ValidationError("--kv-observer is minmax, mse, percentile or percentile-99.9, not '\(name)'.")
+    try ObserverOption.validate(name, option: "--kv-observer")
   }
 
   /// Puts the cache that was asked for into a recipe.
   func apply(_ cache: CacheArguments, to recipe: inout QuantizationRecipe) throws {
     if let format = cache.format { recipe.cache = CacheRecipe(format) }
-    guard let observer = name.flatMap({ ScaleObserver(name: $0) }) else { return }
-    guard recipe.hasStaticCache else {
-      throw ValidationError(
-        "--kv-observer is for static scales: --scheme KVFP8, or --kv-cache with --kv-key-scales tensor.")
-    }
-    recipe.cache?.observer = observer
+    let observer = try ObserverOption.observer(
+      name, option: "--kv-observer", isUsed: recipe.hasStaticCache,
+      hint: "--scheme KVFP8, or --kv-cache with --kv-key-scales tensor")
+    if let observer { recipe.cache?.observer = observer }
   }
 }
 
