@@ -108,7 +108,7 @@ struct RandomGraph {
   private mutating func grow() throws {
     let x = pick()
     let width = columns(x)
-    switch Int.random(in: 0..<29, using: &generator) {
+    switch Int.random(in: 0..<28, using: &generator) {
     case 0, 1, 2:
       let rows = [4, 8, 12].randomElement(using: &generator) ?? 4
       let encoding = Int.random(in: 0..<4, using: &generator) == 0 ? "bf16" : "f32"
@@ -136,12 +136,13 @@ struct RandomGraph {
       }
       pool.append(scaled)
     case 11:
-      let operation: GraphIR.Operation = [.relu, .sigmoid].randomElement(using: &generator) ?? .relu
-      pool.append(try builder.add(operation, [.value(x)], name: "w"))
-    case 28:
-      guard width.isMultiple(of: 2) else { return }
+      let operations: [GraphIR.Operation] =
+        width.isMultiple(of: 2) ? [.relu, .sigmoid, .hadamard] : [.relu, .sigmoid]
+      let operation = operations.randomElement(using: &generator) ?? .relu
       let block = Attribute.int(width & -width)
-      pool.append(try builder.add(.hadamard, [.value(x)], attributes: ["block": block], name: "h"))
+      pool.append(
+        try builder.add(
+          operation, [.value(x)], attributes: operation == .hadamard ? ["block": block] : [:], name: "w"))
     case 12:
       let kind = ["none", "tanh", "sigmoid"].randomElement(using: &generator) ?? "none"
       let open = try builder.add(
