@@ -66,7 +66,7 @@ let package = Package(
     // Level 0
     room("TensorCore", []),
     // Level 1
-    room("SafeIO", ["TensorCore", "CKernels", "CZstd", collections, crypto]),
+    room("SafeIO", ["TensorCore", "CZstd", collections, crypto]),
     // Level 2
     room("GraphIR", ["TensorCore", collections], exclude: ["TextForm.md"]),
     room("Codecs", ["TensorCore", "CKernels", collections]),

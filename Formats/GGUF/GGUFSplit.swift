@@ -46,17 +46,22 @@ extension GGUFWriter {
   /// Writes a model as one file when its tensors fit `limit`, else as parts beside `path`.
   ///
   /// No part has its name before all are whole, and the first part, without which nothing reads the model, gets it last.
-  /// - Parameter path: the file; `NAME.gguf` gives parts called `NAME-00001-of-0000N.gguf`.
+  /// - Parameters:
+  ///   - path: the file; `NAME.gguf` gives parts called `NAME-00001-of-0000N.gguf`.
+  ///   - pending: where given, files get their names at once and are synced by it.
   /// - Returns: the paths of the files.
   /// - Throws: as ``write(metadata:tensors:version:to:)``.
   @discardableResult
   public static func writeSplit(
     metadata: OrderedDictionary<String, GGUFValue>,
-    tensors: OrderedDictionary<String, GGUFTensorSource>, to path: String, limit: PartLimit
+    tensors: OrderedDictionary<String, GGUFTensorSource>, to path: String, limit: PartLimit,
+    pending: PendingSync? = nil
   ) throws -> [String] {
     let files = try layouts(metadata: metadata, tensors: tensors, to: path, limit: limit)
-    try AtomicFile.write(to: files.map(\.path), byteCounts: files.map(\.layout.dataByteCount)) {
-      try files[$0].layout.write(version: currentVersion, file: files[$0].path, to: &$1)
+    let headers = files.map { $0.layout.header(version: currentVersion) }
+    let byteCounts = zip(headers, files).map { $0.count + $1.layout.dataByteCount }
+    try AtomicFile.write(to: files.map(\.path), byteCounts: byteCounts, pending: pending) {
+      try files[$0].layout.write(header: headers[$0], file: files[$0].path, to: &$1)
     }
     return files.map(\.path)
   }

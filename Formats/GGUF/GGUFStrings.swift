@@ -62,8 +62,10 @@ public struct GGUFStrings: Sendable, Equatable, ExpressibleByArrayLiteral {
     return start..<end
   }
 
-  /// Writes all strings as they lie in a file.
-  func write(to writer: inout FileWriter) throws(SafeIOError) { try writer.write(region, range: range) }
+  /// Appends all strings as they lie in a file.
+  func append(to bytes: inout [UInt8]) {
+    unsafe region.withBytes { unsafe bytes.append(contentsOf: $0[range]) }
+  }
 
   /// Bytes of all strings with their lengths.
   var byteCount: Int { range.count }

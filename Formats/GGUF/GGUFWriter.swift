@@ -23,8 +23,9 @@ public enum GGUFWriter {
   ) throws {
     precondition((2...3).contains(version), "versions 2 and 3 are written")
     let layout = try GGUFLayout(metadata: metadata, tensors: tensors, file: path)
-    try AtomicFile.write(to: path, byteCount: layout.dataByteCount) { writer in
-      try layout.write(version: version, file: path, to: &writer)
+    let header = layout.header(version: version)
+    try AtomicFile.write(to: path, byteCount: header.count + layout.dataByteCount) { writer in
+      try layout.write(header: header, file: path, to: &writer)
     }
   }
 }
@@ -36,7 +37,8 @@ struct GGUFLayout {
   let alignment: Int
   /// Bytes of all tensors with their padding.
   let dataByteCount: Int
-  private let offsets: [Int]
+  /// Where each tensor lies behind the header.
+  let offsets: [Int]
 
   /// Bytes of each tensor with its padding.
   var paddedByteCounts: [Int] { zip(offsets, offsets.dropFirst() + [dataByteCount]).map { $1 - $0 } }
@@ -88,10 +90,8 @@ struct GGUFLayout {
   }
 
   /// Writes header and tensors.
-  func write(version: UInt32, file: String, to writer: inout FileWriter) throws {
-    try writeHeader(version: version, to: &writer)
-    guard !tensors.isEmpty else { return }
-    try writer.pad(toMultipleOf: alignment)
+  func write(header: [UInt8], file: String, to writer: inout FileWriter) throws {
+    try writer.write(header)
     for (name, source) in tensors {
       try write(source, name: name, file: file, to: &writer)
       try writer.pad(toMultipleOf: alignment)
@@ -108,80 +108,5 @@ struct GGUFLayout {
     guard found == expected else {
       throw GGUFError.source(file: file, name: name, expected: "\(expected) bytes", found: "\(found)")
     }
-  }
-
-  private func writeHeader(version: UInt32, to writer: inout FileWriter) throws {
-    try writer.write(GGUFHeaderReader.magic)
-    try writer.writeLittleEndian(version)
-    try writer.writeLittleEndian(UInt64(tensors.count))
-    try writer.writeLittleEndian(UInt64(metadata.count))
-    for (key, value) in metadata {
-      try writer.writeString(Array(key.utf8))
-      try writer.writeLittleEndian(value.type.rawValue)
-      try writer.write(value)
-    }
-    for (index, (name, source)) in tensors.enumerated() {
-      try writer.writeString(Array(name.utf8))
-      try writer.writeLittleEndian(UInt32(source.shape.rank))
-      for dimension in source.shape.dimensions.reversed() {
-        try writer.writeLittleEndian(UInt64(dimension))
-      }
-      try writer.writeLittleEndian(source.type.id)
-      try writer.writeLittleEndian(UInt64(offsets[index]))
-    }
-  }
-}
-
-extension FileWriter {
-  fileprivate mutating func writeString(_ bytes: [UInt8]) throws(SafeIOError) {
-    try writeLittleEndian(UInt64(bytes.count))
-    try write(bytes)
-  }
-
-  fileprivate mutating func write(_ value: GGUFValue) throws(SafeIOError) {
-    switch value {
-    case .uint8(let value): try writeLittleEndian(value)
-    case .int8(let value): try writeLittleEndian(value)
-    case .uint16(let value): try writeLittleEndian(value)
-    case .int16(let value): try writeLittleEndian(value)
-    case .uint32(let value): try writeLittleEndian(value)
-    case .int32(let value): try writeLittleEndian(value)
-    case .uint64(let value): try writeLittleEndian(value)
-    case .int64(let value): try writeLittleEndian(value)
-    case .float32(let value): try writeLittleEndian(value.bitPattern)
-    case .float64(let value): try writeLittleEndian(value.bitPattern)
-    case .bool(let value): try write([value ? 1 : 0])
-    case .string(let value): try writeString(Array(value.utf8))
-    case .bytes(let value): try writeString(value)
-    case .array(let value): try write(value)
-    }
-  }
-
-  private mutating func write(_ array: GGUFArray) throws(SafeIOError) {
-    try writeLittleEndian(array.elementType.rawValue)
-    try writeLittleEndian(UInt64(array.count))
-    switch array {
-    case .uint8(let values): try write(values)
-    case .int8(let values): try write(values.map { UInt8(bitPattern: $0) })
-    case .uint16(let values): try writeIntegers(values)
-    case .int16(let values): try writeIntegers(values)
-    case .uint32(let values): try writeIntegers(values)
-    case .int32(let values): try writeIntegers(values)
-    case .uint64(let values): try writeIntegers(values)
-    case .int64(let values): try writeIntegers(values)
-    case .float32(let values): try writeIntegers(values.map(\.bitPattern))
-    case .float64(let values): try writeIntegers(values.map(\.bitPattern))
-    case .bool(let values): try write(values.map { $0 ? 1 : 0 })
-    case .string(let strings): try strings.write(to: &self)
-    case .array(let arrays): for inner in arrays { try write(inner) }
-    }
-  }
-
-  private mutating func writeIntegers(_ values: [some FixedWidthInteger]) throws(SafeIOError) {
-    var bytes: [UInt8] = []
-    for value in values {
-      for shift in 0..<value.bitWidth / 8 { bytes.append(UInt8(truncatingIfNeeded: value >> (8 * shift))) }
-    }
-    try write(bytes)
   }
 }

@@ -295,6 +295,12 @@ void ISA(ck_difference)(const float *a, const float *b, ptrdiff_t count, float r
 
 void ISA(ck_widen_bf16)(const uint16_t *x, float *y, ptrdiff_t count) {
   ptrdiff_t i = 0;
+  // Callers widen a few thousand numbers at a time and then work on them: the next ones come from memory meanwhile.
+  for (; i + 32 <= count; i += 32) {
+    __builtin_prefetch(x + i + 4096, 0, 3);
+    v_store(y + i, v_load_bf16(x + i));
+    v_store(y + i + 16, v_load_bf16(x + i + 16));
+  }
   for (; i + 16 <= count; i += 16) v_store(y + i, v_load_bf16(x + i));
   for (; i < count; i++) {
     uint32_t bits = (uint32_t)x[i] << 16;

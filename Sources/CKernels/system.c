@@ -1,6 +1,5 @@
 #if defined(__linux__)
 #define _GNU_SOURCE
-#include <fcntl.h>
 #include <malloc.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -53,14 +52,6 @@ void ck_advise_large_pages(void *start, ptrdiff_t bytes) {
 #else
   (void)start;
   (void)bytes;
-#endif
-}
-
-void ck_start_writeback(int32_t descriptor) {
-#if defined(__linux__)
-  (void)sync_file_range(descriptor, 0, 0, SYNC_FILE_RANGE_WRITE);
-#else
-  (void)descriptor;
 #endif
 }
 

@@ -31,17 +31,19 @@ public enum AtomicFile {
   /// - Parameters:
   ///   - paths: at most ``maximumGroupCount``.
   ///   - byteCounts: the sizes of the results, where they are known.
+  ///   - pending: where given, files get their names at once and are synced by it.
   ///   - body: gets the place of a file in `paths`.
   /// - Throws: ``SafeIOError``, and what `body` throws.
   public static func write(
-    to paths: [String], byteCounts: [Int?], _ body: (_ index: Int, inout FileWriter) throws -> Void
+    to paths: [String], byteCounts: [Int?], pending: PendingSync? = nil,
+    _ body: (_ index: Int, inout FileWriter) throws -> Void
   ) throws {
-    try write(to: paths, byteCounts: byteCounts, faults: .none, body)
+    try write(to: paths, byteCounts: byteCounts, faults: .none, pending: pending, body)
   }
 
-  /// As ``write(to:byteCounts:_:)``, with steps that tests make fail.
+  /// As ``write(to:byteCounts:pending:_:)``, with steps that tests make fail.
   package static func write(
-    to paths: [String], byteCounts: [Int?], faults: WriteFaults,
+    to paths: [String], byteCounts: [Int?], faults: WriteFaults, pending: PendingSync? = nil,
     _ body: (_ index: Int, inout FileWriter) throws -> Void
   ) throws {
     precondition(paths.count == byteCounts.count && paths.count <= maximumGroupCount)
@@ -58,8 +60,17 @@ public enum AtomicFile {
       try body(index, &writer)
       try writer.flush()
       try file.seal(byteCount: writer.position)
+      if pending == nil { try file.synchronize() }
     }
-    try publish(files)
+    let replaced = pending == nil ? [] : paths.map { unsafe open($0, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
+    do {
+      try publish(files)
+    } catch {
+      for descriptor in replaced where descriptor >= 0 { close(descriptor) }
+      throw error
+    }
+    pending?.begin(
+      files.map { ($0.descriptor, $0.destination) }, replaced: replaced.filter { $0 >= 0 }, faults: faults)
   }
 
   /// Names files from the last to the first; takes the names away again when one cannot be given.
@@ -142,9 +153,13 @@ private struct TemporaryFile {
     }
   }
 
-  /// Brings the whole file to the disk.
+  /// Gives the file its size.
   func seal(byteCount: Int) throws(SafeIOError) {
     guard ftruncate(descriptor, off_t(byteCount)) == 0 else { throw failure("set the size") }
+  }
+
+  /// Brings the whole file to the disk.
+  func synchronize() throws(SafeIOError) {
     if let code = faults.code(.synchronize) {
       throw .writeFailed(file: destination, operation: "sync", code: code)
     }

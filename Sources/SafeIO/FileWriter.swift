@@ -23,7 +23,6 @@ public struct FileWriter: ~Copyable {
   private let faults: WriteFaults
   private var buffer: [UInt8] = []
   private let capacity = 1 << 18
-  private let writeback: Writeback
   /// Bytes written so far.
   public private(set) var position = 0
 
@@ -31,7 +30,6 @@ public struct FileWriter: ~Copyable {
     self.descriptor = descriptor
     self.faults = faults
     self.path = path
-    writeback = Writeback(descriptor: descriptor)
   }
 
   /// Writes bytes.
@@ -110,8 +108,7 @@ public struct FileWriter: ~Copyable {
     let start = lseek(descriptor, 0, SEEK_CUR)
     guard start >= 0 else { throw SafeIOError.writeFailed(file: path, operation: "seek", code: errno) }
     let range = RangeWriter(
-      descriptor: descriptor, path: path, start: Int(start), byteCount: byteCount, faults: faults,
-      writeback: writeback)
+      descriptor: descriptor, path: path, start: Int(start), byteCount: byteCount, faults: faults)
     try body(range)
     guard lseek(descriptor, start + off_t(byteCount), SEEK_SET) >= 0 else {
       throw SafeIOError.writeFailed(file: path, operation: "seek", code: errno)
@@ -134,6 +131,5 @@ public struct FileWriter: ~Copyable {
     try unsafe writeAll(bytes, path: path, faults: faults) { (rest, _) in
       unsafe Glibc.write(descriptor, rest.baseAddress, rest.count)
     }
-    writeback.note(bytes.count)
   }
 }

@@ -1,4 +1,3 @@
-import CKernels
 import Glibc
 import Synchronization
 
@@ -10,18 +9,14 @@ public final class RangeWriter: Sendable {
   private let path: String
   private let start: Int
   private let faults: WriteFaults
-  private let writeback: Writeback
   private let written = Atomic<Int>(0)
 
-  init(
-    descriptor: Int32, path: String, start: Int, byteCount: Int, faults: WriteFaults, writeback: Writeback
-  ) {
+  init(descriptor: Int32, path: String, start: Int, byteCount: Int, faults: WriteFaults) {
     self.byteCount = byteCount
     self.descriptor = descriptor
     self.path = path
     self.start = start
     self.faults = faults
-    self.writeback = writeback
   }
 
   /// Bytes written so far.
@@ -36,24 +31,6 @@ public final class RangeWriter: Sendable {
       unsafe pwrite(descriptor, rest.baseAddress, rest.count, off_t(start + offset + done))
     }
     written.add(bytes.count, ordering: .acquiringAndReleasing)
-    writeback.note(bytes.count)
-  }
-}
-
-/// Starts the way of written bytes to the disk early, so that little is left to wait for when a file is synced.
-final class Writeback: Sendable {
-  // As much as keeps a disk busy for some milliseconds.
-  private static let step = 1 << 24
-  private let descriptor: Int32
-  private let pending = Atomic<Int>(0)
-
-  init(descriptor: Int32) { self.descriptor = descriptor }
-
-  /// Says that so many more bytes were written. A hint: nothing depends on whether the system follows it.
-  func note(_ byteCount: Int) {
-    let total = pending.add(byteCount, ordering: .relaxed).newValue
-    guard total >= Writeback.step, pending.exchange(0, ordering: .relaxed) >= Writeback.step else { return }
-    ck_start_writeback(descriptor)
   }
 }
 

@@ -131,6 +131,52 @@ import Testing
     #expect(PartLimit.label(1, of: 12) == "00002-of-00012")
   }
 
+  @Test(
+    "files whose sync is pending have names and bytes at once, and their failure shows at the end",
+    arguments: [nil, EIO])
+  func pendingSync(code: Int32?) throws {
+    let directory = TemporaryDirectory()
+    directory.write([1], to: "b")
+    let paths = ["a", "b"].map(directory.file)
+    let syncs = Counter()
+    let faults = WriteFaults { step in step == .synchronize ? (syncs.next() == 1 ? code : nil) : nil }
+    let pending = PendingSync()
+    try AtomicFile.write(to: paths, byteCounts: [nil, nil], faults: faults, pending: pending) {
+      index, writer in
+      try writer.write([UInt8](repeating: UInt8(index + 7), count: 1 << 12))
+      #expect(try FileReading.readAll(paths[1]) == [1], "before all are whole, none has its name")
+    }
+    for (index, path) in paths.enumerated() {
+      #expect(try FileReading.readAll(path) == [UInt8](repeating: UInt8(index + 7), count: 1 << 12))
+    }
+    if let code {
+      let error = #expect(throws: SafeIOError.self) { try pending.finish() }
+      guard case .writeFailed(let file, "sync", code) = error else { throw Refusal() }
+      #expect(paths.contains(file))
+    } else {
+      try pending.finish()
+    }
+    #expect(syncs.value == 2, "every file was synced once")
+    try pending.finish()
+    #expect(syncs.value == 2, "what is finished is not waited for again")
+  }
+
+  @Test("with a pending sync too, a file that cannot get its name leaves the old ones")
+  func pendingSyncRefused() throws {
+    let directory = TemporaryDirectory()
+    let path = directory.write([1], to: "out")
+    let faults = WriteFaults { $0 == .rename ? EIO : nil }
+    let pending = PendingSync()
+    #expect(throws: SafeIOError.self) {
+      try AtomicFile.write(to: [path], byteCounts: [nil], faults: faults, pending: pending) {
+        try $1.write([2])
+      }
+    }
+    try pending.finish()
+    #expect(try FileReading.readAll(path) == [1])
+    #expect(directory.entries == ["out"])
+  }
+
   @Test("leaves the old file when the writer gives up")
   func refusal() throws {
     let directory = TemporaryDirectory()

@@ -284,8 +284,6 @@ int32_t ck_processor_count(void);
 void ck_fetch(const void *start, ptrdiff_t bytes);
 /// Asks for large pages; harmless where there are none.
 void ck_advise_large_pages(void *start, ptrdiff_t bytes);
-/// Asks the system to begin writing what a file has in memory to the disk.
-void ck_start_writeback(int32_t descriptor);
 
 /// Runs `repetitions` times 96 fused multiply-adds of 16 lanes; for measuring the peak. Zero where there is none.
 ptrdiff_t ck_fma_burn(int32_t instruction_set, ptrdiff_t repetitions, float *sink);

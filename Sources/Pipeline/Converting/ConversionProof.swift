@@ -74,11 +74,9 @@ public struct ConversionProof: Sendable {
   private static func row(
     _ entry: ConversionPlan.Entry, _ old: Weight, _ new: Weight, _ pool: ThreadPool
   ) throws -> Row {
-    let parts = try pool.mapRows(of: old.shape) { rows in
-      let difference = try difference(old, new, rows)
-      for weight in [old, new] { weight.releasePages(rows: rows) }
-      return difference
-    }
+    let parts = try pool.mapRows(
+      of: old.shape, { try difference(old, new, $0) },
+      release: { rows in for weight in [old, new] { weight.releasePages(rows: rows) } })
     for weight in [old, new] { weight.releasePages(rows: 0..<old.shape.rows) }
     var total = ValueDifference()
     for part in parts { total.add(part) }

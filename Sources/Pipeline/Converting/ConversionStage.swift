@@ -44,18 +44,23 @@ public struct ConversionStage {
   public func warnings() throws -> [String] { try plan.request.container.warnings(for: export) }
 
   /// Writes the model to `path`, whole or not at all.
-  /// - Parameter progress: told which weight's turn it is, and the share of the work that is done, where the container
-  ///   stores weights one by one.
+  /// - Parameters:
+  ///   - pendingSync: syncs files while other work goes on, where the container is made of files; without it they are synced before
+  ///     they get their names.
+  ///   - progress: told which weight's turn it is, and the share of the work that is done, where the container stores weights one
+  ///     by one.
   /// - Throws: ``PipelineError``, `SafeIOError`, `CodecError` and the container's own errors.
   /// - Returns: the path by which the model is read: that of the first part, when there are several.
   @discardableResult
   public func write(
-    to path: String, progress: @escaping @Sendable (String, Double) throws -> Void = { _, _ in }
+    to path: String, pendingSync: PendingSync? = nil,
+    progress: @escaping @Sendable (String, Double) throws -> Void = { _, _ in }
   ) throws -> String {
     let files = try files(for: path) ?? []
     for file in files { try plan.request.container.checkOutput(file.path, source: export.source) }
     var export = export
     export.recodings?.progress = tracked(progress)
+    export.pendingSync = pendingSync
     try plan.request.container.write(export, to: path)
     return files.first?.path ?? path
   }

@@ -20,6 +20,8 @@ public struct ModelExport: Sendable {
   var recodings: WeightRecodings?
   /// How much a file may hold, in containers that have parts.
   var partLimit = PartLimit()
+  /// Syncs what is written while other work goes on, in containers that are files; nil: synced before files get their names.
+  var pendingSync: PendingSync?
 
   /// A model whose weights were changed.
   /// - Parameters:

@@ -23,6 +23,7 @@ package struct GGUFExport {
   private let companions: OrderedDictionary<String, Tensor>
   /// What a part may hold; no limits: one file, whatever its size.
   package var partLimit: PartLimit
+  private let pendingSync: PendingSync?
 
   /// Key of what was done to the weights, a text of JSON.
   static let provenanceKey = "adze.provenance"
@@ -35,6 +36,7 @@ package struct GGUFExport {
     provenance = model.history
     recodings = model.recodings
     partLimit = model.partLimit
+    pendingSync = model.pendingSync
     companions = try ModelContainer.gguf.companions(CompanionScales(model)).tensors
   }
 
@@ -53,7 +55,8 @@ package struct GGUFExport {
   @discardableResult
   package func write(to path: String) throws -> [String] {
     let (metadata, tensors) = try contents()
-    return try GGUFWriter.writeSplit(metadata: metadata, tensors: tensors, to: path, limit: partLimit)
+    return try GGUFWriter.writeSplit(
+      metadata: metadata, tensors: tensors, to: path, limit: partLimit, pending: pendingSync)
   }
 
   /// The files that ``write(to:)`` would write.

@@ -98,13 +98,16 @@ struct GGUFPart: Sendable {
     func write(_ range: Range<Int>) throws {
       try self.write(
         range, as: type, recodings, to: place, at: start + range.lowerBound * width, width: width)
-      weight.releasePages(rows: order == nil ? range : 0..<0)
     }
+    func release(_ range: Range<Int>) { weight.releasePages(rows: order == nil ? range : 0..<0) }
     let shape = try Shape([rows, columns])
     if let pool = recodings?.pool {
-      _ = try pool.mapRows(of: shape, write)
+      _ = try pool.mapRows(of: shape, write, release: release)
     } else {
-      try RowTasks.ranges(shape).forEach(write)
+      for range in RowTasks.ranges(shape) {
+        try write(range)
+        release(range)
+      }
     }
     weight.releasePages(rows: 0..<weight.shape.rows)
   }

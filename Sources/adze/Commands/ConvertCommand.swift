@@ -90,13 +90,15 @@ struct ConvertCommand: ParsableCommand {
     let stage = try ConversionStage(model: source, plan: conversion, pool: pool)
     for warning in try stage.warnings() { Console.warn(warning) }
     let files = try stage.files(for: output) ?? []
-    let written = try stage.write(to: output) { try bar.update($1 * 0.8, $0) }
+    let pending = PendingSync()
+    let written = try stage.write(to: output, pendingSync: pending) { try bar.update($1 * 0.8, $0) }
     let proof =
       noProof
       ? nil
       : try ConversionProof(plan: conversion, source: source, written: written, pool: pool) {
         try bar.update(0.8 + $1 * 0.2, $0)
       }
+    try pending.finish()
     bar.finish()
     try report(conversion, proof, written, files)
   }
