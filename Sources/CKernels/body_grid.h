@@ -15,3 +15,9 @@ CK_INLINE grid block_grid(const ck_panels *w, const uint8_t *panel, ptrdiff_t bl
   g.zero = w->has_zeros ? v_load_u8(panel + w->zeros_offset + block * 16) : v_set(implicit_zero);
   return g;
 }
+
+/// Bytes from the first of four panels to what is read after them, when `count` panels are left.
+CK_INLINE ptrdiff_t next_panels(const ck_panels *w, ptrdiff_t first, ptrdiff_t count) {
+  if (!w->after || count >= 8) return 4 * w->panel_bytes;
+  return (ptrdiff_t)((uintptr_t)w->after - (uintptr_t)(w->bytes + first * w->panel_bytes));
+}

@@ -165,20 +165,22 @@ CK_DEFINE_BLOCKED(q8, 0)
 CK_DEFINE_BLOCKED(q4, 0)
 CK_DEFINE_BLOCKED(e4m3, 0)
 
-/// One token, four whole panels. While it multiplies, it fetches what comes next: of these panels, and of the four behind them.
+/// One token, four whole panels. While it multiplies, it fetches what comes next: of these panels, and of what is `next` bytes behind
+/// them.
 #define CK_DEFINE_FOUR_PANELS(NAME, ELEMENT, LOAD)                                                                   \
   static void four_panels_##NAME(const float *x, const ELEMENT *b, ptrdiff_t bs, ptrdiff_t n, float *c,              \
-                                 const float *bias) {                                                                \
-    enum { AHEAD = CK_AHEAD / (CK_PANEL * sizeof(ELEMENT)) };                                                        \
+                                 const float *bias, ptrdiff_t next) {                                                \
+    enum { COLUMN_BYTES = CK_PANEL * sizeof(ELEMENT), AHEAD = CK_AHEAD / COLUMN_BYTES };                             \
     const ptrdiff_t distance = AHEAD < n ? AHEAD : n;                                                                \
     v16 acc[4];                                                                                                      \
     CK_UNROLL for (int p = 0; p < 4; p++) acc[p] = v_zero();                                                         \
     for (ptrdiff_t k = 0; k < n; k++) {                                                                              \
       const ELEMENT *at = b + CK_PANEL * k;                                                                          \
-      const ELEMENT *ahead = at + (k + distance < n ? CK_PANEL * distance : CK_PANEL * (distance - n) + 4 * bs);     \
+      const ptrdiff_t rest = k + distance < n ? 0 : next - COLUMN_BYTES * n;                                         \
+      const char *ahead = (const char *)at + COLUMN_BYTES * distance + rest;                                         \
       v16 value = v_set(x[k]);                                                                                       \
       CK_UNROLL for (int p = 0; p < 4; p++) {                                                                        \
-        __builtin_prefetch(ahead + p * bs, 0, 2);                                                                    \
+        __builtin_prefetch(ahead + p * bs * (ptrdiff_t)sizeof(ELEMENT), 0, 2);                                       \
         acc[p] = v_fma(value, LOAD(at + p * bs), acc[p]);                                                            \
       }                                                                                                              \
     }                                                                                                                \
@@ -201,7 +203,7 @@ CK_DEFINE_BLOCKED(e4m3, 0)
     if (tokens == 1)                                                                                                 \
       for (; p + 4 <= whole; p += 4)                                                                                 \
         four_panels_##NAME(x, (const ELEMENT *)(const void *)w->bytes + p * stride, stride, w->columns,              \
-                           y + p * CK_PANEL, bias ? bias + p * CK_PANEL : 0);                                        \
+                           y + p * CK_PANEL, bias ? bias + p * CK_PANEL : 0, next_panels(w, p, end - p));            \
     if (tokens == 2)                                                                                                 \
       for (; p + 2 <= whole; p += 2)                                                                                 \
         tile_##NAME##_2_2(x, xs, (const ELEMENT *)(const void *)w->bytes + p * stride, stride, w->columns,           \

@@ -64,12 +64,13 @@ CK_INLINE void tokens_i8(const int T, const int is_q4, const ck_panels *w, const
   CK_UNROLL for (int t = 0; t < T; t++) store_results(to + t * ys, acc[t], rows);
 }
 
-/// One token, four whole panels. While it multiplies, it fetches what comes next: of these panels, and of the four behind them.
+/// One token, four whole panels. While it multiplies, it fetches what comes next: of these panels, and of what is `next` bytes behind
+/// them.
 CK_INLINE void four_panels_i8(const int is_q4, const ck_panels *w, const ck_quantized *x, const float *bias, float *y,
-                              ptrdiff_t p, ptrdiff_t blocks) {
+                              ptrdiff_t p, ptrdiff_t blocks, ptrdiff_t next) {
   const ptrdiff_t length = w->block_length;
   const uint8_t *panel = w->bytes + p * w->panel_bytes;
-  const ptrdiff_t block_bytes = length * (is_q4 ? 8 : 16), next = 4 * w->panel_bytes;
+  const ptrdiff_t block_bytes = length * (is_q4 ? 8 : 16);
   const ptrdiff_t distance = CK_AHEAD / block_bytes < blocks ? CK_AHEAD / block_bytes : blocks;
   v16 acc[4];
   CK_UNROLL for (int i = 0; i < 4; i++) acc[i] = v_zero();
@@ -107,8 +108,8 @@ CK_INLINE void four_panels_i8(const int is_q4, const ck_panels *w, const ck_quan
     tokens_i8(CK_I8_TOKENS, IS_Q4, w, x, token, bias, y, ys, p, b0, b1);                                             \
   }                                                                                                                  \
   CK_NOINLINE void NAME##_four(const ck_panels *w, const ck_quantized *x, const float *bias, float *y, ptrdiff_t p,  \
-                               ptrdiff_t blocks) {                                                                   \
-    four_panels_i8(IS_Q4, w, x, bias, y, p, blocks);                                                                 \
+                               ptrdiff_t blocks, ptrdiff_t next) {                                                   \
+    four_panels_i8(IS_Q4, w, x, bias, y, p, blocks, next);                                                           \
   }                                                                                                                  \
   CK_NOINLINE void chunk_##NAME(const ck_panels *w, const ck_quantized *x, ptrdiff_t tokens, const float *bias, float *y,\
                                 ptrdiff_t ys, ptrdiff_t first, ptrdiff_t count, ptrdiff_t b0, ptrdiff_t b1) {        \
@@ -143,7 +144,7 @@ CK_INLINE int linear_unfitted(const ck_panels *w, const ck_quantized *x, ptrdiff
     if (tokens <= CK_I8_TOKENS) chunk = blocks;                                                                      \
     if (tokens == 1)                                                                                                 \
       for (; count >= 4 && (first + 4) * CK_PANEL <= w->rows; first += 4, count -= 4)                                \
-        NAME##_four(w, x, bias, y, first, blocks);                                                                   \
+        NAME##_four(w, x, bias, y, first, blocks, next_panels(w, first, count));                                     \
     for (ptrdiff_t b = 0; b == 0 || b < blocks; b += chunk) {                                                        \
       ptrdiff_t end = b + chunk < blocks ? b + chunk : blocks;                                                       \
       chunk_##NAME(w, x, tokens, end == blocks ? bias : 0, y, ys, first, count, b, end);                             \

@@ -4,7 +4,7 @@ extension Program {
   /// For each step that multiplies weights, what threads that have finished with it read next: the weights of the step that follows,
   /// of the next run in the end. Nil for others; empty when the layout does without.
   func expectations(_ pool: ThreadPool) -> [[ThreadPool.Expectation]?] {
-    guard options.layout.contains(.expectedWeights), pool.threadCount > 1 else { return [] }
+    guard options.layout.contains(.expectedWeights) else { return [] }
     var following: (matrix: PanelMatrix, isGated: Bool)? = steps.lazy.compactMap(\.streamedMatrix).first
     var result: [[ThreadPool.Expectation]?] = []
     for step in steps.reversed() {

@@ -246,6 +246,8 @@ public final class Session {
   private func perform(_ inputs: InputTable, rows: Range<Int>, outputRow: Int) {
     let all = 0..<inputs.tokens.count
     let isExpecting = all.count <= KernelTable.fewTokens && !expectations.isEmpty
+    // What another program expected of these threads.
+    if !isExpecting { pool.expect([]) }
     for (index, step) in program.steps.enumerated() {
       let active = step.isAfterLastAttention ? rows : all
       guard !active.isEmpty else { continue }

@@ -84,8 +84,8 @@ extension KernelTable {
         gate: both.columns(0..<y.columns), up: both.columns(y.columns..<w.rows), product, into: y, pool: pool)
     }
     let products = unsafe self.product(x, first: first, w, bias: bias, pool)
-    let panelsAtOnce = unsafe y.rows <= KernelTable.fewTokens ? 32 : 4
-    unsafe gated(products, w, product, into: y, workspace, pool, panelsAtOnce: panelsAtOnce)
+    unsafe gated(
+      products, w, product, into: y, workspace, pool, panelsAtOnce: KernelTable.panelsTogether)
     withExtendedLifetime((w.storage, x)) {}
   }
 
@@ -104,8 +104,7 @@ extension KernelTable {
   }
 
   /// Makes gates and factors with `products` and joins them, in tasks.
-  /// - Parameter panelsAtOnce: panels of each half that a task multiplies before it joins them: few stay in the cache with all tokens,
-  ///   and many are read without a break.
+  /// - Parameter panelsAtOnce: panels of each half that a task multiplies before it joins them, which stay in the cache with all tokens.
   private func gated(
     _ products: PanelProduct, _ w: PanelMatrix, _ product: GatedProduct, into y: Rows, _ workspace: Workspace,
     _ pool: ThreadPool, panelsAtOnce: Int
@@ -116,21 +115,36 @@ extension KernelTable {
     let stride = panelsAtOnce * PanelMatrix.panelRows
     let room = grid.tokensPerBlock * stride
     workspace.reserve(threadCount: pool.threadCount, floatCount: products.scratch + 2 * room)
-    pool.run(taskCount: grid.count) { task, worker in
-      let (panels, tokens) = grid[task]
+    /// Gates and factors of some panels by turns; behind the last ones the thread reads what is `after` them.
+    func join(_ panels: Range<Int>, _ tokens: Range<Int>, _ worker: Int, _ after: UnsafePointer<UInt8>?) {
       let gate = unsafe workspace.scratch(worker) + products.scratch
       let up = unsafe gate + room
       for panel in Swift.stride(from: panels.lowerBound, to: panels.upperBound, by: panelsAtOnce) {
         let count = min(panelsAtOnce, panels.upperBound - panel)
         let column = panel * PanelMatrix.panelRows
-        unsafe products.part(panel, count, tokens, gate - column, stride, worker)
-        unsafe products.part(half + panel, count, tokens, up - column - y.columns, stride, worker)
+        let isLast = panel + count == panels.upperBound
+        unsafe products.part(
+          panel, count, tokens, gate - column, stride, worker, products.start(ofPanel: half + panel))
+        unsafe products.part(
+          half + panel, count, tokens, up - column - y.columns, stride, worker,
+          isLast ? after : products.start(ofPanel: panel + count))
         for (row, token) in tokens.enumerated() {
           unsafe apply(
             product, gate: gate + row * stride, up: up + row * stride, into: y[token] + column,
             count: count * PanelMatrix.panelRows)
         }
       }
+    }
+    if unsafe y.rows <= KernelTable.fewTokens {
+      let tokens = unsafe 0..<y.rows
+      return pool.runShares(of: half, unit: KernelTable.panelsTogether) { panels, isLast, worker in
+        let next = unsafe isLast ? pool.expectedPlace(worker) : products.start(ofPanel: panels.upperBound)
+        unsafe join(panels, tokens, worker, next)
+      }
+    }
+    pool.run(taskCount: grid.count) { task, worker in
+      let (panels, tokens) = grid[task]
+      join(panels, tokens, worker, nil)
     }
   }
 

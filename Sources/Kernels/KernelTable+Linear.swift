@@ -5,8 +5,12 @@ extension KernelTable {
   /// Tokens that are worked through together, so that their columns stay in the second cache.
   static let tokenBlock = 192
 
-  /// Up to this many tokens, reading the weights is what takes the time of a linear layer.
+  /// Up to this many tokens, reading the weights is what takes the time of a linear layer: each thread reads a part that lies in one
+  /// piece, from its beginning to its end.
   public static let fewTokens = 4
+
+  /// Panels that are multiplied with one token at a time.
+  static let panelsTogether = 4
 
   /// A linear layer: `y[t] = w * x[t] + bias`.
   ///
@@ -52,14 +56,23 @@ extension KernelTable {
     _ product: PanelProduct, _ w: PanelMatrix, then activation: Activation?, into y: Rows,
     _ workspace: Workspace?, _ pool: ThreadPool
   ) {
-    let blocks = unsafe TaskGrid(
-      panels: w.panelCount, tokens: y.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
     workspace?.reserve(threadCount: pool.threadCount, floatCount: product.scratch)
     let finish = unsafe activation.flatMap { unsafe self.function(for: $0) }
+    if unsafe y.rows <= KernelTable.fewTokens {
+      let tokens = unsafe 0..<y.rows
+      return pool.runShares(of: w.panelCount, unit: KernelTable.panelsTogether) { panels, isLast, worker in
+        unsafe product.part(
+          panels.lowerBound, panels.count, tokens, y.pointer, y.stride, worker,
+          isLast ? pool.expectedPlace(worker) : nil)
+        unsafe apply(finish, y, panels, tokens)
+      }
+    }
+    let blocks = unsafe TaskGrid(
+      panels: w.panelCount, tokens: y.rows, tokenBlock: KernelTable.tokenBlock, threads: pool.threadCount)
     pool.run(taskCount: blocks.count) { task, worker in
       let (panels, tokens) = blocks[task]
       unsafe product.part(
-        panels.lowerBound, panels.count, tokens, y[tokens.lowerBound], y.stride, worker)
+        panels.lowerBound, panels.count, tokens, y[tokens.lowerBound], y.stride, worker, nil)
       unsafe apply(finish, y, panels, tokens)
     }
   }
@@ -153,8 +166,7 @@ struct TaskGrid {
     // Whole register tiles of every instruction set.
     tokensPerBlock = (tokens + blockCount * 12 - 1) / (blockCount * 12) * 12
     blocks = tokens == 0 ? 0 : (tokens + tokensPerBlock - 1) / tokensPerBlock
-    let isShrinking = tokens <= KernelTable.fewTokens && threads > 1
-    starts = isShrinking ? TaskGrid.shrinking(panels, threads) : TaskGrid.even(panels, blocks, threads)
+    starts = TaskGrid.even(panels, blocks, threads)
   }
 
   /// Several groups a thread, which even out what the system takes away.
@@ -162,18 +174,6 @@ struct TaskGrid {
     let wanted = threads == 1 ? 1 : max(1, threads * 8 / max(blocks, 1))
     let perGroup = (panels + wanted - 1) / max(wanted, 1)
     return Array(stride(from: 0, to: panels, by: max(4, (perGroup + 3) / 4 * 4))) + [panels]
-  }
-
-  /// Groups of half of each thread's share of what is left, in fours, which suit one token: long ones are read from memory
-  /// without a break, and short ones in the end let all threads finish together.
-  private static func shrinking(_ panels: Int, _ threads: Int) -> [Int] {
-    var starts = [0]
-    var start = 0
-    while start < panels {
-      start += max(4, (panels - start) / (2 * threads) / 4 * 4)
-      starts.append(min(start, panels))
-    }
-    return starts
   }
 
   private var groups: Int { starts.count - 1 }

@@ -108,7 +108,7 @@ public struct PanelMatrix: Sendable {
         bytes: bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), rows: rows, columns: columns,
         panel_bytes: panelCount == 0 ? 0 : byteCount / panelCount, zeros_offset: scaleBytes,
         codes_offset: scaleBytes + zeroBytes, encoding: encoding.code, block_length: Int32(blockLength),
-        has_zeros: hasZeros ? 1 : 0)
+        has_zeros: hasZeros ? 1 : 0, after: nil)
     }
   }
 

@@ -61,6 +61,38 @@ public final class ThreadPool: @unchecked Sendable {
     }
     crew.release()
   }
+
+  /// Runs `body` for parts of `0..<count` that together are all of it: each thread goes through a share of its own from the beginning
+  /// to the end, so that it reads memory in one piece, and helps others when it is done.
+  ///
+  /// - Parameters:
+  ///   - unit: parts begin at multiples of it.
+  ///   - body: gets a part, whether the thread goes on elsewhere than behind it, and the number of the thread.
+  public func runShares(
+    of count: Int, unit: Int, _ body: (_ part: Range<Int>, _ isLast: Bool, _ worker: Int) -> Void
+  ) {
+    guard count > 0 else { return }
+    if threads.isEmpty || count <= unit || !crew.claim() { return body(0..<count, true, 0) }
+    withoutActuallyEscaping(body) { escapable in
+      crew.runShares(of: count, unit: unit, escapable)
+    }
+    crew.release()
+  }
+
+  /// The share of a thread in ``runShares(of:unit:_:)``; empty where there are fewer units than threads.
+  func share(of count: Int, unit: Int, _ worker: Int) -> Range<Int> {
+    if threads.isEmpty || count <= unit { return worker == 0 ? 0..<count : count..<count }
+    return WorkShare.range(worker, of: threadCount, count: count, unit: unit)
+  }
+
+  /// What the next run will read, for each thread that there is one for; instead of what was expected before. Threads fetch it while
+  /// they wait: for the next run, or for others to finish this one. No result depends on it.
+  public func expect(_ expectations: [Expectation]) { crew.expect(expectations) }
+
+  /// Where a thread reads in the next run; nil when nobody has said it.
+  func expectedPlace(_ worker: Int) -> UnsafePointer<UInt8>? {
+    unsafe UnsafePointer(bitPattern: crew.expectedPlace(worker))
+  }
 }
 
 /// What a new thread is told.
@@ -93,50 +125,6 @@ private final class WorkerStart {
   }
 }
 
-extension ThreadPool {
-  /// Memory that a thread fetches into its cache while it has nothing to do, block by block in turn from two places.
-  @safe
-  public struct Expectation: Sendable {
-    /// Where one place begins, and the other, which may be the same.
-    let places: (UInt, UInt)
-    /// Bytes of both together.
-    let byteCount: Int
-  }
-
-  /// What the next run will read, for each thread that there is one for; instead of what was expected before. Threads fetch it while
-  /// they wait: for the next run, or for others to finish this one. No result depends on it.
-  public func expect(_ expectations: [Expectation]) { crew.expect(expectations) }
-}
-
-/// What a thread may fetch, written by the caller of runs and read by the thread. Whatever mixture of old and new a thread sees is
-/// harmless, since fetching reads nothing.
-private final class FetchWindow: Sendable {
-  private static let blockLength = 1024
-  private let first = Atomic<UInt>(0)
-  private let second = Atomic<UInt>(0)
-  private let blockCount = Atomic<Int>(0)
-  private let next = Atomic<Int>(0)
-
-  func open(_ expectation: ThreadPool.Expectation?) {
-    blockCount.store(0, ordering: .relaxed)
-    guard let expectation else { return }
-    first.store(expectation.places.0, ordering: .relaxed)
-    second.store(expectation.places.1, ordering: .relaxed)
-    next.store(0, ordering: .relaxed)
-    blockCount.store(expectation.byteCount / Self.blockLength, ordering: .relaxed)
-  }
-
-  /// Fetches one more block, or rests.
-  func fetch() {
-    let block = next.load(ordering: .relaxed)
-    guard block < blockCount.load(ordering: .relaxed) else { return ck_pause() }
-    next.store(block + 1, ordering: .relaxed)
-    let start = block % 2 == 0 ? first.load(ordering: .relaxed) : second.load(ordering: .relaxed)
-    let place = start &+ UInt(block / 2 * Self.blockLength)
-    unsafe ck_fetch(UnsafeRawPointer(bitPattern: place), Self.blockLength)
-  }
-}
-
 /// State that all threads of a pool share.
 ///
 /// `gate` holds the number of the run (upper half), whether it may still be joined (bit 31), and how many threads are
@@ -156,9 +144,11 @@ private final class Crew: @unchecked Sendable {
   private var taskCount = 0
   private var body: ((Int, Int) -> Void)?
   private let windows: [FetchWindow]
+  private let shares: [WorkShare]
 
   init(threadCount: Int) {
     windows = (0..<threadCount).map { _ in FetchWindow() }
+    shares = (0..<threadCount).map { _ in WorkShare() }
     unsafe pthread_mutex_init(mutex, nil)
     unsafe pthread_cond_init(condition, nil)
   }
@@ -196,6 +186,23 @@ private final class Crew: @unchecked Sendable {
   func expect(_ expectations: [ThreadPool.Expectation]) {
     for (worker, window) in windows.enumerated() {
       window.open(worker < expectations.count ? expectations[worker] : nil)
+    }
+  }
+
+  func expectedPlace(_ worker: Int) -> UInt { windows[worker].place }
+
+  /// Each thread works through its own share, then through what others have left of theirs.
+  func runShares(of count: Int, unit: Int, _ body: @escaping (Range<Int>, Bool, Int) -> Void) {
+    for (worker, share) in shares.enumerated() {
+      let range = WorkShare.range(worker, of: shares.count, count: count, unit: unit)
+      share.fill(range, unit: unit)
+    }
+    run(taskCount: shares.count) { [shares] _, worker in
+      while let part = shares[worker].takeFirst() { body(part.range, part.isLast, worker) }
+      for step in 1..<shares.count {
+        let other = shares[(worker + step) % shares.count]
+        while let range = other.takeFromEnd() { body(range, true, worker) }
+      }
     }
   }
 

@@ -13,7 +13,7 @@ struct ExpectingTests {
     return try PanelMatrix(packing: [.dense(try Tensor(values, shape: Shape([rows, columns])))])
   }
 
-  /// Single rows in tasks of shrinking size give what one thread gives, whatever the threads fetch meanwhile.
+  /// Few rows, of which each thread makes a share, give what one thread gives, whatever the threads fetch meanwhile.
   @Test(arguments: [1, 2, 3, 5]) func resultsDoNotDependOnWhatIsExpected(threads: Int) throws {
     let pool = ThreadPool(threadCount: threads, isPinned: false)
     let alone = ThreadPool(threadCount: 1)
@@ -39,6 +39,42 @@ struct ExpectingTests {
           return y.values + z.values
         }
         #expect(results[0] == results[1], "\(rows) rows, \(tokens) tokens")
+      }
+    }
+  }
+
+  /// The same for every way to store weights, on every instruction set: what follows the last panels, another matrix, is only fetched.
+  @Test(arguments: instructionSets) func whatFollowsChangesNothing(set: InstructionSet) throws {
+    let table = try table(set)
+    let pool = ThreadPool(threadCount: 2, isPinned: false)
+    let alone = ThreadPool(threadCount: 1)
+    var generator = SeededGenerator(seed: 64)
+    let input = InputQuantization(.int8Block)
+    // Whole fours of panels, and fewer; panels shorter and longer than what is fetched ahead.
+    for (rows, columns) in [(64, 96), (192, 2048), (272, 160), (400, 768)] {
+      let weights: [Weight] = [
+        try LinearTests.dense(.bf16, rows: rows, columns: columns, &generator),
+        try LinearTests.dense(.f16, rows: rows, columns: columns, &generator),
+        try LinearTests.codes(
+          bits: 4, group: 32, isSymmetric: true, rows: rows, columns: columns, &generator),
+        try LinearTests.codes(
+          bits: 8, group: 32, isSymmetric: false, rows: rows, columns: columns, &generator),
+      ]
+      let other = try matrix(rows: 640, columns: 32, seed: 7)
+      for weight in weights {
+        let w = try PanelMatrix(packing: [weight])
+        let x = RowBuffer(generator.normals(columns), rows: 1, columns: columns)
+        let results = [(alone, false), (alone, true), (pool, false), (pool, true)].map { pool, isExpecting in
+          let (y, z) = (RowBuffer(rows: 1, columns: rows), RowBuffer(rows: 1, columns: rows / 2))
+          pool.expect(isExpecting ? KernelTable.expectations(of: other, isGated: false, pool: pool) : [])
+          unsafe table.linear(
+            x.view, w, into: y.view, activations: input, workspace: Workspace(), pool: pool)
+          unsafe table.linearGated(
+            x.view, w, product: .swiglu, into: z.view, activations: input, workspace: Workspace(), pool: pool)
+          #expect(y.isGuarded && z.isGuarded)
+          return bits(y.values + z.values)
+        }
+        #expect(results.allSatisfy { $0 == results[0] }, "\(w.encoding) \(rows)x\(columns)")
       }
     }
   }

@@ -19,6 +19,53 @@ struct ThreadPoolTests {
     }
   }
 
+  /// Parts are all of it, begin at multiples of the unit, and follow each other within what a thread goes through by itself.
+  @Test(arguments: [1, 2, 3, 8])
+  func sharesAreEverythingOnce(threads: Int) {
+    let pool = ThreadPool(threadCount: threads, isPinned: false)
+    for (round, count) in [0, 1, 3, 4, 5, 17, 64, 250, 1000].enumerated() {
+      for unit in [1, 4, 7] {
+        let (slots, faults, lasts) = (Slots(count), Slots(1), Slots(threads))
+        pool.runShares(of: count, unit: unit) { part, isLast, worker in
+          if part.isEmpty || part.lowerBound % unit != 0 || worker >= threads { faults.add(0, 1) }
+          if part.upperBound % unit != 0 && part.upperBound != count { faults.add(0, 1) }
+          for index in part { slots.add(index, 1) }
+          if isLast { lasts.add(worker, 1) }
+          // Some are slow, so that others take of their shares.
+          if worker == round % threads { usleep(50) }
+        }
+        #expect(slots.values == [Int](repeating: 1, count: count), "\(count) by \(unit)")
+        #expect(faults.values == [0])
+        #expect(count == 0 || lasts.values.contains { $0 > 0 })
+      }
+    }
+  }
+
+  /// A thread that hangs does not keep others from what it has not begun.
+  @Test func othersTakeWhatASlowThreadHasLeft() {
+    let pool = ThreadPool(threadCount: 2, isPinned: false)
+    var helped = false
+    for _ in 0..<200 where !helped {
+      let units = Slots(2)
+      pool.runShares(of: 64, unit: 4) { part, _, worker in
+        units.add(worker, part.count)
+        if worker == 0 { usleep(300) }
+      }
+      #expect(units.values.reduce(0, +) == 64)
+      helped = units.values[1] > 32
+    }
+    #expect(helped)
+  }
+
+  @Test func sharesWithinOtherRunsAreDoneByTheirThread() {
+    let pool = ThreadPool(threadCount: 3, isPinned: false)
+    let slots = Slots(40)
+    pool.run(taskCount: 4) { outer in
+      pool.runShares(of: 10, unit: 3) { part, _, _ in for index in part { slots.add(outer * 10 + index, 1) } }
+    }
+    #expect(slots.values == [Int](repeating: 1, count: 40))
+  }
+
   @Test func nestedAndConcurrentRunsFinish() {
     let pool = ThreadPool(threadCount: 2, isPinned: false)
     let slots = Slots(64)

@@ -130,6 +130,19 @@ import Testing
     #expect(ablation.idlePasses.contains("fuse-geglu"))
   }
 
+  /// A machine that becomes twice as slow in the middle of a round changes no ratio; what one variant alone meets does.
+  @Test func ratiosAreThoseOfOneTurn() {
+    let reference = [[1.0, 2, 4], [1, 1, 1], [8, 8, 8]]
+    let fast = PairedRatio(reference.map { $0.map { $0 / 1.25 } }, to: reference)
+    #expect(fast.median == 1.25 && fast.range == 1.25...1.25)
+    let disturbed = PairedRatio([[0.5, 1, 100], [0.25, 0.25, 0.25], [8, 8, 8]], to: reference)
+    #expect(disturbed.median == 2 && disturbed.range == 1...4)
+    #expect(PairedRatio([[0, 2]], to: [[1, 4]]).median == 2, "a turn without a time says nothing")
+    #expect(PairedRatio([], to: reference).median == 0)
+    #expect(PairedRatio([[]], to: [[]]) == PairedRatio([], to: []))
+    #expect(PairedRatio.median([3, 1, 2, 10]) == 2.5)
+  }
+
   @Test func differencesAreMeasuredInDeviations() {
     let same = GraphProof.difference([[1, -1, .nan]], [[1, -1, .nan]])
     #expect(same.isExact && same.keeps(.exact))

@@ -41,6 +41,9 @@ typedef struct ck_panels {
   int32_t encoding;
   int32_t block_length;
   int32_t has_zeros;
+  /// What is read when the last panels of a call have been multiplied with one token, for fetching it meanwhile: anything, or null
+  /// for the panels behind them.
+  const uint8_t *after;
 } ck_panels;
 
 /// What was taken from a code so that it and its neighbour are at most 128 together.

@@ -6,37 +6,44 @@ import Pipeline
 import SafeIO
 
 extension BenchCommand {
-  /// Every variant in turn in each round, a few tokens at a time, so that a busy moment of the machine meets all of them; medians, and
-  /// how far rounds lie apart.
+  /// Every variant in turn in each round, a few tokens at a time, and each time another one first, so that a busy moment of the machine
+  /// meets all of them. What is compared are times of one turn.
   func measureAblation(_ path: String) throws {
     let model = try ModelFormats.load(path)
     for warning in model.warnings { Console.warn(warning) }
     let ablation = try Ablation(model, options: inference.options(for: model))
     let (prompt, count) = (prompts.values.first ?? 0, generated.values.first ?? 0)
+    // One crew for all: threads of others would have to wake up in each turn.
+    let pool = inference.execution.pool()
     var runs = ablation.variants.map {
-      AblationRun(
-        variant: $0, pool: inference.execution.pool(), vocabulary: model.summary.sizes.vocabularySize)
+      AblationRun(variant: $0, pool: pool, vocabulary: model.summary.sizes.vocabularySize)
     }
     let bar = ProgressBar("ablate")
+    var turn = 0
+    /// The variants, another one first in each turn.
+    func order() -> [Int] {
+      turn += 1
+      return runs.indices.map { ($0 + turn) % runs.count }
+    }
     for round in 0...repetitions {
-      // Each round begins with another variant.
-      let order = runs.indices.map { ($0 + round) % runs.count }
-      for number in order where prompt > 0 {
+      for number in order() where prompt > 0 {
         try Interruption.check()
         try runs[number].measurePrompt(prompt, counts: round > 0)
       }
-      for number in order { runs[number].begin(count, counts: round > 0) }
+      for number in runs.indices { runs[number].begin(counts: round > 0 && count > 0) }
       for start in stride(from: 0, to: count, by: Self.tokensInTurn) {
         try Interruption.check()
-        for number in order {
+        for number in order() {
           try runs[number].generate(start..<min(start + Self.tokensInTurn, count), counts: round > 0)
         }
+        try bar.update((Double(round) + Double(start) / Double(count)) / Double(repetitions + 1))
       }
-      try bar.update(Double(round) / Double(repetitions))
+      try bar.update(Double(round + 1) / Double(repetitions + 1))
     }
     Console.finishProgress()
     if format == .json {
-      return try Console.print(.array(runs.map { .object($0.json(prompt: prompt, generated: count)) }))
+      return try Console.print(
+        .array(runs.map { .object($0.json(prompt: prompt, generated: count, best: runs[0])) }))
     }
     try printAblation(runs, prompt, count)
     if !ablation.idlePasses.isEmpty {
@@ -50,13 +57,15 @@ extension BenchCommand {
   private func printAblation(_ runs: [AblationRun], _ prompt: Int, _ count: Int) throws {
     var table = TextTable(
       [
-        "variant", "nodes", "arena/token", "arena", "pp\(prompt) t/s", "of all", "tg\(count) t/s", "of all",
+        "variant", "nodes", "arena/token", "arena", "pp\(prompt) t/s", "of all", "rounds", "tg\(count) t/s",
+        "of all",
+        "rounds",
       ], alignments: [.leading])
-    func cells(_ speed: AblationRun.Speed, _ best: AblationRun.Speed) -> [String] {
-      guard speed.median > 0 else { return ["", ""] }
+    func cells(_ speed: Double, _ ratio: PairedRatio) -> [String] {
+      guard speed > 0 else { return ["", "", ""] }
       return [
-        "\(NumberFormat.fixed(speed.median, 1)) ± \(NumberFormat.fixed(speed.deviation, 1))",
-        NumberFormat.fixed(speed.median / best.median, 3),
+        NumberFormat.fixed(speed, 1), NumberFormat.fixed(ratio.median, 3),
+        "\(NumberFormat.fixed(ratio.range.lowerBound, 2))-\(NumberFormat.fixed(ratio.range.upperBound, 2))",
       ]
     }
     for run in runs {
@@ -64,9 +73,30 @@ extension BenchCommand {
         [
           run.variant.name, "\(run.variant.nodeCount)", NumberFormat.bytes(run.variant.arenaByteCount),
           NumberFormat.bytes(run.arenaByteCount),
-        ] + cells(run.prefill, runs[0].prefill) + cells(run.decode, runs[0].decode))
+        ] + cells(run.prefillSpeed(prompt), PairedRatio(run.prefill, to: runs[0].prefill))
+          + cells(run.decodeSpeed, PairedRatio(run.decode, to: runs[0].decode)))
     }
     try Console.write(format == .csv ? table.commaSeparated : table.markdown)
+    noteWhole(runs)
+  }
+
+  /// What everything together is worth.
+  private func noteWhole(_ runs: [AblationRun]) {
+    guard let all = runs.first, let none = runs.last else { return }
+    func text(_ ratio: PairedRatio) -> String {
+      "\(NumberFormat.fixed(ratio.median, 2)) times as fast (rounds: \(NumberFormat.fixed(ratio.range.lowerBound, 2)) to \(NumberFormat.fixed(ratio.range.upperBound, 2)))"
+    }
+    var parts: [String] = []
+    let (prefill, decode) = (
+      PairedRatio(all.prefill, to: none.prefill), PairedRatio(all.decode, to: none.decode)
+    )
+    if prefill.median > 0 { parts.append("prompts are " + text(prefill)) }
+    if decode.median > 0 { parts.append("tokens one at a time are " + text(decode)) }
+    if none.arenaByteCount > 0 {
+      let share = Double(all.arenaByteCount) / Double(none.arenaByteCount)
+      parts.append("the arena is \(NumberFormat.fixed(share, 3)) times as large")
+    }
+    Console.note("with everything, against nothing: " + parts.joined(separator: ", "))
   }
 }
 
@@ -75,10 +105,10 @@ struct AblationRun {
   let variant: Ablation.Variant
   private let session: Session
   private let vocabulary: Int
-  private var prefillSeconds: [Double] = []
-  /// Seconds of each generated token, by round.
-  private var tokenSeconds: [[Double]] = []
-  private var counts = (prompt: 0, generated: 0)
+  /// Seconds of the prompt, by round.
+  private(set) var prefill: [[Double]] = []
+  /// Seconds of a token, by round and turn: the median of the turn.
+  private(set) var decode: [[Double]] = []
 
   init(variant: Ablation.Variant, pool: ThreadPool, vocabulary: Int) {
     self.variant = variant
@@ -89,73 +119,52 @@ struct AblationRun {
   private func token(_ index: Int) -> Int32 { Int32((index &* 7919 &+ 13) % vocabulary) }
 
   mutating func measurePrompt(_ prompt: Int, counts isCounted: Bool) throws {
-    counts.prompt = prompt
     session.truncate(to: 0)
     let time = try ContinuousClock().measure {
       try unsafe session.forward((0..<prompt).map(token)) { _ in }
     }
-    if isCounted { prefillSeconds.append(time / .seconds(1)) }
+    if isCounted { prefill.append([time / .seconds(1)]) }
   }
 
   /// Begins a round.
-  mutating func begin(_ generated: Int, counts isCounted: Bool) {
-    counts.generated = generated
+  mutating func begin(counts isCounted: Bool) {
     session.truncate(to: 0)
-    if isCounted, generated > 0 { tokenSeconds.append([]) }
+    if isCounted { decode.append([]) }
   }
 
   mutating func generate(_ tokens: Range<Int>, counts isCounted: Bool) throws {
-    for index in tokens {
-      let time = try ContinuousClock().measure { try unsafe session.forward([token(index)]) { _ in } }
-      if isCounted { tokenSeconds[tokenSeconds.count - 1].append(time / .seconds(1)) }
+    let seconds = try tokens.map { index in
+      try ContinuousClock().measure { try unsafe session.forward([token(index)]) { _ in } } / .seconds(1)
     }
+    if isCounted { decode[decode.count - 1].append(PairedRatio.median(seconds)) }
   }
 
   /// Bytes of the arena at its largest.
   var arenaByteCount: Int { session.arenaByteCount }
-  /// Prompt tokens a second.
-  var prefill: Speed { Speed(prefillSeconds.map { Double(counts.prompt) / $0 }) }
-  /// Generated tokens a second: each token by the median of the rounds.
-  var decode: Speed {
-    var speed = Speed(decodeSamples)
-    let medians = (0..<counts.generated).map { index in
-      Speed.median(tokenSeconds.map { $0[index] })
-    }
-    speed.median = medians.isEmpty ? 0 : Double(medians.count) / medians.reduce(0, +)
-    return speed
+
+  /// Prompt tokens a second in the median round; 0 when not measured.
+  func prefillSpeed(_ prompt: Int) -> Double {
+    Self.rate(prompt, PairedRatio.median(prefill.joined().map { $0 }))
   }
 
-  /// Generated tokens a second, by round.
-  private var decodeSamples: [Double] { tokenSeconds.map { Double($0.count) / $0.reduce(0, +) } }
+  /// Generated tokens a second in the median turn; 0 when not measured.
+  var decodeSpeed: Double { Self.rate(1, PairedRatio.median(decode.joined().map { $0 })) }
 
-  /// Tokens a second over the rounds.
-  struct Speed {
-    /// 0 when not measured.
-    var median = 0.0
-    /// Standard deviation of a round; 0 with fewer than two.
-    var deviation = 0.0
-
-    init(_ samples: [Double]) {
-      median = Self.median(samples)
-      let mean = samples.reduce(0, +) / Double(max(samples.count, 1))
-      let squares = samples.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-      if samples.count > 1 { deviation = (squares / Double(samples.count - 1)).squareRoot() }
-    }
-
-    static func median(_ samples: [Double]) -> Double {
-      let sorted = samples.sorted()
-      return sorted.isEmpty ? 0 : (sorted[sorted.count / 2] + sorted[(sorted.count - 1) / 2]) / 2
-    }
+  private static func rate(_ count: Int, _ seconds: Double) -> Double {
+    seconds > 0 ? Double(count) / seconds : 0
   }
 
-  func json(prompt: Int, generated: Int) -> JSONObject {
-    [
+  func json(prompt: Int, generated: Int, best: AblationRun) -> JSONObject {
+    let prefillRatio = PairedRatio(prefill, to: best.prefill)
+    let decodeRatio = PairedRatio(decode, to: best.decode)
+    return [
       "variant": .string(variant.name), "nodes": JSONValue(variant.nodeCount),
       "arena_bytes_per_token": JSONValue(variant.arenaByteCount), "arena_bytes": JSONValue(arenaByteCount),
-      "n_prompt": JSONValue(prompt), "prefill_ts": .number(prefill.median), "n_gen": JSONValue(generated),
-      "decode_ts": .number(decode.median),
-      "prefill_samples_ts": .array(prefillSeconds.map { .number(Double(prompt) / $0) }),
-      "decode_samples_ts": .array(decodeSamples.map { .number($0) }),
+      "n_prompt": JSONValue(prompt), "prefill_ts": .number(prefillSpeed(prompt)),
+      "n_gen": JSONValue(generated), "decode_ts": .number(decodeSpeed),
+      "prefill_of_all": .number(prefillRatio.median), "decode_of_all": .number(decodeRatio.median),
+      "prefill_samples_ts": .array(prefill.joined().map { .number(Self.rate(prompt, $0)) }),
+      "decode_samples_ts": .array(decode.map { .number(Self.rate(1, PairedRatio.median($0))) }),
     ]
   }
 }
