@@ -168,6 +168,12 @@ CK_SEARCH void search_offsets(const groups *g, shape of, k_kind kind, const floa
   v_store(grid->minimum_code, chosen.minimum);
 }
 
+/// The codes nearest to the steps that groups wish, with the moments of what they give.
+CK_SEARCH step_fit nearest_step_codes(const groups *g, shape of, k_kind kind, v16 wish, v16 d, v16 *qq, v16 *qx) {
+  v16 code = v_round(v_clamp(v_mul(wish, v_inverse(d)), v_set(-kind.codes), v_set(kind.codes - 1)));
+  return (step_fit){code, step_moments(g, of, v_mul(code, d), kind.low, kind.high, qq, qx)};
+}
+
 /// Tries the codes around the step that each group wishes; `step` of the result is a code.
 CK_SEARCH step_fit choose_step_codes(const groups *g, shape of, k_kind kind, v16 wish, v16 d) {
   v16 least = v_set(-kind.codes), most = v_set(kind.codes - 1);
@@ -205,10 +211,13 @@ CK_SEARCH step_fit fit_steps(const groups *g, shape of, k_kind kind) {
 CK_SEARCH void search_steps(const groups *g, shape of, k_kind kind, float unit, k_grid *grid) {
   step_fit fit = fit_steps(g, of, kind);
   float d = stored_factor(lane_extreme(fit.step, 0, 16) / -kind.codes, unit, &grid->half_d[0]);
-  step_fit chosen = choose_step_codes(g, of, kind, fit.step, v_set(d));
+  // With importance the neighbours of the nearest codes are worth their time from the first; without, at the end.
+  v16 qq, qx;
+  step_fit chosen = of.weighted ? choose_step_codes(g, of, kind, fit.step, v_set(d))
+                                : nearest_step_codes(g, of, kind, fit.step, v_set(d), &qq, &qx);
   for (int round = 0; round < kind.rounds; round++) {
-    v16 qq, qx;
-    step_moments(g, of, v_mul(chosen.step, v_set(d)), kind.low, kind.high, &qq, &qx);
+    if (round > 0 || of.weighted)
+      step_moments(g, of, v_mul(chosen.step, v_set(d)), kind.low, kind.high, &qq, &qx);
     double below = lane_sum(v_mul(v_mul(chosen.step, chosen.step), qq), 0, 16);
     double above = lane_sum(v_mul(chosen.step, qx), 0, 16);
     uint16_t half;

@@ -164,10 +164,28 @@ import Testing
     #expect(try bytes(resumed, "resumed.adze") == expected)
   }
 
+  /// Learning from some windows is learning where there are only those.
+  @Test func learnsFromTheWindowsThatWereAskedFor() throws {
+    var some = Self.learning
+    let count = TestModels.tinyWindows().windows.count
+    some.windows = count / 2
+    let chosen = some.chosenWindows(of: count)
+    #expect(chosen.count == count / 2 && Set(chosen).count == chosen.count)
+    #expect(chosen.first == 0 && chosen == chosen.sorted())
+    let few = try TestModels.quantized(tiny, recipe(learning: some), windows)
+    let all = try TestModels.quantized(tiny, recipe(), windows)
+    #expect(try bytes(few, "few.adze") != bytes(all, "all.adze"), "the choice must matter")
+    #expect(few.blockReports.allSatisfy { !$0.keptStart && $0.lossAfter < $0.lossBefore })
+    some.windows = 1 << 40
+    #expect(some.chosenWindows(of: 5) == [0, 1, 2, 3, 4])
+    some.windows = nil
+    #expect(some.chosenWindows(of: 3) == [0, 1, 2])
+  }
+
   @Test func wrongOptionsAreRefused() throws {
     for (key, value) in [
       ("iterations", "0"), ("batch", "0"), ("reach", "far"), ("scale-reach", "2"), ("inputs", "both"),
-      ("seed", "-1"), ("model-iterations", "-1"), ("model-reach", "2"),
+      ("seed", "-1"), ("windows", "0"), ("model-iterations", "-1"), ("model-reach", "2"),
       ("rate", "1"),
     ] {
       let error = try #require(throws: QuantizationError.self) { try LearnedRounding(options: [key: value]) }

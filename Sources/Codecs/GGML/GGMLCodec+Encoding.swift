@@ -139,11 +139,23 @@ extension GGMLCodec {
     _ values: UnsafeBufferPointer<Float>, firstRow: Int, columns: Int
   ) throws(CodecError) {
     let largest = Float(Float16.greatestFiniteMagnitude) * largestMultiple
+    guard unsafe largestMagnitude(values) > largest else { return }
     for index in values.indices where unsafe abs(values[index]) > largest {
       throw .scaleOverflow(
         row: firstRow + index / columns, group: index % columns / blockLength,
         scale: unsafe abs(values[index]) / largestMultiple, type: .f16)
     }
+  }
+
+  private func largestMagnitude(_ values: UnsafeBufferPointer<Float>) -> Float {
+    let bytes = UnsafeRawBufferPointer(values)
+    var lanes = SIMD16<Float>(repeating: 0)
+    let whole = values.count / 16 * 16
+    for index in stride(from: 0, to: whole, by: 16) {
+      let some = unsafe bytes.loadUnaligned(fromByteOffset: 4 * index, as: SIMD16<Float>.self)
+      lanes = pointwiseMax(lanes, pointwiseMax(some, -some))
+    }
+    return unsafe values[whole...].reduce(lanes.max()) { max($0, abs($1)) }
   }
 
   /// What the factor of a block is multiplied with at most.

@@ -71,6 +71,7 @@ extension LearnedRounding {
   var json: JSONValue {
     .object([
       "iterations": JSONValue(iterations), "batch": JSONValue(batch),
+      "windows": windows.map { JSONValue($0) } ?? .string("all"),
       "reach": reach.map { .number($0) } ?? .string("auto"), "scale_reach": .number(scaleReach),
       "inputs": .string(usesQuantizedInputs ? "quantized" : "float"), "seed": .string("\(seed)"),
       "model_iterations": JSONValue(modelIterations), "model_reach": .number(modelReach),

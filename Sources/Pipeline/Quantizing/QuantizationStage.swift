@@ -138,7 +138,8 @@ public struct QuantizationStage {
     }
     let (original, journal) = (work.original, work.journal)
     let stage = LearnedRoundingStage(
-      graph: model.graph, method: learning, windows: windows.windows, pool: pool)
+      graph: model.graph, method: learning,
+      windows: learning.chosenWindows(of: windows.windows.count).map { windows.windows[$0] }, pool: pool)
     let blocks = try stage.run(
       original: { name in try Self.weight(name, in: original) }, matrices: &matrices,
       known: { journal?.learned[$0] },

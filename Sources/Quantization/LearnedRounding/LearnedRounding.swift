@@ -12,6 +12,9 @@ public struct LearnedRounding: Sendable, Equatable {
   public var iterations: Int
   /// Windows of a step.
   public var batch: Int
+  /// Calibration windows that are learned from, evenly spread; nil for all. Each runs through every block three times besides the
+  /// steps.
+  public var windows: Int?
   /// How far an offset can move in all steps together, in codes; nil for 0.4 with at most four codes, else 0.2.
   public var reach: Double?
   /// How far the multiplier of a scale can move in all steps together; 0 leaves scales alone.
@@ -27,11 +30,13 @@ public struct LearnedRounding: Sendable, Equatable {
 
   /// Creates options.
   public init(
-    iterations: Int = 128, batch: Int = 2, reach: Double? = nil, scaleReach: Double = 0.05,
+    iterations: Int = 128, batch: Int = 2, windows: Int? = nil, reach: Double? = nil,
+    scaleReach: Double = 0.05,
     usesQuantizedInputs: Bool = true, seed: UInt64 = 0, modelIterations: Int = 0, modelReach: Double = 0.1
   ) {
     self.iterations = iterations
     self.batch = batch
+    self.windows = windows
     self.reach = reach
     self.scaleReach = scaleReach
     self.usesQuantizedInputs = usesQuantizedInputs
@@ -47,6 +52,9 @@ public struct LearnedRounding: Sendable, Equatable {
   public static let options: [MethodOption] = [
     MethodOption(name: "iterations", defaultValue: "128", summary: "steps a block"),
     MethodOption(name: "batch", defaultValue: "2", summary: "calibration windows of a step"),
+    MethodOption(
+      name: "windows", defaultValue: "all",
+      summary: "calibration windows that are learned from, evenly spread"),
     MethodOption(
       name: "reach", defaultValue: "auto",
       summary: "how far a code's offset can move in all, in codes; auto: 0.4 for 2 bits, else 0.2"),
@@ -74,6 +82,8 @@ public struct LearnedRounding: Sendable, Equatable {
     self.init(
       iterations: try reader.integer("iterations", default: 128, in: 1...1_000_000),
       batch: try reader.integer("batch", default: 2, in: 1...65_536),
+      windows: values["windows"] == "all" || values["windows"] == nil
+        ? nil : try reader.integer("windows", default: 1, in: 1...Int.max),
       reach: values["reach"] == "auto" || values["reach"] == nil
         ? nil : try reader.number("reach", default: 0, in: 0...16),
       scaleReach: try reader.number("scale-reach", default: 0.05, in: 0...1),
@@ -88,6 +98,12 @@ public struct LearnedRounding: Sendable, Equatable {
         method: Self.name, option: "inputs", reason: "'\(text)' is neither quantized nor float")
     }
   }
+
+  /// The windows that are learned from, of `count`.
+  public func chosenWindows(of count: Int) -> [Int] { Self.spread(min(windows ?? count, count), over: count) }
+
+  /// As many of `count` places, evenly spread.
+  static func spread(_ chosen: Int, over count: Int) -> [Int] { (0..<chosen).map { $0 * count / chosen } }
 }
 
 /// How learning went for one block.

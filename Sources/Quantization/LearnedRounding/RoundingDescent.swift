@@ -102,8 +102,7 @@ struct RoundingDescent {
 
   /// Evenly spread windows to judge by: at most 32.
   static func judges(among count: Int) -> [Int] {
-    let chosen = min(count, 32)
-    return (0..<chosen).map { $0 * count / chosen }
+    LearnedRounding.spread(min(count, 32), over: count)
   }
 }
 

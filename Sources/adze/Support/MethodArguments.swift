@@ -63,6 +63,8 @@ struct MethodArguments: ParsableArguments {
 struct LearningArguments: ParsableArguments {
   @Option(help: "Steps a block (default 128).") var iterations: Int?
   @Option(help: "Calibration windows of a step (default 2).") var batch: Int?
+  @Option(help: "Calibration windows that are learned from, evenly spread (default: all).")
+  var learningWindows: Int?
   @Option(help: "How far a code's offset can move in all, in codes (default: 0.4 for 2 bits, else 0.2).")
   var reach: Double?
   @Option(help: "How far a scale's multiplier can move in all; 0: not at all (default 0.05).")
@@ -80,6 +82,7 @@ struct LearningArguments: ParsableArguments {
     var values: [String: String] = [:]
     values["iterations"] = iterations.map { "\($0)" }
     values["batch"] = batch.map { "\($0)" }
+    values["windows"] = learningWindows.map { "\($0)" }
     values["reach"] = reach.map { "\($0)" }
     values["scale-reach"] = scaleReach.map { "\($0)" }
     values["inputs"] = learningInputs
