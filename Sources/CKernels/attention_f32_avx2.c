@@ -6,6 +6,7 @@
 #include "body_tile.h"
 #include "body_hadamard.h"
 #include "body_cache.h"
+#include "body_cache_i8.h"
 #include "body_attention_f32.h"
 #include "body_store_kv.h"
 #include "vector_end.h"

@@ -71,15 +71,15 @@ CK_INLINE void weigh(const ck_attention *task, float *logits, ptrdiff_t panels, 
 /// logits[r][16 panels] of `rows` rows from row `first_row` on, for a tile of keys with a scale for each key and group of
 /// elements: the products of codes are scaled, and the sum of a query's elements takes the minimum.
 static void grouped_logits(const ck_cache_side *side, const uint8_t *page, ptrdiff_t inside, ptrdiff_t dimension,
-                           ptrdiff_t page_tokens, ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t panels, const bench *b) {
+                           ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t panels, const bench *b) {
   const uint8_t *codes = page + side->offset + column_bytes(side->element, dimension) * (inside / CK_PANEL);
   for (ptrdiff_t start = 0, g = 0; start < dimension; start += side->group, g++) {
     ptrdiff_t count = dimension - start < side->group ? dimension - start : side->group;
     products(side->element, b->queries + first_row * b->stride + start, b->stride,
              codes + column_bytes(side->element, start), column_bytes(side->element, dimension), count, rows, panels,
              b->parts, CK_KEY_TILE, 0, b->wide);
-    const uint16_t *scales = (const uint16_t *)(const void *)(page + side->scales) + g * page_tokens + inside;
-    const uint16_t *minima = (const uint16_t *)(const void *)(page + side->minima) + g * page_tokens + inside;
+    const uint16_t *scales = (const uint16_t *)(const void *)(page + side->scales) + g * side->page_tokens + inside;
+    const uint16_t *minima = (const uint16_t *)(const void *)(page + side->minima) + g * side->page_tokens + inside;
     for (ptrdiff_t r = 0; r < rows; r++) {
       float *logits = b->logits + (first_row + r) * CK_KEY_TILE;
       v16 total = v_zero();
@@ -128,11 +128,11 @@ static void channel_logits(const ck_cache_side *side, const uint8_t *page, ptrdi
 /// results[r] += weights[r] * values of a tile with a scale for each value and group: weights are scaled.
 static void grouped_values(const ck_attention *task, const ck_cache_side *side, const uint8_t *page, ptrdiff_t inside,
                            ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t panels, const bench *b, float *results) {
-  ptrdiff_t tokens = panels * CK_PANEL, panel_bytes = column_bytes(side->element, task->page_tokens);
+  ptrdiff_t tokens = panels * CK_PANEL, panel_bytes = column_bytes(side->element, side->page_tokens);
   for (ptrdiff_t start = 0, g = 0; start < task->padded_dimension; start += side->group, g++) {
     ptrdiff_t count = task->padded_dimension - start < side->group ? task->padded_dimension - start : side->group;
-    const uint16_t *scales = (const uint16_t *)(const void *)(page + side->scales) + g * task->page_tokens + inside;
-    const uint16_t *minima = (const uint16_t *)(const void *)(page + side->minima) + g * task->page_tokens + inside;
+    const uint16_t *scales = (const uint16_t *)(const void *)(page + side->scales) + g * side->page_tokens + inside;
+    const uint16_t *minima = (const uint16_t *)(const void *)(page + side->minima) + g * side->page_tokens + inside;
     for (ptrdiff_t r = 0; r < rows; r++) {
       const float *weights = b->logits + (first_row + r) * CK_KEY_TILE;
       v16 total = v_zero();
@@ -151,20 +151,80 @@ static void grouped_values(const ck_attention *task, const ck_cache_side *side, 
   }
 }
 
+/// Whole numbers in the place of a query, in the row's part of `scaled`; the scales of its groups follow them.
+CK_INLINE int16_t *query_numbers(const bench *b, ptrdiff_t row) { return (int16_t *)(void *)(b->scaled + row * b->stride); }
+CK_INLINE float *query_scales(const bench *b, ptrdiff_t row) { return b->scaled + row * b->stride + b->stride / 2; }
+
+/// logits[r][16 panels] like those of ``grouped_logits``, from int8 codes and whole numbers.
+static void whole_logits(const ck_cache_side *side, const uint8_t *page, ptrdiff_t inside, ptrdiff_t dimension,
+                         ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t panels, const bench *b) {
+  const int8_t *codes =
+      (const int8_t *)page + side->offset + column_bytes(side->element, dimension) * (inside / CK_PANEL);
+  int32_t *sums = (int32_t *)(void *)b->parts;
+  for (ptrdiff_t start = 0, g = 0; start < dimension; start += side->group, g++) {
+    ptrdiff_t count = dimension - start < side->group ? dimension - start : side->group;
+    const uint16_t *scales = (const uint16_t *)(const void *)(page + side->scales) + g * side->page_tokens + inside;
+    for (ptrdiff_t p = 0; p < panels; p++) {
+      code_sums(query_numbers(b, first_row) + start, 2 * b->stride,
+                codes + column_bytes(side->element, dimension) * p + column_bytes(side->element, start), count, rows, sums,
+                (int16_t *)(void *)b->wide);
+      v16 scale = v_load_f16(scales + p * CK_PANEL);
+      for (ptrdiff_t r = 0; r < rows; r++) {
+        float *logits = b->logits + (first_row + r) * CK_KEY_TILE + p * CK_PANEL;
+        v16 before = g > 0 ? v_load(logits) : v_zero();
+        v16 factor = v_mul(scale, v_set(query_scales(b, first_row + r)[g]));
+        v_store(logits, v_fma(v_load_i32(sums + r * CK_PANEL), factor, before));
+      }
+    }
+  }
+}
+
+/// results[r] += weights[r] * values like ``grouped_values``, from int8 codes and whole numbers: weights times scales become such,
+/// tile by tile.
+static void whole_values(const ck_attention *task, const ck_cache_side *side, const uint8_t *page, ptrdiff_t inside,
+                         ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t panels, const bench *b, float *results) {
+  ptrdiff_t tokens = panels * CK_PANEL, panel_bytes = column_bytes(side->element, side->page_tokens);
+  int16_t *numbers = (int16_t *)(void *)b->parts;
+  int32_t *sums = (int32_t *)(void *)(b->parts + rows * CK_KEY_TILE / 2);
+  float *factors = b->parts + rows * (CK_KEY_TILE / 2 + CK_PANEL);
+  for (ptrdiff_t start = 0, g = 0; start < task->padded_dimension; start += side->group, g++) {
+    ptrdiff_t count = task->padded_dimension - start < side->group ? task->padded_dimension - start : side->group;
+    const uint16_t *scales = (const uint16_t *)(const void *)(page + side->scales) + g * side->page_tokens + inside;
+    for (ptrdiff_t r = 0; r < rows; r++) {
+      const float *weights = b->logits + (first_row + r) * CK_KEY_TILE;
+      float scaled[CK_KEY_TILE];
+      for (ptrdiff_t t = 0; t < tokens; t += CK_PANEL)
+        v_store(scaled + t, v_mul(v_load(weights + t), v_load_f16(scales + t)));
+      factors[r] = whole_numbers(scaled, tokens, numbers + r * CK_KEY_TILE);
+    }
+    for (ptrdiff_t d = start; d < start + count; d += CK_PANEL) {
+      const uint8_t *codes =
+          page + side->offset + d / CK_PANEL * panel_bytes + column_bytes(side->element, inside);
+      code_sums(numbers, CK_KEY_TILE, (const int8_t *)codes, tokens, rows, sums, (int16_t *)(void *)b->wide);
+      for (ptrdiff_t r = 0; r < rows; r++) {
+        float *to = results + r * task->padded_dimension + d;
+        v_store(to, v_fma(v_load_i32(sums + r * CK_PANEL), v_set(factors[r]), v_load(to)));
+      }
+    }
+  }
+}
+
 /// One tile of keys for the query rows from `first_row` on, from the sides given.
 static void attend_tile(const ck_attention *task, const ck_cache_side *keys, const ck_cache_side *values,
                         ptrdiff_t first_row, ptrdiff_t rows, ptrdiff_t first_key, ptrdiff_t count, const bench *b,
                         const running *state) {
-  ptrdiff_t number = first_key / task->page_tokens, inside = first_key % task->page_tokens;
+  ptrdiff_t inside = first_key % keys->page_tokens;
   ptrdiff_t dimension = task->head_dimension, panels = (count + CK_PANEL - 1) / CK_PANEL;
-  const uint8_t *page = (const uint8_t *)keys->pages[number];
+  const uint8_t *page = (const uint8_t *)keys->pages[first_key / keys->page_tokens];
   if (!has_scales(keys)) {
     products(keys->element, b->queries + first_row * b->stride, b->stride,
              page + keys->offset + column_bytes(keys->element, dimension) * (inside / CK_PANEL),
              column_bytes(keys->element, dimension), dimension, rows, panels, b->logits + first_row * CK_KEY_TILE,
              CK_KEY_TILE, 0, b->wide);
+  } else if (has_numbers(keys)) {
+    whole_logits(keys, page, inside, dimension, first_row, rows, panels, b);
   } else if (keys->group > 0) {
-    grouped_logits(keys, page, inside, dimension, task->page_tokens, first_row, rows, panels, b);
+    grouped_logits(keys, page, inside, dimension, first_row, rows, panels, b);
   } else {
     channel_logits(keys, page, inside, dimension, first_row, rows, panels, b);
   }
@@ -173,12 +233,15 @@ static void attend_tile(const ck_attention *task, const ck_cache_side *keys, con
     ptrdiff_t from = task->window > 0 && position - task->window + 1 > 0 ? position - task->window + 1 : 0;
     weigh(task, b->logits + r * CK_KEY_TILE, panels, first_key, from, position + 1, r, state);
   }
-  page = (const uint8_t *)values->pages[number];
+  page = (const uint8_t *)values->pages[first_key / values->page_tokens];
+  inside = first_key % values->page_tokens;
   float *results = state->results + first_row * task->padded_dimension;
-  if (has_scales(values)) {
+  if (has_numbers(values)) {
+    whole_values(task, values, page, inside, first_row, rows, panels, b, results);
+  } else if (has_scales(values)) {
     grouped_values(task, values, page, inside, first_row, rows, panels, b, results);
   } else {
-    ptrdiff_t panel_bytes = column_bytes(values->element, task->page_tokens);
+    ptrdiff_t panel_bytes = column_bytes(values->element, values->page_tokens);
     products(values->element, b->logits + first_row * CK_KEY_TILE, CK_KEY_TILE,
              page + values->offset + column_bytes(values->element, inside), panel_bytes, panels * CK_PANEL, rows,
              task->padded_dimension / CK_PANEL, results, task->padded_dimension, 1, b->wide);
@@ -215,6 +278,10 @@ void ISA(ck_attention_f32)(const ck_attention *task) {
     memcpy(b.queries + r * b.stride, task->q + r / task->group * task->q_stride + r % task->group * dimension,
            (size_t)dimension * sizeof(float));
     if (task->key_rotation > 0) rotate(b.queries + r * b.stride, dimension, task->key_rotation);
+    for (ptrdiff_t start = 0, g = 0; has_numbers(&task->keys) && start < b.stride; start += task->keys.group, g++) {
+      ptrdiff_t count = b.stride - start < task->keys.group ? b.stride - start : task->keys.group;
+      query_scales(&b, r)[g] = whole_numbers(b.queries + r * b.stride + start, count, query_numbers(&b, r) + start);
+    }
     // A sink is a key before all others, with weight exp(0) and nothing to add.
     state.maximum[r] = task->sinks ? task->sinks[r % task->group] : -__builtin_inff();
     if (task->sinks) state.sums[r * CK_PANEL] = 1;

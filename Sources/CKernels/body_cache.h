@@ -61,6 +61,9 @@ CK_INLINE ptrdiff_t column_bytes(int32_t element, ptrdiff_t columns) {
 CK_INLINE int has_scales(const ck_cache_side *side) { return side->element >= CK_KV_INT8; }
 CK_INLINE int has_minima(const ck_cache_side *side) { return side->element == CK_KV_INT4; }
 
+/// Whether products are of whole numbers: see body_cache_i8.h. Scales of channels change queries from tile to tile.
+CK_INLINE int has_numbers(const ck_cache_side *side) { return side->element == CK_KV_INT8 && side->group > 0; }
+
 /// Sixteen scales of what products of codes add up to. Codes of eight bits are loaded over CK_I8_UNIT, a power of two, so that
 /// these products have the same bits.
 CK_INLINE v16 load_scales(const ck_cache_side *side, const uint16_t *p) {

@@ -111,17 +111,22 @@ CK_INLINE ptrdiff_t take_group(const float *x, ptrdiff_t count, float *to) {
   return whole;
 }
 
+CK_INLINE uint8_t *page_of(const ck_cache_side *side, ptrdiff_t position) {
+  return (uint8_t *)side->pages[position / side->page_tokens];
+}
+
 /// Stores a key, or a value, with a scale for each of its groups. Keys lie across panels, values along them.
 static void store_groups(const ck_store *s, const ck_cache_side *side, int is_key, const float *x, ptrdiff_t dimension,
-                         ptrdiff_t page, ptrdiff_t inside) {
+                         ptrdiff_t position) {
   float fixed = is_key ? s->key_scale : s->value_scale;
-  uint8_t *bytes = (uint8_t *)side->pages[page];
+  ptrdiff_t inside = position % side->page_tokens;
+  uint8_t *bytes = page_of(side, position);
   for (ptrdiff_t start = 0, g = 0; start < dimension; start += side->group, g++) {
     float group[CK_KEY_TILE], codes[CK_KEY_TILE];
     ptrdiff_t count = dimension - start < side->group ? dimension - start : side->group;
     group_fit fit = fit_group(side->element, group, take_group(x + start, count, group), fixed, codes);
-    ((uint16_t *)(void *)(bytes + side->scales))[g * s->page_tokens + inside] = fit.scale;
-    if (has_minima(side)) ((uint16_t *)(void *)(bytes + side->minima))[g * s->page_tokens + inside] = fit.minimum;
+    ((uint16_t *)(void *)(bytes + side->scales))[g * side->page_tokens + inside] = fit.scale;
+    if (has_minima(side)) ((uint16_t *)(void *)(bytes + side->minima))[g * side->page_tokens + inside] = fit.minimum;
     for (ptrdiff_t i = 0; i < count; i++) {
       ptrdiff_t d = start + i;
       uint8_t code = code_byte(side->element, codes[i]);
@@ -129,21 +134,23 @@ static void store_groups(const ck_store *s, const ck_cache_side *side, int is_ke
         uint8_t *panel = bytes + side->offset + column_bytes(side->element, dimension) * (inside / CK_PANEL);
         put_code(side->element, panel, d, inside % CK_PANEL, code);
       } else {
-        uint8_t *panel = bytes + side->offset + column_bytes(side->element, s->page_tokens) * (d / CK_PANEL);
+        uint8_t *panel = bytes + side->offset + column_bytes(side->element, side->page_tokens) * (d / CK_PANEL);
         put_code(side->element, panel, inside, d % CK_PANEL, code);
       }
     }
   }
 }
 
-/// Quantizes a whole tile of keys, which ends at `inside`, channel by channel from the recent pages.
-static void store_channels(const ck_store *s, ptrdiff_t page, ptrdiff_t inside) {
+/// Quantizes the whole tile of keys that ends at a position channel by channel from the recent pages.
+static void store_channels(const ck_store *s, ptrdiff_t position) {
   const ck_cache_side *side = &s->keys, *recent = &s->recent_keys;
-  ptrdiff_t dimension = s->head_dimension, tile = inside / CK_KEY_TILE, first = tile * CK_KEY_TILE;
+  ptrdiff_t dimension = s->head_dimension, begin = position / CK_KEY_TILE * CK_KEY_TILE;
+  ptrdiff_t first = begin % side->page_tokens, tile = first / CK_KEY_TILE;
   ptrdiff_t stride = (dimension + CK_PANEL - 1) / CK_PANEL * CK_PANEL;
   ptrdiff_t from_bytes = column_bytes(recent->element, dimension), to_bytes = column_bytes(side->element, dimension);
-  const uint8_t *from = (const uint8_t *)recent->pages[page] + recent->offset + from_bytes * (first / CK_PANEL);
-  uint8_t *bytes = (uint8_t *)side->pages[page];
+  const uint8_t *from =
+      page_of(recent, begin) + recent->offset + from_bytes * (begin % recent->page_tokens / CK_PANEL);
+  uint8_t *bytes = page_of(side, begin);
   for (ptrdiff_t d = 0; d < dimension; d++) {
     float keys[CK_KEY_TILE], codes[CK_KEY_TILE];
     for (ptrdiff_t p = 0; p < CK_KEY_TILE / CK_PANEL; p++) {
@@ -163,29 +170,30 @@ static void store_channels(const ck_store *s, ptrdiff_t page, ptrdiff_t inside) 
 
 /// Zeroes the lanes of the panels that a token begins, or their scales, so that lanes of tokens to come never hold what was
 /// forgotten.
-CK_INLINE void clear_panels(const ck_store *s, const ck_cache_side *side, int is_key, ptrdiff_t dimension, ptrdiff_t page,
-                            ptrdiff_t inside) {
-  uint8_t *bytes = (uint8_t *)side->pages[page];
+CK_INLINE void clear_panels(const ck_cache_side *side, int is_key, ptrdiff_t dimension, ptrdiff_t position) {
+  ptrdiff_t inside = position % side->page_tokens;
+  uint8_t *bytes = page_of(side, position);
   if (has_scales(side)) {
     for (ptrdiff_t start = 0, g = 0; side->group > 0 && start < dimension; start += side->group, g++) {
-      memset(bytes + side->scales + (g * s->page_tokens + inside) * 2, 0, CK_PANEL * 2);
-      if (has_minima(side)) memset(bytes + side->minima + (g * s->page_tokens + inside) * 2, 0, CK_PANEL * 2);
+      memset(bytes + side->scales + (g * side->page_tokens + inside) * 2, 0, CK_PANEL * 2);
+      if (has_minima(side)) memset(bytes + side->minima + (g * side->page_tokens + inside) * 2, 0, CK_PANEL * 2);
     }
   } else if (is_key) {
     ptrdiff_t size = column_bytes(side->element, dimension);
     memset(bytes + side->offset + size * (inside / CK_PANEL), 0, (size_t)size);
   } else {
     for (ptrdiff_t d = 0; d < dimension; d += CK_PANEL)
-      memset(bytes + side->offset + column_bytes(side->element, s->page_tokens) * (d / CK_PANEL) +
+      memset(bytes + side->offset + column_bytes(side->element, side->page_tokens) * (d / CK_PANEL) +
                  column_bytes(side->element, inside),
              0, (size_t)column_bytes(side->element, CK_PANEL));
   }
 }
 
 /// Stores a key (into lane `inside % 16` of its panel) or a value as floats or halves.
-static void store_floats(const ck_store *s, const ck_cache_side *side, int is_key, const float *x, ptrdiff_t dimension,
-                         ptrdiff_t page, ptrdiff_t inside) {
-  uint8_t *bytes = (uint8_t *)side->pages[page] + side->offset;
+static void store_floats(const ck_cache_side *side, int is_key, const float *x, ptrdiff_t dimension,
+                         ptrdiff_t position) {
+  ptrdiff_t inside = position % side->page_tokens;
+  uint8_t *bytes = page_of(side, position) + side->offset;
   for (ptrdiff_t d = 0; d < dimension; d += CK_PANEL) {
     ptrdiff_t count = dimension - d < CK_PANEL ? dimension - d : CK_PANEL;
     float numbers[16] = {0};
@@ -200,7 +208,7 @@ static void store_floats(const ck_store *s, const ck_cache_side *side, int is_ke
         else ((uint16_t *)(void *)panel)[at] = halves[i];
       }
     } else {
-      uint8_t *row = bytes + column_bytes(side->element, s->page_tokens) * (d / CK_PANEL) + column_bytes(side->element, inside);
+      uint8_t *row = bytes + column_bytes(side->element, side->page_tokens) * (d / CK_PANEL) + column_bytes(side->element, inside);
       if (side->element == CK_KV_F32) memcpy(row, numbers, sizeof numbers);
       else memcpy(row, halves, sizeof halves);
     }
@@ -208,16 +216,16 @@ static void store_floats(const ck_store *s, const ck_cache_side *side, int is_ke
 }
 
 CK_INLINE void store_side(const ck_store *s, const ck_cache_side *side, int is_key, const float *x, ptrdiff_t dimension,
-                          ptrdiff_t page, ptrdiff_t inside) {
-  if (inside % CK_PANEL == 0) clear_panels(s, side, is_key, dimension, page, inside);
-  if (!has_scales(side)) store_floats(s, side, is_key, x, dimension, page, inside);
-  else if (side->group > 0) store_groups(s, side, is_key, x, dimension, page, inside);
+                          ptrdiff_t position) {
+  if (position % CK_PANEL == 0) clear_panels(side, is_key, dimension, position);
+  if (!has_scales(side)) store_floats(side, is_key, x, dimension, position);
+  else if (side->group > 0) store_groups(s, side, is_key, x, dimension, position);
 }
 
 /// Stores the keys and values of one head for all tokens.
 void ISA(ck_store_kv_f32)(const ck_store *s) {
   for (ptrdiff_t t = 0; t < s->tokens; t++) {
-    ptrdiff_t position = s->first_position + t, page = position / s->page_tokens, inside = position % s->page_tokens;
+    ptrdiff_t position = s->first_position + t;
     const float *k = s->k + t * s->k_stride, *v = s->v + t * s->v_stride;
     if (s->key_rotation > 0) {
       memcpy(s->scratch, k, (size_t)s->head_dimension * sizeof(float));
@@ -231,12 +239,12 @@ void ISA(ck_store_kv_f32)(const ck_store *s) {
       v = turned;
     }
     if (s->has_recent) {
-      store_side(s, &s->recent_keys, 1, k, s->head_dimension, page, inside);
-      store_side(s, &s->recent_values, 0, v, s->value_dimension, page, inside);
+      store_side(s, &s->recent_keys, 1, k, s->head_dimension, position);
+      store_side(s, &s->recent_values, 0, v, s->value_dimension, position);
     }
-    store_side(s, &s->keys, 1, k, s->head_dimension, page, inside);
-    store_side(s, &s->values, 0, v, s->value_dimension, page, inside);
-    if (has_scales(&s->keys) && s->keys.group == 0 && inside % CK_KEY_TILE == CK_KEY_TILE - 1)
-      store_channels(s, page, inside);
+    store_side(s, &s->keys, 1, k, s->head_dimension, position);
+    store_side(s, &s->values, 0, v, s->value_dimension, position);
+    if (has_scales(&s->keys) && s->keys.group == 0 && position % CK_KEY_TILE == CK_KEY_TILE - 1)
+      store_channels(s, position);
   }
 }

@@ -48,7 +48,8 @@
   void ck_attention_f32_##ISA(const ck_attention *);                                                                 \
   void ck_store_kv_f32_##ISA(const ck_store *);
 
-void ck_fit_i8_avx2(const int8_t *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int8_t *, ck_excess *, ptrdiff_t, int32_t *);
+void ck_fit_i8_avx2(const int8_t *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int8_t *, ck_excess *, ptrdiff_t, int32_t *,
+                    ck_fitted_row *, int32_t *);
 
 #define TABLE(ISA, FIT)                                                                                              \
   static const ck_table table_##ISA = {                                                                              \

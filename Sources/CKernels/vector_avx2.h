@@ -34,6 +34,10 @@ CK_INLINE v16 v_load_u8(const uint8_t *p) {
   return v_make(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
                 _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))));
 }
+CK_INLINE v16 v_load_i32(const int32_t *p) {
+  return v_make(_mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)),
+                _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p + 8))));
+}
 /// Codes times 2^24: each becomes the upper byte of a word, which takes one instruction less than extending its sign.
 #define CK_I8_UNIT 0x1p-24f
 CK_INLINE v16 v_load_i8(const int8_t *p) {

@@ -27,6 +27,7 @@ CK_INLINE void v_store_f16(uint16_t *p, v16 v) {
 CK_INLINE v16 v_load_u8(const uint8_t *p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
+CK_INLINE v16 v_load_i32(const int32_t *p) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(p)); }
 /// Codes over CK_I8_UNIT.
 #define CK_I8_UNIT 1.0f
 CK_INLINE v16 v_load_i8(const int8_t *p) {

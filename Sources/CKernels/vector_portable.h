@@ -31,6 +31,7 @@ CK_INLINE v16 v_load_u8(const uint8_t *p) { v16 r; CK_EACH r.lane[i] = (float)p[
 /// Codes over CK_I8_UNIT.
 #define CK_I8_UNIT 1.0f
 CK_INLINE v16 v_load_i8(const int8_t *p) { v16 r; CK_EACH r.lane[i] = (float)p[i]; return r; }
+CK_INLINE v16 v_load_i32(const int32_t *p) { v16 r; CK_EACH r.lane[i] = (float)p[i]; return r; }
 /// The lower or the upper four bits of 16 bytes.
 CK_INLINE v16 v_nibbles(const uint8_t *p, int high) {
   v16 r;

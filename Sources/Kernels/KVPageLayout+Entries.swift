@@ -30,12 +30,12 @@ extension KVPageLayout {
 
   private func valueStart(_ head: Int, _ panel: Int, _ token: Int) -> Int {
     // Of two tokens that share bytes the first is even.
-    panelStart(head) + element.byteCount(columns: panel * KVPages.pageTokens)
+    panelStart(head) + element.byteCount(columns: panel * pageTokens)
       + (element == .int4 ? token / 2 * PanelMatrix.panelRows : element.byteCount(columns: token))
   }
 
   private func scaleStart(_ head: Int, _ row: Int, _ token: Int) -> Int {
-    scales(head) + (row * KVPages.pageTokens + token) * 2
+    scales(head) + (row * pageTokens + token) * 2
   }
 
   /// Copies an entry of a head, codes and scales, to another place, bit by bit. Not for scales of channels.

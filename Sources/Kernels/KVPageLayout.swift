@@ -8,21 +8,25 @@ struct KVPageLayout {
   let element: KVElement
   let isKeys: Bool
   let hasChannelScales: Bool
+  /// Tokens of a page.
+  let pageTokens: Int
 
-  init(keys format: KVFormat, heads: Int, dimension: Int) {
+  init(keys format: KVFormat, heads: Int, dimension: Int, pageTokens: Int) {
     self.heads = heads
     self.dimension = dimension
     element = format.keys
     isKeys = true
     hasChannelScales = format.keys.hasScales && format.keyScales == .channel
+    self.pageTokens = pageTokens
   }
 
-  init(values format: KVFormat, heads: Int, dimension: Int) {
+  init(values format: KVFormat, heads: Int, dimension: Int, pageTokens: Int) {
     self.heads = heads
     self.dimension = dimension
     element = format.values
     isKeys = false
     hasChannelScales = false
+    self.pageTokens = pageTokens
   }
 
   private var paddedDimension: Int { (dimension + 15) / 16 * 16 }
@@ -30,15 +34,15 @@ struct KVPageLayout {
   /// Bytes of a head's panels.
   private var panelBytes: Int {
     isKeys
-      ? element.byteCount(columns: dimension) * (KVPages.pageTokens / PanelMatrix.panelRows)
-      : element.byteCount(columns: KVPages.pageTokens) * (paddedDimension / PanelMatrix.panelRows)
+      ? element.byteCount(columns: dimension) * (pageTokens / PanelMatrix.panelRows)
+      : element.byteCount(columns: pageTokens) * (paddedDimension / PanelMatrix.panelRows)
   }
 
   /// Scales of a head in a page.
   private var scaleCount: Int {
     guard element.hasScales else { return 0 }
-    guard !hasChannelScales else { return KVPages.pageTokens / KVPages.tileTokens * paddedDimension }
-    return groups * KVPages.pageTokens
+    guard !hasChannelScales else { return pageTokens / KVPages.tileTokens * paddedDimension }
+    return groups * pageTokens
   }
 
   /// Bytes before a head's panels.
@@ -64,7 +68,8 @@ struct KVPageLayout {
   /// What kernels need to know of a head.
   func side(_ head: Int, pages: UnsafePointer<UnsafeMutableRawPointer?>?) -> ck_cache_side {
     unsafe ck_cache_side(
-      pages: pages, element: element.code, group: hasChannelScales ? 0 : Int32(element.groupLength),
+      pages: pages, page_tokens: pageTokens, element: element.code,
+      group: hasChannelScales ? 0 : Int32(element.groupLength),
       offset: head * panelBytes, scales: scales(head), minima: scales(head) + scaleCount * 2)
   }
 
@@ -76,7 +81,7 @@ struct KVPageLayout {
       if element.hasScales {
         guard !hasChannelScales else { continue }
         for row in 0..<groups * element.halvesPerGroup {
-          unsafe KVPageLayout.zero(page, scales(head) + (row * KVPages.pageTokens + token) * 2, free * 2)
+          unsafe KVPageLayout.zero(page, scales(head) + (row * pageTokens + token) * 2, free * 2)
         }
       } else if isKeys {
         let start =
@@ -87,7 +92,7 @@ struct KVPageLayout {
         }
       } else {
         for panel in 0..<paddedDimension / PanelMatrix.panelRows {
-          let start = head * panelBytes + element.byteCount(columns: panel * KVPages.pageTokens + token)
+          let start = head * panelBytes + element.byteCount(columns: panel * pageTokens + token)
           unsafe KVPageLayout.zero(page, start, element.byteCount(columns: free))
         }
       }

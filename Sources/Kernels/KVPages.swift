@@ -8,10 +8,11 @@ import Codecs
 /// for each token, 16 consecutive elements. Codes of four bits lie two columns to a byte. After the panels of all heads come
 /// their scales and minima as halves, `[head][group][token]`, or for keys with scales of channels `[head][tile][element]`.
 ///
-/// A cache with a window keeps the pages that the next token can still see, and uses the others again.
+/// A cache with a window keeps the pages that the next token can still see, and uses the others again. Pages of what is kept
+/// beside codes are shorter: one tile.
 @safe
 public final class KVPages: @unchecked Sendable {
-  /// Tokens of a page.
+  /// Tokens of a page, unless it is of what is kept beside codes.
   public static let pageTokens = 256
   /// Keys that are attended to at a time.
   static let tileTokens = Int(CK_KEY_TILE)
@@ -30,6 +31,8 @@ public final class KVPages: @unchecked Sendable {
   /// Tokens stored, those among them that a window has forgotten.
   public private(set) var count = 0
   let paddedDimension: Int
+  /// Tokens of a page of this cache.
+  let pageTokens: Int
   let keyLayout: KVPageLayout
   let valueLayout: KVPageLayout
   /// The last tokens as halves, when the format keeps them.
@@ -47,35 +50,44 @@ public final class KVPages: @unchecked Sendable {
   /// - Parameters:
   ///   - valueDimension: elements of a value; nil for as many as a key has.
   ///   - scales: static scales, one for all heads or one for each, where the format has such; nil for none.
-  public init(
+  public convenience init(
     heads: Int, headDimension: Int, valueDimension: Int? = nil, format: KVFormat = .f16, window: Int = 0,
     scales: KVScales? = nil
+  ) {
+    self.init(
+      heads: heads, headDimension: headDimension, valueDimension: valueDimension ?? headDimension,
+      format: format, window: window, scales: scales, pageTokens: KVPages.pageTokens)
+  }
+
+  private init(
+    heads: Int, headDimension: Int, valueDimension: Int, format: KVFormat, window: Int, scales: KVScales?,
+    pageTokens: Int
   ) {
     precondition(heads > 0 && headDimension > 0, "a cache needs heads")
     self.heads = heads
     self.headDimension = headDimension
-    self.valueDimension = valueDimension ?? headDimension
+    self.valueDimension = valueDimension
+    self.pageTokens = pageTokens
     self.format = format
     self.window = window
     self.scales = format.isStatic ? scales : nil
     precondition(!format.isStatic || scales != nil, "a static format needs scales")
-    paddedDimension = (self.valueDimension + 15) / 16 * 16
-    keyLayout = KVPageLayout(keys: format, heads: heads, dimension: headDimension)
-    valueLayout = KVPageLayout(values: format, heads: heads, dimension: self.valueDimension)
+    paddedDimension = (valueDimension + 15) / 16 * 16
+    keyLayout = KVPageLayout(
+      keys: format, heads: heads, dimension: headDimension, pageTokens: pageTokens)
+    valueLayout = KVPageLayout(
+      values: format, heads: heads, dimension: valueDimension, pageTokens: pageTokens)
     let tiles = KVPages.tileTokens
     recent =
       format.keepsRecent
       ? KVPages(
-        heads: heads, headDimension: headDimension, valueDimension: self.valueDimension, format: .f16,
-        window: (format.recent + 2 * tiles - 1) / tiles * tiles) : nil
+        heads: heads, headDimension: headDimension, valueDimension: valueDimension, format: .f16,
+        window: (format.recent + 2 * tiles - 1) / tiles * tiles, scales: nil, pageTokens: tiles) : nil
   }
 
   deinit {
     releasePages(firstPage..<pageCount)
-    unsafe freePages.forEach { pages in
-      unsafe pages.keys?.deallocate()
-      unsafe pages.values?.deallocate()
-    }
+    deallocateFreePages(but: 0)
   }
 
   private var pageCount: Int { unsafe keyPages.count }
@@ -88,7 +100,7 @@ public final class KVPages: @unchecked Sendable {
 
   /// Bytes that a token takes, without the copies of the last ones.
   public var bytesPerToken: Double {
-    Double(keyLayout.byteCount + valueLayout.byteCount) / Double(KVPages.pageTokens)
+    Double(keyLayout.byteCount + valueLayout.byteCount) / Double(pageTokens)
   }
 
   /// Room for rotating a head's key and value.
@@ -102,18 +114,27 @@ public final class KVPages: @unchecked Sendable {
   public func reserve(_ tokens: Int) {
     recent?.reserve(tokens)
     if window > 0 {
-      let unseen = max(count - window + 1, 0) / KVPages.pageTokens
+      let unseen = max(count - window + 1, 0) / pageTokens
       if unseen > firstPage {
         releasePages(firstPage..<min(unseen, pageCount))
         firstPage = min(unseen, pageCount)
       }
     }
-    while pageCount * KVPages.pageTokens < tokens {
+    while pageCount * pageTokens < tokens {
       let pages =
         unsafe freePages.popLast()
         ?? (keys: KVPages.page(keyLayout.byteCount), values: KVPages.page(valueLayout.byteCount))
       unsafe keyPages.append(pages.keys)
       unsafe valuePages.append(pages.values)
+    }
+    // A long run leaves many pages of one tile, of which the next token needs one at most.
+    if pageTokens < KVPages.pageTokens { deallocateFreePages(but: 1) }
+  }
+
+  private func deallocateFreePages(but kept: Int) {
+    while unsafe freePages.count > kept, let pages = unsafe freePages.popLast() {
+      unsafe pages.keys?.deallocate()
+      unsafe pages.values?.deallocate()
     }
   }
 
@@ -138,7 +159,7 @@ public final class KVPages: @unchecked Sendable {
   /// that is so for 0 alone.
   public func canTruncate(to tokens: Int) -> Bool {
     guard !hasGaps else { return tokens == 0 }
-    let isThere = tokens == 0 || tokens - window + 1 >= firstPage * KVPages.pageTokens || firstPage == 0
+    let isThere = tokens == 0 || tokens - window + 1 >= firstPage * pageTokens || firstPage == 0
     return isThere && recent?.canTruncate(to: tokens) ?? true
   }
 
@@ -169,9 +190,9 @@ public final class KVPages: @unchecked Sendable {
 
   private func cut(to tokens: Int) {
     if tokens < count, tokens % PanelMatrix.panelRows > 0 {
-      let page = tokens / KVPages.pageTokens
-      unsafe keyLayout.clearLanes(keyPages[page], from: tokens % KVPages.pageTokens)
-      unsafe valueLayout.clearLanes(valuePages[page], from: tokens % KVPages.pageTokens)
+      let page = tokens / pageTokens
+      unsafe keyLayout.clearLanes(keyPages[page], from: tokens % pageTokens)
+      unsafe valueLayout.clearLanes(valuePages[page], from: tokens % pageTokens)
     }
     count = tokens
   }

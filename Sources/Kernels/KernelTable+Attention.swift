@@ -37,8 +37,8 @@ extension KernelTable {
         k: keys.pointer + columns.lowerBound, k_stride: keys.stride,
         v: v.pointer + head * cache.valueDimension, v_stride: v.stride, tokens: tokens,
         first_position: cache.count, head_dimension: cache.headDimension,
-        value_dimension: cache.valueDimension, page_tokens: KVPages.pageTokens,
-        keys: sides.keys, values: sides.values, recent_keys: sides.recentKeys,
+        value_dimension: cache.valueDimension, keys: sides.keys, values: sides.values,
+        recent_keys: sides.recentKeys,
         recent_values: sides.recentValues, has_recent: cache.recent == nil ? 0 : 1,
         key_rotation: rotation.keys, value_rotation: rotation.values,
         key_scale: cache.scales.map { KernelTable.scale($0.keys, head) } ?? 0,
@@ -111,8 +111,8 @@ extension KernelTable {
         slopes: slopes.map { unsafe $0 + head * group }, keys: sides.keys, values: sides.values,
         recent_keys: sides.recentKeys, recent_values: sides.recentValues,
         recent: cache.recent == nil ? -1 : cache.format.recent, key_rotation: rotation.keys,
-        value_rotation: rotation.values, page_tokens: KVPages.pageTokens,
-        value_dimension: cache.valueDimension, padded_dimension: cache.paddedDimension,
+        value_rotation: rotation.values, value_dimension: cache.valueDimension,
+        padded_dimension: cache.paddedDimension,
         sinks: sinks.map { unsafe $0 + head * group }, scratch: workspace.scratch(worker))
       unsafe function(&work)
     }

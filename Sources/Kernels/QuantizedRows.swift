@@ -19,6 +19,8 @@ public final class QuantizedRows: @unchecked Sendable {
   private let fittedCodes = AlignedBuffer()
   private let excess = AlignedBuffer()
   private let starts = AlignedBuffer()
+  private let fittedSums = AlignedBuffer()
+  private let centers = AlignedBuffer()
   private var isFitted = false
 
   /// Creates an empty one.
@@ -27,7 +29,7 @@ public final class QuantizedRows: @unchecked Sendable {
   /// Bytes in use.
   public var byteCount: Int {
     codes.byteCount + scales.byteCount + sums.byteCount + fittedCodes.byteCount + excess.byteCount
-      + starts.byteCount
+      + starts.byteCount + fittedSums.byteCount + centers.byteCount
   }
 
   /// Blocks of a token.
@@ -49,6 +51,9 @@ public final class QuantizedRows: @unchecked Sendable {
   /// Rows from which on it pays to fit codes.
   private static let fittingRows = 16
 
+  /// Columns whose products are added up in 16 bits.
+  private static let centerColumns = 16
+
   /// A pair in 32 may have excess; where there are more, products of the codes as they are take less time.
   private var excessRoom: Int { max(rows * blockLength / 64, 1) }
 
@@ -60,6 +65,8 @@ public final class QuantizedRows: @unchecked Sendable {
     unsafe _ = fittedCodes.reserve(byteCount: rows * codeStride)
     unsafe _ = excess.reserve(byteCount: blockCount * excessRoom * MemoryLayout<ck_excess>.stride)
     unsafe _ = starts.reserve(byteCount: blockCount * (rows + 1) * 4)
+    unsafe _ = fittedSums.reserve(byteCount: blockCount * rows * MemoryLayout<ck_fitted_row>.stride)
+    unsafe _ = centers.reserve(byteCount: rows * codeStride / QuantizedRows.centerColumns * 4)
     let view = unsafe view
     let length = blockLength
     pool.run(taskCount: blockCount) { block in
@@ -67,7 +74,10 @@ public final class QuantizedRows: @unchecked Sendable {
         view.codes + block * length, view.code_stride, view.fitted_rows, length,
         UnsafeMutablePointer(mutating: view.fitted + block * view.fitted_rows * length),
         UnsafeMutablePointer(mutating: view.excess + block * view.excess_room), view.excess_room,
-        UnsafeMutablePointer(mutating: view.starts + block * (view.fitted_rows + 1)))
+        UnsafeMutablePointer(mutating: view.starts + block * (view.fitted_rows + 1)),
+        UnsafeMutablePointer(mutating: view.fitted_sums + block * view.fitted_rows),
+        UnsafeMutablePointer(
+          mutating: view.centers + block * view.fitted_rows * length / QuantizedRows.centerColumns))
     }
   }
 
@@ -92,7 +102,10 @@ public final class QuantizedRows: @unchecked Sendable {
       fitted: isFitted ? fittedCodes.reserve(byteCount: 0).assumingMemoryBound(to: Int8.self) : nil,
       excess: excess.reserve(byteCount: 0).assumingMemoryBound(to: ck_excess.self),
       starts: starts.reserve(byteCount: 0).assumingMemoryBound(to: Int32.self),
-      excess_room: excessRoom, fitted_rows: rows, first_row: 0)
+      excess_room: excessRoom,
+      fitted_sums: fittedSums.reserve(byteCount: 0).assumingMemoryBound(to: ck_fitted_row.self),
+      centers: centers.reserve(byteCount: 0).assumingMemoryBound(to: Int32.self),
+      fitted_rows: rows, first_row: 0)
   }
 
   /// Where a row goes.

@@ -145,6 +145,47 @@ import Testing
     #expect(error?.diagnostic.code == "execution.policy")
   }
 
+  /// Layers of which some have windows: those are counted, keep what their windows need, and the others forget.
+  @Test(arguments: [[0, 40, 0], [40, 40, 0], [0, 0, 0]]) func layersWithWindowsAreCounted(windows: [Int])
+    throws
+  {
+    let layers = windows.enumerated().map { layer, window in
+      """
+        %k\(layer) = linear %h\(layer), @w\(layer) : f32[T, 16]
+        %a\(layer) = attention %h\(layer), %k\(layer), %k\(layer) {heads = 2, kv_heads = 2, head_dim = 8, scale = 0.35, window = \(window), cache = \(layer)} : f32[T, 16]
+        %h\(layer + 1) = add %h\(layer), %a\(layer) : f32[T, 16]
+
+      """
+    }
+    let weights = windows.indices.map { "@w\($0): f32[16, 16]" }.joined(separator: " ")
+    let graph = try Graph(
+      parsing: """
+        graph @g (tokens: i32[T], positions: i32[T]) {
+          constants { @e: f32[11, 16] @o: f32[11, 16] \(weights) }
+          %h0 = embedding %tokens, @e : f32[T, 16]
+        \(layers.joined())  %y = linear %h\(windows.count), @o : f32[T, 11]
+          return %y
+        }
+        """)
+    let model = TestModel(graph: graph)
+    let tokens = SessionTests.tokens(900)
+    let windowed = windows.count { $0 > 0 }
+    for policy in [nil, HeavyHitterPolicy(capacity: 256) as (any CachePolicy)?] {
+      let session = try Self.session(model, policy)
+      #expect(session.program.windowedLayerCount == (policy == nil ? 0 : windowed))
+      _ = try Self.last(session, tokens)
+      // A page of 256 tokens of two heads: keys of eight floats, values of as many and as many zeros; 900 tokens take four.
+      let page = 256 * 2 * (8 + 16) * 4
+      let free = windows.count - windowed
+      if policy == nil {
+        #expect(session.evictedCount == 0 && session.cacheByteCount >= free * 4 * page)
+      } else {
+        #expect(session.evictedCount >= 900 - 256)
+        #expect(session.cacheByteCount <= (free + 2 * windowed) * page)
+      }
+    }
+  }
+
   @Test func whatCannotBeKeptSmallIsRefused() throws {
     let model = try CacheTests.model()
     for (policy, format) in [

@@ -82,6 +82,53 @@ import Testing
     }
   }
 
+  /// Numbers at the threshold are counted as often as a layer reads them, whatever pieces the text comes in.
+  @Test func outliersAreCounted() throws {
+    let graph = try Graph(
+      parsing: """
+        graph @g (tokens: i32[T], positions: i32[T]) {
+          constants { @e: f32[11, 64] @a: int4-g32-sym[64, 64] @b: int4-g32-sym[64, 64] @r: f32[64, 64] @h: int4-g32-sym[11, 64] }
+          %x = embedding %tokens, @e : f32[T, 64]
+          %p = linear %x, @a : f32[T, 64]
+          %q = linear %x, @b : f32[T, 64]
+          %r = linear %x, @r : f32[T, 64]
+          %s = add %p, %q : f32[T, 64]
+          %t = add %s, %r : f32[T, 64]
+          %y = linear %t, @h : f32[T, 11]
+          return %y
+        }
+        """)
+    let tokens = SessionTests.tokens(30)
+    let table = try TestModel(graph: graph, seed: 9).constant("e").floats()
+    let threshold: Float = 0.25
+    let rows = tokens.map { Array(table[Int($0) * 64..<(Int($0) + 1) * 64]) }
+    let inputs = rows.joined().count { $0.magnitude >= threshold }
+    #expect(inputs > 30)
+    // The router's floats are none; what the head reads is made of codes.
+    let whole = try outliers(graph, .outliers(from: threshold), [tokens])
+    #expect(whole.all == tokens.count * 64 * 3 && whole.found >= 2 * inputs)
+    let first = try outliers(graph, .outliers(from: 1e6), [tokens])
+    #expect(first.all == whole.all && first.found == 0)
+    let every = try outliers(graph, .outliers(from: 1e-30), [tokens])
+    #expect(every.found == every.all)
+    let pieces = try outliers(graph, .outliers(from: threshold), [Array(tokens[..<7]), Array(tokens[7...])])
+    #expect(pieces == whole)
+    let none = try outliers(graph, .int8Token, [tokens])
+    #expect(none == (0, 0))
+  }
+
+  /// What a session counts while it runs a text in pieces.
+  private func outliers(
+    _ graph: Graph, _ scheme: ActivationScheme, _ pieces: [[Int32]]
+  ) throws -> (found: Int, all: Int) {
+    let session = Session(
+      program: try program(graph, ExecutionOptions(activations: scheme)), pool: SessionTests.pool)
+    for piece in pieces {
+      try unsafe session.forward(piece, rows: 0..<piece.count) { _ in }
+    }
+    return session.outliers
+  }
+
   /// FP8 is rounded in the place of the row, where nothing else reads that: a norm with a router behind it stays.
   @Test(arguments: [ActivationScheme.fp8Token, .fp8Group])
   func normsRoundToFloat8(scheme: ActivationScheme) throws {

@@ -156,6 +156,42 @@ struct IntegerLinearTests {
     }
   }
 
+  /// Codes of the largest magnitude, whose products of eight exceed 16 bits where signs agree, beside small ones that do not:
+  /// both ways are gone, by weights or by activations, and by those of some tokens only.
+  @Test(arguments: instructionSets, [0, 3, 8, 100])
+  func sumsThatSixteenBitsCannotHold(set: InstructionSet, percent: Int) throws {
+    var generator = SeededGenerator(seed: 10)
+    let table = try table(set)
+    for (isSymmetric, group) in [(true, nil), (false, 64), (true, 32)] as [(Bool, Int?)] {
+      let (rows, columns, tokens) = (53, 448, 101)
+      // A large pair has two signs, so that nothing is taken from it, and weights that follow these signs.
+      func numbers(_ count: Int, large: Int) -> [Float] {
+        (0..<count).map { index in
+          let isLarge = Int(generator.next() % 100) < large || index % columns == 5
+          return (index % 2 == 0 ? 1 : -1) * (isLarge ? 127 : Float(generator.next() % 9) - 4)
+        }
+      }
+      for weights in [0, 8, 100] {
+        let codec = try IntegerGroupCodec(bits: 8, groupSize: group, isSymmetric: isSymmetric)
+        let matrix = try codec.encode(
+          FloatMatrix(rows: rows, columns: columns, values: numbers(rows * columns, large: weights)),
+          importance: nil, search: .extremes)
+        let packed = try PanelMatrix(packing: [.encoded(matrix)])
+        var x = numbers(tokens * columns, large: percent)
+        // Tokens of one sign, of zeros, and of the other sign of all weights.
+        for k in 0..<columns {
+          x[20 * columns + k].negate()
+          x[21 * columns + k] = 0
+          x[22 * columns + k] = 100
+        }
+        let bias = generator.normals(rows)
+        let expected = try IntegerLinearTests.reference(x, matrix, packed: packed, bias: bias, tokens: tokens)
+        let found = LinearTests.run(table, packed, x, bias: bias, tokens: tokens, activations: .int8Block)
+        #expect(bits(found) == bits(expected), "\(weights) of a hundred weights, group \(group ?? 0)")
+      }
+    }
+  }
+
   @Test(arguments: instructionSets, [4, 8])
   func longRowsThreadsAndBatches(set: InstructionSet, bitCount: Int) throws {
     var generator = SeededGenerator(seed: 6)

@@ -104,7 +104,8 @@ struct QuantizedCacheTests {
     let expected = PlainCache(test, data).attend()
     let found = Self.run(.best, test, data)
     let error = zip(found, expected).map { abs(Double($0) - $1) }.max() ?? .infinity
-    #expect(error < 5e-5)
+    // A number of 15 bits may fall the other way where the softmax differs in its last bits.
+    #expect(error < (test.format.keys == .int8 || test.format.values == .int8 ? 1e-4 : 5e-5))
     for set in instructionSets {
       #expect(bits(found) == bits(Self.run(try table(set), test, data)), "\(set)")
     }
@@ -147,6 +148,26 @@ struct QuantizedCacheTests {
   }
 }
 
+extension QuantizedCacheTests {
+  /// What is kept as halves lies in pages of a tile, and no more of them stay than the next token may need.
+  @Test(arguments: [0, 1, 64, 200]) func recentTokensTakeFewPages(recent: Int) {
+    let format = KVFormat(keys: .int4, rotation: .both, keyScales: .channel, recent: recent)
+    let pool = ThreadPool(threadCount: 1)
+    let cache = KVPages(heads: 2, headDimension: 16, format: format)
+    var generator = SeededGenerator(seed: 78)
+    let tile = 64 * 2 * 16 * 2 * 2
+    for count in [700, 1, 1, 70, 1, 300, 1] {
+      let rows = RowBuffer(generator.normals(count * 32), rows: count, columns: 32)
+      unsafe KernelTable.best.appendKV(k: rows.view, v: rows.view, to: cache, pool: pool)
+      let pages = (cache.count + 255) / 256
+      let kept = cache.byteCount - Int(cache.bytesPerToken * 256) * pages
+      #expect(kept >= (recent + 63) / 64 * tile)
+      guard count == 1 else { continue }
+      #expect(kept <= ((recent + 127) / 64 + 2) * tile, "\(cache.count) tokens")
+    }
+  }
+}
+
 /// The cache written out: float32 where codes are chosen, double where they are used.
 struct PlainCache {
   let test: QuantizedCacheTests.Case
@@ -154,6 +175,7 @@ struct PlainCache {
   /// `[token][head][element]`, rotated where the format says so; `old` as read back from codes, `recent` as halves.
   private var old: (keys: [Float], values: [Float])
   private var recent: (keys: [Float], values: [Float])
+  private let rotatedValues: [Float]
 
   init(_ test: QuantizedCacheTests.Case, _ data: QuantizedCacheTests.Data) {
     self.test = test
@@ -161,6 +183,7 @@ struct PlainCache {
     let format = test.format
     let keys = format.rotation == .none ? data.k : PlainCache.rotated(data.k, test.dimension)
     let values = format.rotation == .both ? PlainCache.rotated(data.v, test.valueDimension) : data.v
+    rotatedValues = values
     recent = (keys.map { Float(Float16($0)) }, values.map { Float(Float16($0)) })
     old = (
       PlainCache.stored(keys, test.dimension, format.keys),
@@ -269,26 +292,65 @@ struct PlainCache {
       for head in 0..<test.heads {
         let kvHead = head / (test.heads / test.kvHeads)
         let first = test.window > 0 ? max(0, query - test.window + 1) : 0
+        let row = Array(
+          q[(query * test.heads + head) * test.dimension..<(query * test.heads + head + 1) * test.dimension])
+        let whole =
+          test.format.keys == .int8 && test.format.keyScales != .channel ? PlainCache.whole(row) : row
         let logits = (first...query).map { key -> Double in
-          let keys = key < boundary ? old.keys : recent.keys
+          let (keys, query) = key < boundary ? (old.keys, whole) : (recent.keys, row)
           return 0.3
             * (0..<test.dimension).reduce(0.0) {
-              $0 + Double(q[(query * test.heads + head) * test.dimension + $1])
-                * Double(keys[(key * test.kvHeads + kvHead) * test.dimension + $1])
+              $0 + Double(query[$1]) * Double(keys[(key * test.kvHeads + kvHead) * test.dimension + $1])
             }
         }
         let largest = logits.max() ?? 0
         let weights = logits.map { exp($0 - largest) }
         let total = weights.reduce(0, +) + (test.hasSinks ? exp(Double(data.sinks[head]) - largest) : 0)
         var sums = [Double](repeating: 0, count: test.valueDimension)
-        for (index, weight) in weights.enumerated() {
-          let values = first + index < boundary ? old.values : recent.values
-          for d in sums.indices {
+        for d in sums.indices {
+          let whole = wholeWeights(weights, first, boundary, kvHead, d / 64 * 64)
+          for (index, weight) in whole.enumerated() {
+            let values = first + index < boundary ? old.values : recent.values
             sums[d] +=
               weight * Double(values[((first + index) * test.kvHeads + kvHead) * test.valueDimension + d])
           }
         }
         result += unrotated(sums.map { $0 / total })
+      }
+    }
+    return result
+  }
+
+  /// A query as numbers of 15 bits and a sign, with a scale for every 64 elements.
+  static func whole(_ x: [Float]) -> [Float] {
+    stride(from: 0, to: x.count, by: 64).flatMap { start -> [Float] in
+      let group = x[start..<min(start + 64, x.count)]
+      let largest = group.map(\.magnitude).max() ?? 0
+      return group.map {
+        largest == 0 ? 0 : ($0 * (32767 / largest)).rounded(.toNearestOrEven) * (largest / 32767)
+      }
+    }
+  }
+
+  /// Weights of the softmax, of which those that meet int8 values become, times the scales of these, numbers of 15 bits in
+  /// every tile of 64 keys.
+  private func wholeWeights(
+    _ weights: [Double], _ first: Int, _ boundary: Int, _ head: Int, _ group: Int
+  ) -> [Double] {
+    guard test.format.values == .int8 else { return weights }
+    var result = weights
+    let scales = weights.indices.map { index -> Double in
+      let start = ((first + index) * test.kvHeads + head) * test.valueDimension
+      let values = rotatedValues[start + group..<start + min(group + 64, test.valueDimension)]
+      return Double(Float(Float16((values.map(\.magnitude).max() ?? 0) / 127)))
+    }
+    for tile in first / 64...(first + weights.count - 1) / 64 {
+      let range = max(tile * 64 - first, 0)..<min(tile * 64 + 64 - first, weights.count)
+      guard first + range.lowerBound < boundary else { continue }
+      let largest = range.map { weights[$0] * scales[$0] }.max() ?? 0
+      for index in range where scales[index] > 0 && largest > 0 {
+        let number = (weights[index] * scales[index] * 32767 / largest).rounded(.toNearestOrEven)
+        result[index] = number * largest / 32767 / scales[index]
       }
     }
     return result

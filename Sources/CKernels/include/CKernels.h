@@ -56,6 +56,14 @@ typedef struct ck_excess {
   int32_t word;
 } ck_excess;
 
+/// What is known of the fitted codes of a row in a block.
+typedef struct ck_fitted_row {
+  int32_t sum;
+  /// For every 32 columns of at most 128 a quarter, rounded up, of the largest sum of squares of eight codes that are added up in 16
+  /// bits, and of sixteen.
+  uint16_t energies[8];
+} ck_fitted_row;
+
 /// Activations as int8: codes row-major, a scale and a sum of codes per block of columns.
 typedef struct ck_quantized {
   const int8_t *codes;
@@ -70,6 +78,10 @@ typedef struct ck_quantized {
   const ck_excess *excess;
   const int32_t *starts;
   ptrdiff_t excess_room;
+  /// [block][row], and [block][row][column / 16]: -128 times what the fitted codes add up to, in two halves of 16 bits modulo
+  /// 2^16, of the first and second two of every four columns.
+  const ck_fitted_row *fitted_sums;
+  const int32_t *centers;
   /// Rows of `fitted`, and which of them is the first row of `codes`; `starts` has one more than rows for each block.
   ptrdiff_t fitted_rows;
   ptrdiff_t first_row;
@@ -90,7 +102,7 @@ typedef void (*ck_quantize_fn)(const float *x, ptrdiff_t columns, ptrdiff_t bloc
 /// Takes from every pair of neighbours in a block of `length` columns what makes them more than 128, or less than -128, together:
 /// products of a pair with unsigned bytes then fit 16 bits. Null in tables whose products need no such thing.
 typedef void (*ck_fit_fn)(const int8_t *codes, ptrdiff_t code_stride, ptrdiff_t rows, ptrdiff_t length, int8_t *fitted,
-                          ck_excess *excess, ptrdiff_t room, int32_t *starts);
+                          ck_excess *excess, ptrdiff_t room, int32_t *starts, ck_fitted_row *sums, int32_t *centers);
 /// Rounds one row to E4M3 with a scale for every `length` numbers, or `fixed` when that is more than 0, and back.
 typedef void (*ck_round_e4m3_fn)(const float *x, ptrdiff_t columns, ptrdiff_t length, float fixed, float *y);
 /// For one token adds to y[16 * first_panel ..] the products with the numbers at or beyond `threshold`.
@@ -126,6 +138,8 @@ enum { CK_KV_F32 = 0, CK_KV_F16 = 1, CK_KV_INT8 = 2, CK_KV_INT4 = 3, CK_KV_FP8 =
 /// The keys, or the values, of one head in pages: see KVPages.swift.
 typedef struct ck_cache_side {
   void *const *pages;
+  /// Tokens of a page, a multiple of CK_KEY_TILE.
+  ptrdiff_t page_tokens;
   int32_t element;
   /// Elements of a token that share a scale, at most CK_KEY_TILE and a multiple of 16; 0 for keys that have a scale for each
   /// channel of a tile of CK_KEY_TILE keys.
@@ -166,7 +180,6 @@ typedef struct ck_attention {
   /// Sizes of the Hadamard blocks that keys and values are multiplied with; 0 for none.
   ptrdiff_t key_rotation;
   ptrdiff_t value_rotation;
-  ptrdiff_t page_tokens;
   /// Elements of a value, and those that are stored: rounded up to 16.
   ptrdiff_t value_dimension;
   ptrdiff_t padded_dimension;
@@ -190,7 +203,6 @@ typedef struct ck_store {
   ptrdiff_t first_position;
   ptrdiff_t head_dimension;
   ptrdiff_t value_dimension;
-  ptrdiff_t page_tokens;
   ck_cache_side keys;
   ck_cache_side values;
   ck_cache_side recent_keys;
