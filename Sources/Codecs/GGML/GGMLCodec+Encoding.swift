@@ -147,15 +147,11 @@ extension GGMLCodec {
     }
   }
 
+  /// Magnitudes are in the order of their bits, and whole numbers are compared many at a time.
   private func largestMagnitude(_ values: UnsafeBufferPointer<Float>) -> Float {
-    let bytes = UnsafeRawBufferPointer(values)
-    var lanes = SIMD16<Float>(repeating: 0)
-    let whole = values.count / 16 * 16
-    for index in stride(from: 0, to: whole, by: 16) {
-      let some = unsafe bytes.loadUnaligned(fromByteOffset: 4 * index, as: SIMD16<Float>.self)
-      lanes = pointwiseMax(lanes, pointwiseMax(some, -some))
-    }
-    return unsafe values[whole...].reduce(lanes.max()) { max($0, abs($1)) }
+    var bits: UInt32 = 0
+    for index in values.indices { bits = max(bits, unsafe values[index].bitPattern & 0x7FFF_FFFF) }
+    return Float(bitPattern: bits)
   }
 
   /// What the factor of a block is multiplied with at most.
