@@ -164,22 +164,37 @@ import Testing
     #expect(try bytes(resumed, "resumed.adze") == expected)
   }
 
-  /// Learning from some windows is learning where there are only those.
-  @Test func learnsFromTheWindowsThatWereAskedFor() throws {
+  /// Windows that are left over judge: what is learned from few must hold on others, or the start stays.
+  @Test func fewWindowsAreJudgedByOthers() throws {
     var some = Self.learning
-    let count = TestModels.tinyWindows().windows.count
-    some.windows = count / 2
-    let chosen = some.chosenWindows(of: count)
-    #expect(chosen.count == count / 2 && Set(chosen).count == chosen.count)
-    #expect(chosen.first == 0 && chosen == chosen.sorted())
+    some.windows = TestModels.tinyWindows().windows.count / 2
     let few = try TestModels.quantized(tiny, recipe(learning: some), windows)
     let all = try TestModels.quantized(tiny, recipe(), windows)
     #expect(try bytes(few, "few.adze") != bytes(all, "all.adze"), "the choice must matter")
-    #expect(few.blockReports.allSatisfy { !$0.keptStart && $0.lossAfter < $0.lossBefore })
-    some.windows = 1 << 40
-    #expect(some.chosenWindows(of: 5) == [0, 1, 2, 3, 4])
-    some.windows = nil
-    #expect(some.chosenWindows(of: 3) == [0, 1, 2])
+    for (report, other) in zip(few.blockReports, all.blockReports) {
+      #expect(report.lossBefore != other.lossBefore, "judged by the same windows")
+      #expect(report.keptStart || report.lossAfter < report.lossBefore)
+    }
+    // One window, far too many steps: it is fitted, and the others say no.
+    some.windows = 1
+    some.reach = 16
+    some.scaleReach = 1
+    let fitted = try TestModels.quantized(tiny, recipe(learning: some), windows)
+    #expect(fitted.blockReports.contains { $0.keptStart && $0.changedCodes == 0 })
+  }
+
+  @Test(
+    "windows that are learned from and those that judge",
+    arguments: [(4, 10), (1, 128), (90, 128), (127, 128)])
+  func divisions(learned: Int, count: Int) {
+    let division = LearningWindows(learned: learned, of: count)
+    #expect(division.learnedCount == learned && Set(division.chosen).count == division.chosen.count)
+    #expect(division.chosen.allSatisfy((0..<count).contains) && division.chosen.first == 0)
+    #expect(division.judges == Array(learned..<learned + min(count - learned, 32)))
+    for whole in [LearningWindows(learned: nil, of: count), LearningWindows(learned: count + 1, of: count)] {
+      #expect(whole.chosen == Array(0..<count) && whole.learnedCount == count)
+      #expect(whole.judges.count == min(count, 32) && whole.judges.first == 0)
+    }
   }
 
   @Test func wrongOptionsAreRefused() throws {

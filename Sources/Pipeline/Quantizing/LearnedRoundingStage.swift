@@ -14,7 +14,9 @@ import TensorCore
 struct LearnedRoundingStage {
   let graph: Graph
   let method: LearnedRounding
+  /// Those that ``division`` has chosen.
   let windows: [[Int32]]
+  let division: LearningWindows
   let pool: ThreadPool
 
   /// A block with what lies between it and the next, as a graph of its own.
@@ -94,7 +96,8 @@ struct LearnedRoundingStage {
   ) throws -> LearnedBlock {
     let (learned, report) = try ModelLearning(method: method, pool: pool).learn(
       graph: graph, original: { try original($0).decoded() }, matrices: matrices,
-      constant: { try original($0).decoded().values }, windows: windows, progress: progress)
+      constant: { try original($0).decoded().values }, windows: windows, division: division,
+      progress: progress)
     return LearnedBlock(matrices: learned, report: report)
   }
 
@@ -148,7 +151,8 @@ struct LearnedRoundingStage {
     let (learned, report) = try BlockLearning(method: method, pool: pool).learn(
       block: section.scope, graph: section.graph, original: { try original($0).decoded() },
       matrices: matrices,
-      constant: { try original($0).decoded().values }, examples: examples, progress: progress)
+      constant: { try original($0).decoded().values }, examples: examples, division: division,
+      progress: progress)
     return LearnedBlock(matrices: learned, report: report)
   }
 }

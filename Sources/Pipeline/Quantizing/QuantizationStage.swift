@@ -137,9 +137,10 @@ public struct QuantizationStage {
       if case .encoded(let matrix) = work.weights[report.layer] { matrices[report.layer] = matrix }
     }
     let (original, journal) = (work.original, work.journal)
+    let division = LearningWindows(learned: learning.windows, of: windows.windows.count)
     let stage = LearnedRoundingStage(
-      graph: model.graph, method: learning,
-      windows: learning.chosenWindows(of: windows.windows.count).map { windows.windows[$0] }, pool: pool)
+      graph: model.graph, method: learning, windows: division.chosen.map { windows.windows[$0] },
+      division: division, pool: pool)
     let blocks = try stage.run(
       original: { name in try Self.weight(name, in: original) }, matrices: &matrices,
       known: { journal?.learned[$0] },

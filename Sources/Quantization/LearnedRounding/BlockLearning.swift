@@ -38,13 +38,14 @@ public struct BlockLearning {
   ///   - original: the unquantized weight of a name, for those that are quantized.
   ///   - matrices: the quantized weights to begin with.
   ///   - constant: values of the other constants.
-  ///   - examples: windows.
+  ///   - examples: windows, as `division` has chosen them.
   ///   - progress: called before each step.
   /// - Returns: the quantized weights by name, all of them, and how it went.
   /// - Throws: `DifferentiationError`, `CodecError`, ``QuantizationError``, or what the closures throw.
   public func learn(
     block: String, graph: Graph, original: (String) throws -> FloatMatrix, matrices: [String: EncodedMatrix],
-    constant: (String) throws -> [Float], examples: [Example], progress: (Int) throws -> Void = { _ in }
+    constant: (String) throws -> [Float], examples: [Example], division: LearningWindows,
+    progress: (Int) throws -> Void = { _ in }
   ) throws -> (matrices: [String: EncodedMatrix], report: BlockReport) {
     let descent = try RoundingDescent(
       graph: graph, original: original, matrices: matrices, constant: constant, pool: pool)
@@ -53,18 +54,19 @@ public struct BlockLearning {
         method: LearnedRounding.name, codec: matrices.values.first?.codec.canonicalName ?? "none",
         reason: "no layer of \(block) has values that are evenly spaced in groups of columns")
     }
-    let before = try loss(descent.program, examples)
+    let judges = division.judges.map { examples[$0] }
+    let before = try loss(descent.program, judges)
     let schedule = RoundingDescent.Schedule(
       iterations: method.iterations, batch: method.batch, reach: { $0.reach(method) },
       scaleReach: method.scaleReach, seed: method.seed)
-    try descent.run(schedule, windowCount: examples.count, progress: progress) { number in
+    try descent.run(schedule, windowCount: division.learnedCount, progress: progress) { number in
       let example = examples[number]
       let tape = try descent.program.run(tokens: example.tokens, floats: example.inputs)
       tape.backward(zip(tape.outputs, example.targets).map { Self.difference($0, $1) })
       return tape
     }
     let (found, changed) = try descent.finish()
-    let after = try loss(descent.program, examples)
+    let after = try loss(descent.program, judges)
     let isBetter = after < before
     let report = BlockReport(
       block: block, lossBefore: before, lossAfter: isBetter ? after : before, iterations: method.iterations,
@@ -74,15 +76,14 @@ public struct BlockLearning {
   }
 
   /// Mean square of the error of the outputs.
-  private func loss(_ program: DifferentiableGraph, _ examples: [Example]) throws -> Double {
-    let judges = RoundingDescent.judges(among: examples.count)
+  private func loss(_ program: DifferentiableGraph, _ judges: [Example]) throws -> Double {
     let sums = try pool.map(judges.count) { number in
-      let example = examples[judges[number]]
+      let example = judges[number]
       let tape = try program.run(tokens: example.tokens, floats: example.inputs, keeping: false)
       return Self.error(tape.outputs, example.targets)
     }
     let values = judges.reduce(0) { sum, judge in
-      examples[judge].targets.reduce(sum) { $0 + $1.values.count }
+      judge.targets.reduce(sum) { $0 + $1.values.count }
     }
     return sums.reduce(0, +) / Double(max(values, 1))
   }

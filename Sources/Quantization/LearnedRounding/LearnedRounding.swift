@@ -12,8 +12,7 @@ public struct LearnedRounding: Sendable, Equatable {
   public var iterations: Int
   /// Windows of a step.
   public var batch: Int
-  /// Calibration windows that are learned from, evenly spread; nil for all. Each runs through every block three times besides the
-  /// steps.
+  /// Calibration windows that are learned from; nil for all. Others judge then; see ``LearningWindows``.
   public var windows: Int?
   /// How far an offset can move in all steps together, in codes; nil for 0.4 with at most four codes, else 0.2.
   public var reach: Double?
@@ -54,7 +53,7 @@ public struct LearnedRounding: Sendable, Equatable {
     MethodOption(name: "batch", defaultValue: "2", summary: "calibration windows of a step"),
     MethodOption(
       name: "windows", defaultValue: "all",
-      summary: "calibration windows that are learned from, evenly spread"),
+      summary: "calibration windows that are learned from, evenly spread; others judge"),
     MethodOption(
       name: "reach", defaultValue: "auto",
       summary: "how far a code's offset can move in all, in codes; auto: 0.4 for 2 bits, else 0.2"),
@@ -98,12 +97,6 @@ public struct LearnedRounding: Sendable, Equatable {
         method: Self.name, option: "inputs", reason: "'\(text)' is neither quantized nor float")
     }
   }
-
-  /// The windows that are learned from, of `count`.
-  public func chosenWindows(of count: Int) -> [Int] { Self.spread(min(windows ?? count, count), over: count) }
-
-  /// As many of `count` places, evenly spread.
-  static func spread(_ chosen: Int, over count: Int) -> [Int] { (0..<chosen).map { $0 * count / chosen } }
 }
 
 /// How learning went for one block.

@@ -28,22 +28,24 @@ public struct ModelLearning {
   ///   - original: the unquantized weight of a name.
   ///   - matrices: the quantized weights to begin with.
   ///   - constant: values of a constant of the unquantized model.
-  ///   - windows: tokens.
+  ///   - windows: tokens, as `division` has chosen them.
   ///   - progress: called before each step.
   /// - Returns: the quantized weights by name, all of them, and how it went; the losses are mean divergences.
   /// - Throws: `DifferentiationError`, `CodecError`, ``QuantizationError``, or what the closures throw.
   public func learn(
     graph: Graph, original: (String) throws -> FloatMatrix, matrices: [String: EncodedMatrix],
-    constant: (String) throws -> [Float], windows: [[Int32]], progress: (Int) throws -> Void = { _ in }
+    constant: (String) throws -> [Float], windows: [[Int32]], division: LearningWindows,
+    progress: (Int) throws -> Void = { _ in }
   ) throws -> (matrices: [String: EncodedMatrix], report: BlockReport) {
     let teacher = try DifferentiableGraph(graph: graph, trained: [], constant: constant)
     let descent = try RoundingDescent(
       graph: graph, original: original, matrices: matrices, constant: constant, pool: pool)
-    let before = try divergence(descent.program, teacher, windows)
+    let judges = division.judges.map { windows[$0] }
+    let before = try divergence(descent.program, teacher, judges)
     let schedule = RoundingDescent.Schedule(
       iterations: method.modelIterations, batch: method.batch, reach: { _ in 0 },
       scaleReach: method.modelReach, seed: method.seed)
-    try descent.run(schedule, windowCount: windows.count, progress: progress) { number in
+    try descent.run(schedule, windowCount: division.learnedCount, progress: progress) { number in
       var expected = try teacher.run(tokens: windows[number], keeping: false).outputs[0]
       let tape = try descent.program.run(tokens: windows[number])
       var found = tape.outputs[0]
@@ -55,7 +57,7 @@ public struct ModelLearning {
       return tape
     }
     let (found, _) = try descent.finish()
-    let after = try divergence(descent.program, teacher, windows)
+    let after = try divergence(descent.program, teacher, judges)
     let isBetter = after < before
     let report = BlockReport(
       block: Self.block, lossBefore: before, lossAfter: isBetter ? after : before,
@@ -66,16 +68,15 @@ public struct ModelLearning {
 
   /// Mean of `KL(p || q)` over the tokens of the judges.
   private func divergence(
-    _ program: DifferentiableGraph, _ teacher: DifferentiableGraph, _ windows: [[Int32]]
+    _ program: DifferentiableGraph, _ teacher: DifferentiableGraph, _ judges: [[Int32]]
   ) throws -> Double {
-    let judges = RoundingDescent.judges(among: windows.count)
     let sums = try pool.map(judges.count) { number in
-      let tokens = windows[judges[number]]
+      let tokens = judges[number]
       let expected = try teacher.run(tokens: tokens, keeping: false).outputs[0]
       let found = try program.run(tokens: tokens, keeping: false).outputs[0]
       return Self.divergence(expected, found)
     }
-    return sums.reduce(0, +) / Double(max(judges.reduce(0) { $0 + windows[$1].count }, 1))
+    return sums.reduce(0, +) / Double(max(judges.reduce(0) { $0 + $1.count }, 1))
   }
 
   /// Sum over rows of `sum(p (log p - log q))`.

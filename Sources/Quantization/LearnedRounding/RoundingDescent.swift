@@ -99,11 +99,6 @@ struct RoundingDescent {
     }
     return (result, changed)
   }
-
-  /// Evenly spread windows to judge by: at most 32.
-  static func judges(among count: Int) -> [Int] {
-    LearnedRounding.spread(min(count, 32), over: count)
-  }
 }
 
 /// Windows in seeded random order, each once before any comes again.

@@ -63,7 +63,7 @@ struct MethodArguments: ParsableArguments {
 struct LearningArguments: ParsableArguments {
   @Option(help: "Steps a block (default 128).") var iterations: Int?
   @Option(help: "Calibration windows of a step (default 2).") var batch: Int?
-  @Option(help: "Calibration windows that are learned from, evenly spread (default: all).")
+  @Option(help: "Calibration windows that are learned from, evenly spread; others judge (default: all).")
   var learningWindows: Int?
   @Option(help: "How far a code's offset can move in all, in codes (default: 0.4 for 2 bits, else 0.2).")
   var reach: Double?
