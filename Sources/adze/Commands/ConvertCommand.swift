@@ -90,7 +90,8 @@ struct ConvertCommand: ParsableCommand {
     let stage = try ConversionStage(model: source, plan: conversion, pool: pool)
     for warning in try stage.warnings() { Console.warn(warning) }
     let files = try stage.files(for: output) ?? []
-    let pending = PendingSync()
+    // Without a proof there is nothing to do meanwhile: then files are synced before they get their names.
+    let pending = noProof ? nil : PendingSync()
     let written = try stage.write(to: output, pendingSync: pending) { try bar.update($1 * 0.8, $0) }
     let proof =
       noProof
@@ -98,7 +99,7 @@ struct ConvertCommand: ParsableCommand {
       : try ConversionProof(plan: conversion, source: source, written: written, pool: pool) {
         try bar.update(0.8 + $1 * 0.2, $0)
       }
-    try pending.finish()
+    try pending?.finish()
     bar.finish()
     try report(conversion, proof, written, files)
   }
