@@ -4,10 +4,11 @@ import Execution
 import Kernels
 import Pipeline
 import SafeIO
+import TensorCore
 
 extension BenchCommand {
-  /// Every variant in turn in each round, a few tokens at a time, and each time another one first, so that a busy moment of the machine
-  /// meets all of them. What is compared are times of one turn.
+  /// Every variant in turn in each round, a few tokens at a time, and each time in another order, so that a busy moment of the machine
+  /// meets all of them, and none always has the cache as the same other one leaves it. What is compared are times of one turn.
   func measureAblation(_ path: String) throws {
     let model = try ModelFormats.load(path)
     for warning in model.warnings { Console.warn(warning) }
@@ -19,21 +20,16 @@ extension BenchCommand {
       AblationRun(variant: $0, pool: pool, vocabulary: model.summary.sizes.vocabularySize)
     }
     let bar = ProgressBar("ablate")
-    var turn = 0
-    /// The variants, another one first in each turn.
-    func order() -> [Int] {
-      turn += 1
-      return runs.indices.map { ($0 + turn) % runs.count }
-    }
+    var generator = SplitMix64(seed: 0)
     for round in 0...repetitions {
-      for number in order() where prompt > 0 {
+      for number in runs.indices.shuffled(using: &generator) where prompt > 0 {
         try Interruption.check()
         try runs[number].measurePrompt(prompt, counts: round > 0)
       }
       for number in runs.indices { runs[number].begin(counts: round > 0 && count > 0) }
       for start in stride(from: 0, to: count, by: Self.tokensInTurn) {
         try Interruption.check()
-        for number in order() {
+        for number in runs.indices.shuffled(using: &generator) {
           try runs[number].generate(start..<min(start + Self.tokensInTurn, count), counts: round > 0)
         }
         try bar.update((Double(round) + Double(start) / Double(count)) / Double(repetitions + 1))
