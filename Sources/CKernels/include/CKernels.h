@@ -291,6 +291,8 @@ void ck_pause(void);
 /// From now on the C library gives freed blocks of `bytes` and more back to the system at once, instead of keeping them between
 /// others where they fit nothing else. Returns 0 when it does not know how.
 int ck_return_freed_blocks(int bytes);
+/// From now on the C library keeps freed blocks of up to 32 MiB for whoever wants one next. Returns 0 when it does not know how.
+int ck_keep_freed_blocks(void);
 /// Binds the calling thread to the `index`-th processor that the process may use.
 void ck_pin_thread(int32_t index);
 /// Processors that the process may use.

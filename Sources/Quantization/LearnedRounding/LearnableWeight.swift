@@ -1,5 +1,6 @@
 import Codecs
 import Differentiation
+import Glibc
 import TensorCore
 
 /// A quantized weight whose codes and scales move.
@@ -7,6 +8,9 @@ import TensorCore
 /// A latent number `u` a weight is rounded to its code, and the gradient of what the code stands for is that of `u` as long as `u`
 /// lies in the range of codes (straight-through estimator: Bengio et al. 2013, arXiv 1308.3432). A group's scale is its start times
 /// a multiplier.
+///
+/// Each moves against its gradient, divided by the root of the gradient's running mean square (RMSProp: Tieleman and Hinton 2012):
+/// what is pushed about by chance moves less than what is pushed one way, and no gradient's size matters.
 @safe
 final class LearnableWeight: @unchecked Sendable {
   let start: GridMatrix
@@ -14,10 +18,16 @@ final class LearnableWeight: @unchecked Sendable {
   private let latents: UnsafeMutablePointer<Float>
   private let lowest: UnsafeMutablePointer<Float>
   private let multipliers: UnsafeMutablePointer<Float>
+  /// Running mean squares of the gradients of latents and of multipliers.
+  private let latentSquares: UnsafeMutablePointer<Float>
+  private let multiplierSquares: UnsafeMutablePointer<Float>
   private let count: Int
 
   /// How near to the border of a code's range a latent begins at most.
   private static let margin: Float = 0.45
+
+  /// What is left of a mean square after a step.
+  private static let decay: Float = 0.9
 
   /// Begins at the codes of `start`, as near to the weights as these codes allow.
   init(start: GridMatrix, weights: FloatMatrix, target: TrainableWeight) {
@@ -26,8 +36,13 @@ final class LearnableWeight: @unchecked Sendable {
     count = start.rows * start.columns
     unsafe latents = .allocate(capacity: max(count, 1))
     unsafe lowest = .allocate(capacity: max(count, 1))
-    unsafe multipliers = .allocate(capacity: max(start.scales.count, 1))
-    unsafe multipliers.initialize(repeating: 1, count: max(start.scales.count, 1))
+    let groups = max(start.scales.count, 1)
+    unsafe multipliers = .allocate(capacity: groups)
+    unsafe multipliers.initialize(repeating: 1, count: groups)
+    unsafe latentSquares = .allocate(capacity: max(count, 1))
+    unsafe latentSquares.initialize(repeating: 0, count: max(count, 1))
+    unsafe multiplierSquares = .allocate(capacity: groups)
+    unsafe multiplierSquares.initialize(repeating: 0, count: groups)
     for row in 0..<start.rows {
       for column in 0..<start.columns {
         let group = row * start.groupCount + column / start.groupLength
@@ -48,6 +63,8 @@ final class LearnableWeight: @unchecked Sendable {
     unsafe latents.deallocate()
     unsafe lowest.deallocate()
     unsafe multipliers.deallocate()
+    unsafe latentSquares.deallocate()
+    unsafe multiplierSquares.deallocate()
   }
 
   /// How far a latent can move: fewer codes lie further apart, and more of them are wrong.
@@ -76,9 +93,25 @@ final class LearnableWeight: @unchecked Sendable {
     (min(highest, max(0, latent)) + 12_582_912) - 12_582_912
   }
 
-  /// Moves some rows against the sign of the gradient and writes what they stand for.
+  /// How far something moves in a step.
+  struct Rates {
+    /// Latents, in codes.
+    let latent: Float
+    let multiplier: Float
+    /// The mean of squares from their running mean, which began at zero.
+    let meanOfSquares: Float
+
+    /// Those of a step, counted from 0.
+    init(latent: Double, multiplier: Double, step: Int) {
+      self.latent = Float(latent)
+      self.multiplier = Float(multiplier)
+      meanOfSquares = Float(1 / (1 - pow(Double(LearnableWeight.decay), Double(step + 1))))
+    }
+  }
+
+  /// Moves some rows against the gradient and writes what they stand for.
   /// - Parameter gradient: that of the values, `[rows, columns]`.
-  func step(rows: Range<Int>, gradient: UnsafePointer<Float>, rate: Float, scaleRate: Float) {
+  func step(rows: Range<Int>, gradient: UnsafePointer<Float>, rates: Rates) {
     let (columns, length, groups) = (start.columns, start.groupLength, start.groupCount)
     let highest = start.maximumCode
     for row in rows {
@@ -86,24 +119,31 @@ final class LearnableWeight: @unchecked Sendable {
         let place = row * groups + group
         let (scale, zero) = (start.scales[place], start.zeros[place])
         guard scale != 0 else { continue }
-        // The sign of the gradient of a latent is that of the value's times that of the scale.
-        let signed = scale > 0 ? rate : -rate
-        var scaleGradient: Float = 0
+        var sum: Float = 0
         for index in row * columns + group * length..<row * columns + min((group + 1) * length, columns) {
           let slope = unsafe gradient[index - rows.lowerBound * columns]
           let latent = unsafe latents[index]
-          scaleGradient += slope * (Self.code(latent, highest) - zero)
-          guard latent >= -0.5, latent <= highest + 0.5, slope != 0 else { continue }
-          let moved = slope > 0 ? latent - signed : latent + signed
+          sum += slope * (Self.code(latent, highest) - zero)
+          let isInRange = latent >= -0.5 && latent <= highest + 0.5
+          let moved =
+            latent
+            - rates.latent
+            * (unsafe Self.scaled(isInRange ? slope * scale : 0, by: &latentSquares[index], rates))
           unsafe latents[index] = min(max(moved, lowest[index]), lowest[index] + 1)
         }
-        scaleGradient *= scale
-        if scaleGradient != 0 {
-          unsafe multipliers[place] -= scaleGradient > 0 ? scaleRate : -scaleRate
-        }
+        unsafe multipliers[place] -=
+          rates.multiplier * (unsafe Self.scaled(sum * scale, by: &multiplierSquares[place], rates))
       }
     }
     write(rows: rows)
+  }
+
+  /// The gradient in units of the root of its mean square, which takes it in.
+  @inline(__always)
+  private static func scaled(_ gradient: Float, by squares: inout Float, _ rates: Rates) -> Float {
+    squares = decay * squares + (1 - decay) * gradient * gradient
+    // Mean squares that underflow are those of gradients that mean nothing.
+    return squares > 0 ? gradient / (squares * rates.meanOfSquares).squareRoot() : 0
   }
 
   /// The codes as they are, with scales as they can be stored; a scale that cannot be keeps its start.

@@ -1,12 +1,13 @@
 import Kernels
 import TensorCore
 
-/// Learned rounding: offsets of the codes and multipliers of the scales of a block of layers move along the sign of the gradient
-/// of the block's output error, from wherever another method put them.
+/// Learned rounding: offsets of the codes and multipliers of the scales of a block of layers move against the gradient of the
+/// block's output error, from wherever another method put them.
 ///
 /// Source: Cheng et al. 2023, "Optimize Weight Rounding via Signed Gradient Descent for the Quantization of LLMs" (arXiv
-/// 2309.05516). Differences: it starts from finished codes, not from the weights; offsets move by a stated reach in all; the result is
-/// kept only when it is better than the start over at most 32 windows.
+/// 2309.05516). Differences: it starts from finished codes, not from the weights; a step is as long as the gradient is large beside
+/// those before it, not always the same; offsets move by a stated reach in all; the result is kept only when it is better than the
+/// start over at most 32 windows.
 public struct LearnedRounding: Sendable, Equatable {
   /// Steps a block.
   public var iterations: Int
@@ -22,16 +23,19 @@ public struct LearnedRounding: Sendable, Equatable {
   public var usesQuantizedInputs: Bool
   /// Seed of the order of windows.
   public var seed: UInt64
-  /// Steps in which the scales of the whole model then move together; 0 for none.
+  /// Steps in which the codes and scales of the whole model then move together; 0 for none.
   public var modelIterations: Int
-  /// How far the multiplier of a scale can move in those.
+  /// How far an offset can move in those, in codes; 0 leaves codes alone.
   public var modelReach: Double
+  /// How far the multiplier of a scale can move in those.
+  public var modelScaleReach: Double
 
   /// Creates options.
   public init(
     iterations: Int = 128, batch: Int = 2, windows: Int? = nil, reach: Double? = nil,
     scaleReach: Double = 0.05,
-    usesQuantizedInputs: Bool = true, seed: UInt64 = 0, modelIterations: Int = 0, modelReach: Double = 0.1
+    usesQuantizedInputs: Bool = true, seed: UInt64 = 0, modelIterations: Int = 0, modelReach: Double = 0.2,
+    modelScaleReach: Double = 0.2
   ) {
     self.iterations = iterations
     self.batch = batch
@@ -42,6 +46,7 @@ public struct LearnedRounding: Sendable, Equatable {
     self.seed = seed
     self.modelIterations = modelIterations
     self.modelReach = modelReach
+    self.modelScaleReach = modelScaleReach
   }
 
   /// The name in recipes and reports.
@@ -63,9 +68,14 @@ public struct LearnedRounding: Sendable, Equatable {
     MethodOption(name: "inputs", defaultValue: "quantized", summary: "a block's inputs: quantized or float"),
     MethodOption(
       name: "model-iterations", defaultValue: "0",
-      summary: "steps in which the scales of the whole model then follow the divergence of its predictions"),
+      summary:
+        "steps in which codes and scales of the whole model then follow the divergence of its predictions"),
     MethodOption(
-      name: "model-reach", defaultValue: "0.1", summary: "how far a scale's multiplier can move in those"),
+      name: "model-reach", defaultValue: "0.2",
+      summary: "how far a code's offset can move in those, in codes; 0: not at all"),
+    MethodOption(
+      name: "model-scale-reach", defaultValue: "0.2",
+      summary: "how far a scale's multiplier can move in those; 0: not at all"),
     MethodOption(name: "seed", defaultValue: "0", summary: "seed of the order of windows"),
   ]
 
@@ -88,7 +98,8 @@ public struct LearnedRounding: Sendable, Equatable {
       scaleReach: try reader.number("scale-reach", default: 0.05, in: 0...1),
       seed: UInt64(try reader.integer("seed", default: 0, in: 0...Int.max)),
       modelIterations: try reader.integer("model-iterations", default: 0, in: 0...1_000_000),
-      modelReach: try reader.number("model-reach", default: 0.1, in: 0...1))
+      modelReach: try reader.number("model-reach", default: 0.2, in: 0...16),
+      modelScaleReach: try reader.number("model-scale-reach", default: 0.2, in: 0...1))
     switch values["inputs"] {
     case nil, "quantized": break
     case "float": usesQuantizedInputs = false

@@ -4,11 +4,11 @@ import GraphIR
 import Kernels
 import TensorCore
 
-/// Learns the scales of all layers from the whole model: the loss is the KL divergence of its predictions from those of the
-/// unquantized model. Codes stay.
+/// Learns the scales and codes of all layers from the whole model: the loss is the KL divergence of its predictions from those of the
+/// unquantized model.
 ///
-/// Source: Chen et al. 2024, "EfficientQAT" (arXiv 2407.11062), section 3.3, trains step sizes end to end after its blocks; here the
-/// target is the unquantized model's distribution instead of the text.
+/// Source: Chen et al. 2024, "EfficientQAT" (arXiv 2407.11062), section 3.3, trains step sizes end to end after its blocks; here codes
+/// move as well, and the target is the unquantized model's distribution instead of the text.
 public struct ModelLearning {
   let method: LearnedRounding
   let pool: ThreadPool
@@ -22,7 +22,7 @@ public struct ModelLearning {
     self.pool = pool
   }
 
-  /// Learns the scales.
+  /// Learns the scales and codes.
   /// - Parameters:
   ///   - graph: tokens to logits.
   ///   - original: the unquantized weight of a name.
@@ -43,8 +43,8 @@ public struct ModelLearning {
     let judges = division.judges.map { windows[$0] }
     let before = try divergence(descent.program, teacher, judges)
     let schedule = RoundingDescent.Schedule(
-      iterations: method.modelIterations, batch: method.batch, reach: { _ in 0 },
-      scaleReach: method.modelReach, seed: method.seed)
+      iterations: method.modelIterations, batch: method.batch, reach: { _ in method.modelReach },
+      scaleReach: method.modelScaleReach, seed: method.seed)
     try descent.run(schedule, windowCount: division.learnedCount, progress: progress) { number in
       var expected = try teacher.run(tokens: windows[number], keeping: false).outputs[0]
       let tape = try descent.program.run(tokens: windows[number])
@@ -56,12 +56,12 @@ public struct ModelLearning {
       tape.backward([found])
       return tape
     }
-    let (found, _) = try descent.finish()
+    let (found, changed) = try descent.finish()
     let after = try divergence(descent.program, teacher, judges)
     let isBetter = after < before
     let report = BlockReport(
       block: Self.block, lossBefore: before, lossAfter: isBetter ? after : before,
-      iterations: method.modelIterations, keptStart: !isBetter, changedCodes: 0,
+      iterations: method.modelIterations, keptStart: !isBetter, changedCodes: isBetter ? changed : 0,
       layers: descent.learners.map(\.weight.target.name))
     return (isBetter ? matrices.merging(found) { $1 } : matrices, report)
   }

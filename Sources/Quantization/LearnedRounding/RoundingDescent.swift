@@ -4,7 +4,7 @@ import GraphIR
 import Kernels
 import TensorCore
 
-/// Signed gradient descent on the codes and scales of some weights of a graph, with linearly falling steps.
+/// Gradient descent on the codes and scales of some weights of a graph, with linearly falling steps.
 ///
 /// Windows of a step run forward and backward in parallel; then parts of weights gather their gradients window by window and move,
 /// so that nothing depends on the number of threads.
@@ -77,8 +77,10 @@ struct RoundingDescent {
           guard let start = gradient.baseAddress else { return }
           for tape in tapes { unsafe tape.addWeightGradient(of: learner.place, rows: rows, into: start) }
           unsafe learner.weight.step(
-            rows: rows, gradient: start, rate: Float(schedule.reach(learner.weight) * share),
-            scaleRate: Float(schedule.scaleReach * share))
+            rows: rows, gradient: start,
+            rates: LearnableWeight.Rates(
+              latent: schedule.reach(learner.weight) * share, multiplier: schedule.scaleReach * share,
+              step: iteration))
         }
       }
     }

@@ -23,7 +23,7 @@ struct QuantizeCommand: ParsableCommand {
       \(MethodRegistry.entries.map { entry in
         "  \(entry.name): \(entry.summary)\n" + entry.options.map { "    \($0.name) (\($0.defaultValue)): \($0.summary)" }.joined(separator: "\n")
       }.joined(separator: "\n"))
-        learned-rounding: sign-gradient descent on rounding and scales after another method, block by block
+        learned-rounding: gradient descent on rounding and scales after another method, block by block
       \(LearnedRounding.options.map { "    \($0.name) (\($0.defaultValue)): \($0.summary)" }.joined(separator: "\n"))
       Transforms (--transform, before weights are quantized; the float model computes the same):
       \(WeightTransforms.entries.map { entry in

@@ -72,9 +72,13 @@ struct LearningArguments: ParsableArguments {
   @Option(
     help: "A block's inputs: those that quantized blocks make, or the unquantized ones: quantized or float.")
   var learningInputs: String?
-  @Option(help: "Steps in which the scales of the whole model then follow its predictions (default 0).")
+  @Option(
+    help: "Steps in which codes and scales of the whole model then follow its predictions (default 0).")
   var modelIterations: Int?
-  @Option(help: "How far a scale's multiplier can move in those (default 0.1).") var modelReach: Double?
+  @Option(help: "How far a code's offset can move in those, in codes; 0: not at all (default 0.2).")
+  var modelReach: Double?
+  @Option(help: "How far a scale's multiplier can move in those; 0: not at all (default 0.2).")
+  var modelScaleReach: Double?
   @Option(help: "Seed of the order of windows (default 0).") var learningSeed: Int?
 
   /// The options that were given, by their names in recipes.
@@ -88,6 +92,7 @@ struct LearningArguments: ParsableArguments {
     values["inputs"] = learningInputs
     values["model-iterations"] = modelIterations.map { "\($0)" }
     values["model-reach"] = modelReach.map { "\($0)" }
+    values["model-scale-reach"] = modelScaleReach.map { "\($0)" }
     values["seed"] = learningSeed.map { "\($0)" }
     return values
   }
