@@ -2,6 +2,7 @@ import Architectures
 import Calibration
 import Codecs
 import Glibc
+import GraphIR
 import OrderedCollections
 import Pipeline
 import Quantization
@@ -160,6 +161,34 @@ import Testing
     }
     #expect(learned.reports.allSatisfy { $0.method == "gptq" })
     #expect(try TestModels.decoded(learned.weights) == TestModels.decoded(plain.weights))
+  }
+
+  /// Targets without bounds, so gradients without: what is learned from them is nothing, and not a trap.
+  @Test(arguments: [Float.infinity, -.infinity, .nan])
+  func gradientsThatOverflowMoveNothing(target: Float) throws {
+    let graph = try GraphIR.Graph(
+      parsing:
+        "graph @block (x: f32[T, 32]) {\n  constants { @w: f32[4, 32] }\n  %y = linear %x, @w : f32[T, 4]\n  return %y\n}\n"
+    )
+    var generator = SplitMix64(seed: 5)
+    func random(_ rows: Int) throws -> FloatMatrix {
+      try FloatMatrix(
+        rows: rows, columns: 32,
+        values: (0..<rows * 32).map { _ in Float.random(in: -1...1, using: &generator) })
+    }
+    let weights = try random(4)
+    let codec = try CodecRegistry.codec(named: "int2", CodecParameters(groupSize: 32))
+    let start = try codec.encode(weights, importance: nil, search: .extremes)
+    let example = BlockLearning.Example(
+      tokens: [1, 2, 3], inputs: ["x": try random(3)],
+      targets: [try FloatMatrix(rows: 3, columns: 4, values: Array(repeating: target, count: 12))])
+    let (found, report) = try BlockLearning(
+      method: LearnedRounding(iterations: 6, reach: 8, scaleReach: 0.9), pool: TestModels.pool
+    ).learn(
+      block: "block", graph: graph, original: { _ in weights }, matrices: ["w": start], constant: { _ in [] },
+      examples: [example], division: LearningWindows(learned: nil, of: 1))
+    #expect(report.keptStart && report.changedCodes == 0)
+    #expect(found["w"]?.decoded().values == start.decoded().values)
   }
 
   @Test func blocksWithoutTargetsAreLeftAlone() throws {

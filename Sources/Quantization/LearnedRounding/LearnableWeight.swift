@@ -138,9 +138,10 @@ final class LearnableWeight: @unchecked Sendable {
     write(rows: rows)
   }
 
-  /// The gradient in units of the root of its mean square, which takes it in.
+  /// The gradient in units of the root of its mean square, which takes it in; 0 for one that overflowed.
   @inline(__always)
   private static func scaled(_ gradient: Float, by squares: inout Float, _ rates: Rates) -> Float {
+    guard gradient.isFinite else { return 0 }
     squares = decay * squares + (1 - decay) * gradient * gradient
     // Mean squares that underflow are those of gradients that mean nothing.
     return squares > 0 ? gradient / (squares * rates.meanOfSquares).squareRoot() : 0
