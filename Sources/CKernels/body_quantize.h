@@ -94,12 +94,15 @@ CK_INLINE void encode_searched(const ck_block_task *task, legacy_kind kind, int 
     uint16_t d[16] = {0}, m[16] = {0};
     if (kind.has_minimum) search_scales_offset(&g, of, kind, unit, d, m);
     else search_scales(&g, of, kind, unit, d, m);
+    float inverse[16];
+    for (int lane = 0; lane < 16; lane++) inverse[lane] = ck_half_to_float(d[lane]) * unit[lane];
+    v_store(inverse, v_inverse(v_load(inverse)));
     for (int lane = 0; lane < count; lane++) {
       int8_t codes[32];
       legacy_grid grid = {d[lane], m[lane]};
-      float step = ck_half_to_float(d[lane]) * unit[lane], minimum = ck_half_to_float(m[lane]) * unit[lane];
-      if (kind.has_minimum) code_offsets(x + lane * 32, 32, unit[lane], step, -minimum, kind.high, codes);
-      else code_steps(x + lane * 32, 32, unit[lane], step, kind.low, kind.high, codes);
+      float minimum = ck_half_to_float(m[lane]) * unit[lane];
+      if (kind.has_minimum) code_offsets(x + lane * 32, 32, unit[lane], inverse[lane], -minimum, kind.high, codes);
+      else code_steps(x + lane * 32, 32, unit[lane], inverse[lane], kind.low, kind.high, codes);
       if (!kind.has_minimum && kind.high != 127)
         for (int i = 0; i < 32; i++) codes[i] = (int8_t)(codes[i] - (int)kind.low);
       store_legacy(kind, grid, codes, task->blocks + (start + lane) * legacy_bytes(kind));
@@ -159,15 +162,17 @@ CK_INLINE void encode_k(const ck_block_task *task, k_kind kind, int has_minimum,
     k_grid grid;
     if (has_minimum) search_offsets(&g, of, kind, unit, &grid);
     else search_steps(&g, of, kind, unit[0], &grid);
+    float inverse[16];
+    v_store(inverse, v_inverse(v_load(grid.step)));
     for (int s = 0; s < count; s++) {
       int8_t codes[256];
       for (int group = 0; group < kind.per_super; group++) {
         int lane = s * kind.per_super + group, at = group * kind.length;
         const float *from = x + s * 256 + at;
         if (has_minimum)
-          code_offsets(from, kind.length, unit[s], grid.step[lane], grid.minimum[lane], kind.high, codes + at);
+          code_offsets(from, kind.length, unit[s], inverse[lane], grid.minimum[lane], kind.high, codes + at);
         else
-          code_steps(from, kind.length, unit[s], grid.step[lane], kind.low, kind.high, codes + at);
+          code_steps(from, kind.length, unit[s], inverse[lane], kind.low, kind.high, codes + at);
       }
       store(codes, &grid, s, task->blocks + (start + s) * bytes);
     }
@@ -244,22 +249,30 @@ CK_INLINE void store_q6_k(const int8_t *codes, const k_grid *grid, int super, ui
     else encode_k(task, kind, HAS_MINIMUM, 0, BYTES, store_##NAME);                      \
   }
 
-ENCODE_K(q2_k, 1, 84, 16, 16, 0, 3, 15, 6, -0.9f, 0.3f, 2)
-ENCODE_K(q3_k, 0, 110, 16, 16, -4, 3, 32, 6, -1.2f, 0.35f, 1)
-ENCODE_K(q4_k, 1, 144, 32, 8, 0, 15, 63, 7, -2.2f, 0.5f, 2)
-ENCODE_K(q5_k, 1, 176, 32, 8, 0, 31, 63, 8, -4.0f, 0.6f, 2)
-ENCODE_K(q6_k, 0, 210, 16, 16, -32, 31, 128, 9, -8.0f, 1.0f, 1)
+ENCODE_K(q2_k, 1, 84, 16, 16, 0, 3, 15, -0.9f, {6, 0.3f}, {6, 0.3f}, 2)
+ENCODE_K(q3_k, 0, 110, 16, 16, -4, 3, 32, -1.2f, {6, 0.35f}, {4, 0.5f}, 1)
+ENCODE_K(q4_k, 1, 144, 32, 8, 0, 15, 63, -2.2f, {7, 0.5f}, {7, 0.5f}, 2)
+ENCODE_K(q5_k, 1, 176, 32, 8, 0, 31, 63, -4.0f, {8, 0.6f}, {8, 0.6f}, 2)
+ENCODE_K(q6_k, 0, 210, 16, 16, -32, 31, 128, -8.0f, {9, 1.0f}, {9, 1.0f}, 1)
 
 /// Rows on their way in
 
-/// Zero when all of `count` values are finite, NaN otherwise.
-float ISA(ck_finite)(const float *x, ptrdiff_t count) {
-  v16 sum = v_zero();
+/// The largest magnitude; NaN where one of `count` values is not finite.
+float ISA(ck_magnitude)(const float *x, ptrdiff_t count) {
+  v16 zeros = v_zero(), largest = v_zero();
   ptrdiff_t i = 0;
-  for (; i + 16 <= count; i += 16) sum = v_fma(v_load(x + i), v_zero(), sum);
-  float result = v_sum(sum);
-  for (; i < count; i++) result += x[i] * 0.0f;
-  return result;
+  for (; i + 16 <= count; i += 16) {
+    v16 value = v_load(x + i);
+    zeros = v_fma(value, v_zero(), zeros);
+    largest = v_max(v_abs(value), largest);
+  }
+  float zero = v_sum(zeros), result = v_maximum(largest);
+  for (; i < count; i++) {
+    zero += x[i] * 0.0f;
+    float magnitude = __builtin_fabsf(x[i]);
+    if (magnitude > result) result = magnitude;
+  }
+  return result + zero;
 }
 
 /// Largest |a - b|, largest |a|, sum of (a - b)^2, sum of a^2. What is equal, or NaN with the same bits, differs by 0.

@@ -12,9 +12,13 @@ typedef struct k_kind {
   float low, high;
   /// Codes of steps are in 0...codes, or in -codes..<codes where there is no minimum.
   float codes;
-  /// Levels that the range is first divided into, relative to all of them: `first`, `first + stride`, ...
-  int starts;
-  float first, stride;
+  /// Levels that the range is first divided into, relative to all of them: `first`, `first + stride`, ...; with importance,
+  /// which makes more difference between them, and without.
+  float first;
+  struct {
+    int count;
+    float stride;
+  } weighted_starts, plain_starts;
   /// How often factors are fitted to codes and codes chosen anew.
   int rounds;
 } k_kind;
@@ -29,18 +33,22 @@ typedef struct k_grid {
   float d[2], dmin[2];
 } k_grid;
 
-/// Sum of lanes of a superblock, in order.
+/// Sum of lanes of a superblock, in four parts that do not wait for each other.
 CK_INLINE double lane_sum(v16 values, int super, int per_super) {
   float lanes[16];
-  double sum = 0;
+  double part[4] = {0, 0, 0, 0};
   v_store(lanes, values);
-  for (int lane = super * per_super; lane < (super + 1) * per_super; lane++) sum += (double)lanes[lane];
-  return sum;
+  for (int lane = 0; lane < per_super; lane++) part[lane & 3] += (double)lanes[super * per_super + lane];
+  return (part[0] + part[1]) + (part[2] + part[3]);
 }
 
-/// The lane of a superblock's largest magnitude.
+/// The lane of a superblock's largest magnitude, the first of several.
 CK_INLINE float lane_extreme(v16 values, int super, int per_super) {
   float lanes[16], best = 0;
+  if (per_super == 16) {
+    float most = v_maximum(values), least = -v_maximum(v_sub(v_zero(), values));
+    if (most != -least) return most > -least ? most : least;
+  }
   v_store(lanes, values);
   for (int lane = super * per_super; lane < (super + 1) * per_super; lane++)
     if (__builtin_fabsf(lanes[lane]) > __builtin_fabsf(best)) best = lanes[lane];
@@ -93,8 +101,10 @@ CK_SEARCH offset_fit fit_offsets(const groups *g, shape of, weight_sums sums, k_
   }
   v16 span = v_sub(high, low), inverse = v_inverse(span), minimum = v_sub(zero, low);
   offset_fit fit = {zero, minimum, v_set(__builtin_inff())};
-  for (int i = 0; i < kind.starts; i++) {
-    float levels = kind.high + kind.first + kind.stride * (float)i;
+  int starts = of.weighted ? kind.weighted_starts.count : kind.plain_starts.count;
+  float stride = of.weighted ? kind.weighted_starts.stride : kind.plain_starts.stride;
+  for (int i = 0; i < starts; i++) {
+    float levels = kind.high + kind.first + stride * (float)i;
     offset_candidate(g, of, sums, v_mul(span, v_set(1 / levels)), v_mul(inverse, v_set(levels)), minimum, bounded, kind.high,
                      &fit);
   }
@@ -199,8 +209,10 @@ CK_SEARCH step_fit fit_steps(const groups *g, shape of, k_kind kind) {
   }
   v16 extreme = v_select_lt(most, v_sub(zero, least), least, most), inverse = v_inverse(extreme);
   step_fit fit = {zero, v_set(__builtin_inff())};
-  for (int i = 0; i < kind.starts; i++) {
-    float levels = kind.low - (kind.first + kind.stride * (float)i);
+  int starts = of.weighted ? kind.weighted_starts.count : kind.plain_starts.count;
+  float stride = of.weighted ? kind.weighted_starts.stride : kind.plain_starts.stride;
+  for (int i = 0; i < starts; i++) {
+    float levels = kind.low - (kind.first + stride * (float)i);
     step_candidate(g, of, v_mul(extreme, v_set(1 / levels)), v_mul(inverse, v_set(levels)), kind.low, kind.high, &fit);
   }
   step_candidate(g, of, fit.step, v_inverse(fit.step), kind.low, kind.high, &fit);

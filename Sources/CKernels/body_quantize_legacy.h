@@ -128,7 +128,7 @@ CK_INLINE void keep_better(float *error, v16 candidate, uint16_t d[16], const ui
 
 /// Best scales of 16 blocks without minimums.
 CK_SEARCH void search_scales(const groups *g, shape of, legacy_kind kind, const float unit[16], uint16_t d[16], uint16_t m[16]) {
-  k_kind search = {32, 16, kind.low, kind.high, 0, kind.starts, kind.first, kind.stride, 0};
+  k_kind search = {32, 16, kind.low, kind.high, 0, kind.first, {kind.starts, kind.stride}, {kind.starts, kind.stride}, 0};
   float extremes[16], error[16];
   for (int lane = 0; lane < 16; lane++) {
     float extreme = 0;
@@ -147,7 +147,7 @@ CK_SEARCH void search_scales(const groups *g, shape of, legacy_kind kind, const 
 /// Best scales and minimums of 16 blocks.
 CK_SEARCH void search_scales_offset(const groups *g, shape of, legacy_kind kind, const float unit[16], uint16_t d[16],
                                     uint16_t m[16]) {
-  k_kind search = {32, 16, 0, kind.high, 0, kind.starts, kind.first, kind.stride, 0};
+  k_kind search = {32, 16, 0, kind.high, 0, kind.first, {kind.starts, kind.stride}, {kind.starts, kind.stride}, 0};
   v16 zero = v_zero(), low = v_load(g->x), high = low;
   for (int i = 0; i < 32; i++) {
     low = v_min(v_load(g->x + i * 16), low);

@@ -196,10 +196,14 @@ CK_INLINE v16 offset_error(const groups *g, shape of, v16 step, v16 minimum, flo
   return offset_moments(g, of, step, minimum, top, 0, 0, 0);
 }
 
-/// Transposes sixteen consecutive groups, each times its unit.
+/// Transposes sixteen consecutive groups, each times its unit; `length` is a multiple of 16.
 CK_SEARCH void load_groups(groups *g, const float *x, int length, const float unit[16]) {
-  for (int lane = 0; lane < 16; lane++)
-    for (int i = 0; i < length; i++) g->x[i * 16 + lane] = x[lane * length + i] * unit[lane];
+  for (int i = 0; i < length; i += 16) {
+    v16 rows[16];
+    for (int lane = 0; lane < 16; lane++) rows[lane] = v_mul(v_load(x + lane * length + i), v_set(unit[lane]));
+    v_transpose(rows);
+    for (int k = 0; k < 16; k++) v_store(g->x + (i + k) * 16, rows[k]);
+  }
 }
 
 /// Transposes the weights of a group to its lane; weights that are all zero count as one.
@@ -243,16 +247,17 @@ CK_INLINE v16 v_floor_positive(v16 x) {
 }
 
 /// Codes of consecutive weights on a grid: the same arithmetic as in the errors above.
-CK_SEARCH void code_steps(const float *x, int length, float unit, float step, float low, float high, int8_t *codes) {
-  v16 inverse = v_inverse(v_set(step)), factor = v_set(unit), lowest = v_set(low), highest = v_set(high);
+CK_SEARCH void code_steps(const float *x, int length, float unit, float inverse_step, float low, float high, int8_t *codes) {
+  v16 inverse = v_set(inverse_step), factor = v_set(unit), lowest = v_set(low), highest = v_set(high);
   for (int i = 0; i < length; i += 16) {
     v16 t = v_mul(v_mul(v_load(x + i), factor), inverse);
     v_store_i8(codes + i, v_round(v_clamp(t, lowest, highest)));
   }
 }
 
-CK_SEARCH void code_offsets(const float *x, int length, float unit, float step, float minimum, float top, int8_t *codes) {
-  v16 inverse = v_inverse(v_set(step)), factor = v_set(unit), offset = v_set(minimum);
+CK_SEARCH void code_offsets(const float *x, int length, float unit, float inverse_step, float minimum, float top,
+                            int8_t *codes) {
+  v16 inverse = v_set(inverse_step), factor = v_set(unit), offset = v_set(minimum);
   v16 zero = v_zero(), highest = v_set(top);
   for (int i = 0; i < length; i += 16) {
     v16 y = v_add(v_mul(v_load(x + i), factor), offset);

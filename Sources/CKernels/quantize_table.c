@@ -20,14 +20,14 @@
   FORMAT(q4_k, ISA)                                                                                                \
   FORMAT(q5_k, ISA)                                                                                                \
   FORMAT(q6_k, ISA)                                                                                                \
-  float ck_finite_##ISA(const float *, ptrdiff_t);                                                                 \
+  float ck_magnitude_##ISA(const float *, ptrdiff_t);                                                              \
   void ck_difference_##ISA(const float *, const float *, ptrdiff_t, float *);                                      \
   void ck_widen_bf16_##ISA(const uint16_t *, float *, ptrdiff_t);                                                  \
   void ck_widen_f16_##ISA(const uint16_t *, float *, ptrdiff_t);                                                   \
   static const ck_block_table blocks_##ISA = {                                                                     \
       .encode = FUNCTIONS(encode, ISA),                                                                            \
       .decode = FUNCTIONS(decode, ISA),                                                                            \
-      .finite = ck_finite_##ISA,                                                                                   \
+      .magnitude = ck_magnitude_##ISA,                                                                             \
       .difference = ck_difference_##ISA,                                                                           \
       .widen_bf16 = ck_widen_bf16_##ISA,                                                                           \
       .widen_f16 = ck_widen_f16_##ISA,                                                                             \

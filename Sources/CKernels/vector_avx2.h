@@ -15,6 +15,35 @@ typedef struct v16 {
 } v16;
 
 CK_INLINE v16 v_make(__m256 a, __m256 b) { v16 r = {a, b}; return r; }
+CK_INLINE void v_transpose_eight(__m256 rows[8]) {
+  __m256 pairs[8], fours[8];
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4)
+    for (int k = 0; k < 2; k++) {
+      fours[i + 2 * k] = _mm256_shuffle_ps(pairs[i + k], pairs[i + 2 + k], 0x44);
+      fours[i + 2 * k + 1] = _mm256_shuffle_ps(pairs[i + k], pairs[i + 2 + k], 0xee);
+    }
+  for (int k = 0; k < 4; k++) {
+    rows[k] = _mm256_permute2f128_ps(fours[k], fours[4 + k], 0x20);
+    rows[4 + k] = _mm256_permute2f128_ps(fours[k], fours[4 + k], 0x31);
+  }
+}
+/// Swaps lane `j` of `rows[i]` with lane `i` of `rows[j]`.
+CK_INLINE void v_transpose(v16 rows[16]) {
+  __m256 quarters[4][8];
+  for (int i = 0; i < 16; i++) {
+    quarters[i / 8 * 2][i % 8] = rows[i].a;
+    quarters[i / 8 * 2 + 1][i % 8] = rows[i].b;
+  }
+  for (int i = 0; i < 4; i++) v_transpose_eight(quarters[i]);
+  for (int i = 0; i < 8; i++) {
+    rows[i] = v_make(quarters[0][i], quarters[2][i]);
+    rows[8 + i] = v_make(quarters[1][i], quarters[3][i]);
+  }
+}
 CK_INLINE v16 v_set(float a) { return v_make(_mm256_set1_ps(a), _mm256_set1_ps(a)); }
 CK_INLINE v16 v_zero(void) { return v_make(_mm256_setzero_ps(), _mm256_setzero_ps()); }
 CK_INLINE v16 v_load(const float *p) { return v_make(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
@@ -135,3 +164,49 @@ CK_INLINE int32_t v_store_i8(int8_t *p, v16 v) {
   __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
   return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
 }
+
+/// Whole numbers of 16 bits.
+CK_INLINE void v_store_i16(int16_t *p, v16 x) {
+  __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b));
+  _mm256_storeu_si256((__m256i *)(void *)p, _mm256_permute4x64_epi64(words, 0xd8));
+}
+
+/// 16 lanes of two numbers of 16 bits each, and sums of their products.
+typedef struct v_pairs {
+  __m256i low, high;
+} v_pairs;
+typedef v_pairs v_sums;
+/// Rows of products that registers hold.
+#define CK_PAIR_ROWS 4
+
+/// Two columns of 16 codes, or one with zeros beside it.
+CK_INLINE v_pairs v_pairs_of(const int8_t *b, int has_second) {
+  __m128i first = _mm_loadu_si128((const __m128i *)(const void *)b);
+  __m128i second = has_second ? _mm_loadu_si128((const __m128i *)(const void *)(b + 16)) : _mm_setzero_si128();
+  v_pairs pairs = {_mm256_cvtepi8_epi16(_mm_unpacklo_epi8(first, second)),
+                   _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(first, second))};
+  return pairs;
+}
+CK_INLINE v_pairs v_load_pairs(const int16_t *p) {
+  v_pairs pairs = {_mm256_loadu_si256((const __m256i *)(const void *)p),
+                   _mm256_loadu_si256((const __m256i *)(const void *)(p + 16))};
+  return pairs;
+}
+CK_INLINE void v_store_pairs(int16_t *p, v_pairs x) {
+  _mm256_storeu_si256((__m256i *)(void *)p, x.low);
+  _mm256_storeu_si256((__m256i *)(void *)(p + 16), x.high);
+}
+CK_INLINE v_sums v_no_sums(void) {
+  v_sums sums = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  return sums;
+}
+/// Adds the products of each lane's pair with the same two numbers, exactly.
+CK_INLINE v_sums v_add_products(v_sums sums, v_pairs pairs, const int16_t *numbers) {
+  int32_t word;
+  memcpy(&word, numbers, 4);
+  __m256i two = _mm256_set1_epi32(word);
+  sums.low = _mm256_add_epi32(sums.low, _mm256_madd_epi16(pairs.low, two));
+  sums.high = _mm256_add_epi32(sums.high, _mm256_madd_epi16(pairs.high, two));
+  return sums;
+}
+CK_INLINE void v_store_sums(int32_t *p, v_sums x) { v_store_pairs((int16_t *)(void *)p, x); }

@@ -13,6 +13,32 @@
 
 typedef __m512 v16;
 
+/// Swaps lane `j` of `rows[i]` with lane `i` of `rows[j]`.
+CK_INLINE void v_transpose(v16 rows[16]) {
+  __m512 pairs[16], fours[16], eights[16];
+  for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4)
+    for (int k = 0; k < 2; k++) {
+      __m512d a = _mm512_castps_pd(pairs[i + k]), b = _mm512_castps_pd(pairs[i + 2 + k]);
+      fours[i + 2 * k] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+      fours[i + 2 * k + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+    }
+  // fours[i + k]: columns k, k + 4, k + 8 and k + 12 of rows i to i + 3.
+  for (int k = 0; k < 4; k++)
+    for (int half = 0; half < 2; half++) {
+      __m512 a = fours[half * 8 + k], b = fours[half * 8 + 4 + k];
+      eights[half * 8 + k] = _mm512_shuffle_f32x4(a, b, 0x88);
+      eights[half * 8 + 4 + k] = _mm512_shuffle_f32x4(a, b, 0xdd);
+    }
+  for (int k = 0; k < 8; k++) {
+    rows[k] = _mm512_shuffle_f32x4(eights[k], eights[8 + k], 0x88);
+    rows[8 + k] = _mm512_shuffle_f32x4(eights[k], eights[8 + k], 0xdd);
+  }
+}
+
 CK_INLINE v16 v_set(float a) { return _mm512_set1_ps(a); }
 CK_INLINE v16 v_zero(void) { return _mm512_setzero_ps(); }
 CK_INLINE v16 v_load(const float *p) { return _mm512_loadu_ps(p); }
@@ -93,3 +119,31 @@ CK_INLINE int32_t v_store_i8(int8_t *p, v16 v) {
   _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(words));
   return _mm512_reduce_add_epi32(words);
 }
+
+/// Whole numbers of 16 bits.
+CK_INLINE void v_store_i16(int16_t *p, v16 x) {
+  _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x)));
+}
+
+/// 16 lanes of two numbers of 16 bits each, and sums of their products.
+typedef __m512i v_pairs;
+typedef __m512i v_sums;
+/// Rows of products that registers hold.
+#define CK_PAIR_ROWS 8
+
+/// Two columns of 16 codes, or one with zeros beside it.
+CK_INLINE v_pairs v_pairs_of(const int8_t *b, int has_second) {
+  __m128i first = _mm_loadu_si128((const __m128i *)(const void *)b);
+  __m128i second = has_second ? _mm_loadu_si128((const __m128i *)(const void *)(b + 16)) : _mm_setzero_si128();
+  return _mm512_cvtepi8_epi16(_mm256_set_m128i(_mm_unpackhi_epi8(first, second), _mm_unpacklo_epi8(first, second)));
+}
+CK_INLINE v_pairs v_load_pairs(const int16_t *p) { return _mm512_loadu_si512((const void *)p); }
+CK_INLINE void v_store_pairs(int16_t *p, v_pairs x) { _mm512_storeu_si512((void *)p, x); }
+CK_INLINE v_sums v_no_sums(void) { return _mm512_setzero_si512(); }
+/// Adds the products of each lane's pair with the same two numbers, exactly.
+CK_INLINE v_sums v_add_products(v_sums sums, v_pairs pairs, const int16_t *numbers) {
+  int32_t word;
+  memcpy(&word, numbers, 4);
+  return _mm512_dpwssd_epi32(sums, pairs, _mm512_set1_epi32(word));
+}
+CK_INLINE void v_store_sums(int32_t *p, v_sums x) { _mm512_storeu_si512((void *)p, x); }

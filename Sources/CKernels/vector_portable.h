@@ -16,6 +16,15 @@ typedef struct v16 {
 
 #define CK_EACH for (int i = 0; i < 16; i++)
 
+/// Swaps lane `j` of `rows[i]` with lane `i` of `rows[j]`.
+CK_INLINE void v_transpose(v16 rows[16]) {
+  for (int i = 0; i < 16; i++)
+    for (int j = 0; j < i; j++) {
+      float lane = rows[i].lane[j];
+      rows[i].lane[j] = rows[j].lane[i];
+      rows[j].lane[i] = lane;
+    }
+}
 CK_INLINE v16 v_set(float a) { v16 r; CK_EACH r.lane[i] = a; return r; }
 CK_INLINE v16 v_zero(void) { return v_set(0); }
 CK_INLINE v16 v_load(const float *p) { v16 r; memcpy(&r, p, sizeof r); return r; }
@@ -109,3 +118,32 @@ CK_INLINE int32_t v_store_i8(int8_t *p, v16 a) {
   CK_EACH { p[i] = (int8_t)rounded.lane[i]; sum += p[i]; }
   return sum;
 }
+
+/// Whole numbers of 16 bits.
+CK_INLINE void v_store_i16(int16_t *p, v16 x) { CK_EACH p[i] = (int16_t)x.lane[i]; }
+
+/// 16 lanes of two numbers of 16 bits each, and sums of their products.
+typedef struct v_pairs {
+  int16_t number[32];
+} v_pairs;
+typedef struct v_sums {
+  int32_t lane[16];
+} v_sums;
+/// Rows of products at a time.
+#define CK_PAIR_ROWS 4
+
+/// Two columns of 16 codes, or one with zeros beside it.
+CK_INLINE v_pairs v_pairs_of(const int8_t *b, int has_second) {
+  v_pairs r;
+  CK_EACH r.number[2 * i] = b[i], r.number[2 * i + 1] = has_second ? b[16 + i] : 0;
+  return r;
+}
+CK_INLINE v_pairs v_load_pairs(const int16_t *p) { v_pairs r; memcpy(&r, p, sizeof r); return r; }
+CK_INLINE void v_store_pairs(int16_t *p, v_pairs x) { memcpy(p, &x, sizeof x); }
+CK_INLINE v_sums v_no_sums(void) { v_sums r = {{0}}; return r; }
+/// Adds the products of each lane's pair with the same two numbers, exactly.
+CK_INLINE v_sums v_add_products(v_sums sums, v_pairs pairs, const int16_t *numbers) {
+  CK_EACH sums.lane[i] += pairs.number[2 * i] * numbers[0] + pairs.number[2 * i + 1] * numbers[1];
+  return sums;
+}
+CK_INLINE void v_store_sums(int32_t *p, v_sums x) { memcpy(p, &x, sizeof x); }

@@ -38,7 +38,7 @@ typedef struct ck_block_task {
 typedef void (*ck_encode_blocks_fn)(const ck_block_task *task);
 /// Writes the values of `count` blocks.
 typedef void (*ck_decode_blocks_fn)(const uint8_t *blocks, ptrdiff_t count, float *y);
-typedef float (*ck_finite_fn)(const float *x, ptrdiff_t count);
+typedef float (*ck_magnitude_fn)(const float *x, ptrdiff_t count);
 typedef void (*ck_difference_fn)(const float *a, const float *b, ptrdiff_t count, float result[4]);
 typedef void (*ck_widen_fn)(const uint16_t *x, float *y, ptrdiff_t count);
 
@@ -46,8 +46,8 @@ typedef void (*ck_widen_fn)(const uint16_t *x, float *y, ptrdiff_t count);
 typedef struct ck_block_table {
   ck_encode_blocks_fn encode[CK_BLOCK_COUNT];
   ck_decode_blocks_fn decode[CK_BLOCK_COUNT];
-  /// 0 when all values are finite, NaN otherwise.
-  ck_finite_fn finite;
+  /// The largest magnitude; NaN where a value is not finite.
+  ck_magnitude_fn magnitude;
   /// Largest |a - b|, largest |a|, sum of (a - b)^2, sum of a^2; equal infinities, and NaN with the same bits, differ by 0.
   ck_difference_fn difference;
   ck_widen_fn widen_bf16;

@@ -33,9 +33,10 @@ package struct BlockKernels: Sendable {
     }
   }
 
-  /// Whether all values are finite.
-  func areFinite(_ values: UnsafePointer<Float>, count: Int) -> Bool {
-    unsafe table.finite(values, count) == 0
+  /// The largest magnitude; nil where a value is not finite.
+  func largestMagnitude(_ values: UnsafePointer<Float>, count: Int) -> Float? {
+    let magnitude = unsafe table.magnitude(values, count)
+    return magnitude.isFinite ? magnitude : nil
   }
 
   /// How far `second` is from `first`.

@@ -115,9 +115,8 @@ extension GGMLCodec {
     guard let x = values.baseAddress,
       let blocks = unsafe target.baseAddress?.assumingMemoryBound(to: UInt8.self)
     else { return }
-    if unsafe !kernels.areFinite(x, count: values.count),
-      let bad = unsafe values.firstIndex(where: { !$0.isFinite })
-    {
+    guard let magnitude = unsafe kernels.largestMagnitude(x, count: values.count) else {
+      let bad = unsafe values.firstIndex { !$0.isFinite } ?? 0
       throw .nonFinite(row: firstRow + bad / columns, column: bad % columns, value: unsafe values[bad])
     }
     let count = values.count / blockLength
@@ -129,29 +128,25 @@ extension GGMLCodec {
           x: x, importance: importance == nil ? nil : weights.baseAddress, count: count,
           period: columns / blockLength, search: isSearch ? 1 : 0, blocks: blocks))
     }
-    if isSearch { try unsafe checkMagnitudes(values, firstRow: firstRow, columns: columns) }
+    if isSearch, magnitude > largestMagnitude {
+      try unsafe refuseMagnitudes(values, firstRow: firstRow, columns: columns)
+    }
     try unsafe checkFactors(
       UnsafeRawBufferPointer(target), count: count, firstRow: firstRow, columns: columns)
   }
 
-  /// Refuses values that no factor of f16 reaches: a search would clip them and stay finite.
-  private func checkMagnitudes(
+  /// The largest value that a factor of f16 reaches.
+  private var largestMagnitude: Float { Float(Float16.greatestFiniteMagnitude) * largestMultiple }
+
+  /// Names the first value that no factor of f16 reaches: a search would clip it and stay finite.
+  private func refuseMagnitudes(
     _ values: UnsafeBufferPointer<Float>, firstRow: Int, columns: Int
   ) throws(CodecError) {
-    let largest = Float(Float16.greatestFiniteMagnitude) * largestMultiple
-    guard unsafe largestMagnitude(values) > largest else { return }
-    for index in values.indices where unsafe abs(values[index]) > largest {
+    for index in values.indices where unsafe abs(values[index]) > largestMagnitude {
       throw .scaleOverflow(
         row: firstRow + index / columns, group: index % columns / blockLength,
         scale: unsafe abs(values[index]) / largestMultiple, type: .f16)
     }
-  }
-
-  /// Magnitudes are in the order of their bits, and whole numbers are compared many at a time.
-  private func largestMagnitude(_ values: UnsafeBufferPointer<Float>) -> Float {
-    var bits: UInt32 = 0
-    for index in values.indices { bits = max(bits, unsafe values[index].bitPattern & 0x7FFF_FFFF) }
-    return Float(bitPattern: bits)
   }
 
   /// What the factor of a block is multiplied with at most.
