@@ -141,6 +141,29 @@ import Testing
     #expect((rows[1]["bits_per_weight"]?.doubleValue ?? 16) < 4.5)
   }
 
+  @Test func benchComparesCachesInTurn() throws {
+    let run = CommandRun(
+      "bench", Fixture.acorn, "-p", "8", "-n", "12", "-d", "70", "-r", "2", "-o", "json", "--kv-cache", "f16",
+      "--against-cache", "int8", "--against-cache", "f32")
+    #expect(run.status == 0, "\(run.errors)")
+    let rows = try #require(run.json().arrayValue)
+    #expect(
+      rows.map { $0["cache"].map { "\($0)" } }
+        == (rows.prefix(3) + rows.prefix(3)).map { $0["cache"].map { "\($0)" } })
+    #expect(rows.map { $0["n_gen"]?.intValue } == [0, 0, 0, 12, 12, 12])
+    for row in rows {
+      #expect(row["n_depth"]?.intValue == 70)
+      #expect(row["samples_ts"]?.arrayValue?.count == 2)
+      #expect((row["median_ts"]?.doubleValue ?? 0) > 0)
+    }
+    let bytes = rows.suffix(3).compactMap { $0["cache_bytes"]?.intValue }
+    #expect(bytes.count == 3 && bytes[1] < bytes[0] && bytes[0] < bytes[2])
+    #expect(rows[0]["of_first"]?.doubleValue == 1 && rows[3]["of_first"]?.doubleValue == 1)
+    let table = CommandRun(
+      "bench", Fixture.acorn, "-p", "0", "-n", "4", "-r", "1", "--against-cache", "KV8", "-o", "csv")
+    #expect(table.output.split(separator: "\n").count == 3)
+  }
+
   @Test func benchSpeaksAsLlamaBench() throws {
     let run = CommandRun("bench", Fixture.acorn, "-p", "8", "-n", "4", "-r", "2", "-o", "json", "-t", "1")
     #expect(run.status == 0, "\(run.errors)")

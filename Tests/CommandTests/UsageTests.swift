@@ -10,8 +10,8 @@ import Testing
     (
       "calibrate",
       [
-        "--corpus", "--samples", "--length", "--seed", "--output", "--hessian", "--merge", "--threads",
-        "--isa",
+        "--corpus", "--samples", "--length", "--seed", "--self-generated", "--output", "--hessian", "--merge",
+        "--threads", "--isa",
       ]
     ),
     (
@@ -19,7 +19,8 @@ import Testing
       [
         "--output", "--method", "--codec", "--group-size", "--sym", "--asym", "--corpus", "--samples",
         "--length",
-        "--seed", "--statistics", "--damping", "--block-size", "--act-order", "--no-act-order",
+        "--seed", "--self-generated", "--statistics", "--damping", "--block-size", "--act-order",
+        "--no-act-order",
         "--static-groups",
         "--scale-search", "--scale-type", "--target", "--ignore", "--container", "--max-memory",
         "--max-fallback",
@@ -51,7 +52,7 @@ import Testing
         "--reproducer", "--goldens", "--json",
       ]
     ),
-    ("bench", ["--ablate", "-p", "-n", "-d", "-r", "-o", "--threads", "--isa"]),
+    ("bench", ["--ablate", "-p", "-n", "-d", "-r", "-o", "--against-cache", "--threads", "--isa"]),
     ("logits", ["--input", "--output", "--chunk", "--activations", "--kv", "--threads"]),
   ]
 
@@ -96,6 +97,7 @@ import Testing
       ["perplexity", Fixture.acorn], ["compare", Fixture.acorn, "--corpus", "x"],
       ["bench", Fixture.acorn, "-r", "0"],
       ["bench", Fixture.acorn, "-p", "1,,2"],
+      ["bench", Fixture.acorn, "--ablate", "--against-cache", "int8"],
       ["run", Fixture.acorn, "-p", "a", "--kv-policy", "lru"],
       ["run", Fixture.acorn, "-p", "a", "--kv-policy", "h2o"],
       ["run", Fixture.acorn, "-p", "a", "--kv-policy", "streaming", "--kv-budget", "3"],

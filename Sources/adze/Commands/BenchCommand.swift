@@ -32,6 +32,14 @@ struct BenchCommand: ParsableCommand {
       "Measure what each graph pass and each part of the layout is worth: with all, without each, without any."
   )
   var ablate = false
+  @Option(
+    name: .customLong("against-cache"),
+    help: ArgumentHelp(
+      """
+      A cache to compare with the model's (--kv-cache), in turn within this process, a few tokens at a time; may be given \
+      again.
+      """, valueName: "type"))
+  var others: [CacheType] = []
   @Flag(help: .hidden) var summary = false
   @OptionGroup var inference: InferenceArguments
 
@@ -39,6 +47,7 @@ struct BenchCommand: ParsableCommand {
 
   func validate() throws {
     guard repetitions > 0 else { throw ValidationError("-r is more than 0.") }
+    guard !ablate || others.isEmpty else { throw ValidationError("--ablate or --against-cache.") }
     guard model != nil || kernels else { throw ValidationError("Give a MODEL, or --kernels.") }
   }
 
@@ -47,6 +56,7 @@ struct BenchCommand: ParsableCommand {
     guard let model else { return }
     if summary { return try printSummary(model) }
     if ablate { return try measureAblation(model) }
+    if !others.isEmpty { return try compareCaches(model) }
     try measureModel(try inference.load(model))
   }
 
