@@ -37,8 +37,8 @@ public struct Sampler: Sendable {
   /// Chooses from a row of logits; ties go to the lower token.
   public mutating func sample(_ logits: Span<Float>) -> Int32 {
     guard options.temperature > 0, options.topK != 1 else { return Sampler.likeliest(logits) }
-    let candidates = likeliest(logits, count: options.topK > 0 ? options.topK : logits.count)
-    guard let top = candidates.first else { return Sampler.likeliest(logits) }
+    let candidates = candidates(logits)
+    guard let top = candidates.max(by: { $0.logit < $1.logit }) else { return Sampler.likeliest(logits) }
     let weights = candidates.map { exponential(($0.logit - top.logit) / options.temperature) }
     let total = weights.reduce(0, +)
     var kept = 0
@@ -55,10 +55,22 @@ public struct Sampler: Sendable {
     return Int32(candidates[kept - 1].token)
   }
 
+  /// The tokens to choose among, the likeliest first where some are left out.
+  private func candidates(_ logits: Span<Float>) -> [(token: Int, logit: Float)] {
+    let count = options.topK > 0 ? options.topK : logits.count
+    guard count >= logits.count, options.topP >= 1 else { return likeliest(logits, count: count) }
+    return Sampler.possible(logits)
+  }
+
+  /// All tokens but those with NaN or -infinity, in order.
+  private static func possible(_ logits: Span<Float>) -> [(token: Int, logit: Float)] {
+    (0..<logits.count).map { (token: $0, logit: logits[$0]) }.filter { $0.logit > -.infinity }
+  }
+
   /// The tokens with the largest logits, in falling order; ties go to the lower token, NaN and -infinity are left out.
   private func likeliest(_ logits: Span<Float>, count: Int) -> [(token: Int, logit: Float)] {
     guard count < logits.count / 8 else {
-      var all = (0..<logits.count).map { (token: $0, logit: logits[$0]) }.filter { $0.logit > -.infinity }
+      var all = Sampler.possible(logits)
       all.sort { ($0.logit, $1.token) > ($1.logit, $0.token) }
       return Array(all.prefix(count))
     }

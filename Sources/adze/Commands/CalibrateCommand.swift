@@ -45,6 +45,10 @@ struct CalibrateCommand: ParsableCommand {
     if merge.isEmpty {
       guard model != nil else { throw ValidationError("Give a MODEL, or files to --merge.") }
       guard !corpus.corpus.isEmpty else { throw ValidationError("Give at least one --corpus.") }
+      guard shard == nil || corpus.selfGenerated == 0 else {
+        throw ValidationError(
+          "--shard and --self-generated: machines of several kinds would write several texts.")
+      }
     } else {
       guard model == nil, corpus.corpus.isEmpty, report == nil else {
         throw ValidationError("--merge takes no MODEL, no --corpus and no --report.")
@@ -59,7 +63,7 @@ struct CalibrateCommand: ParsableCommand {
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
     let bar = ProgressBar("calibrate")
-    let windows = try corpus.windows(for: source)
+    let windows = try corpus.windows(for: source, execution)
     let part = shard.map { windows.part($0.number - 1, of: $0.count) } ?? windows
     guard !part.windows.isEmpty else {
       throw ValidationError(

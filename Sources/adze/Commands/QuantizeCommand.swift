@@ -126,7 +126,6 @@ struct QuantizeCommand: ParsableCommand {
     guard targetBpw == nil || targetSize == nil else {
       throw ValidationError("--target-bpw and --target-size exclude each other.")
     }
-    let isAllocating = targetBpw != nil || targetSize != nil
     guard !isAllocating || (statistics == nil && !corpus.corpus.isEmpty && scheme == nil && codec == nil)
     else {
       throw ValidationError(
@@ -145,6 +144,8 @@ struct QuantizeCommand: ParsableCommand {
     }
   }
 
+  private var isAllocating: Bool { targetBpw != nil || targetSize != nil }
+
   private var hasChoices: Bool {
     method != nil || scheme != nil || codec != nil || groupSize != nil || symmetry != nil || scaleType != nil
       || activationArguments.scheme != nil || activationArguments.observer != nil || !target.isEmpty
@@ -157,7 +158,8 @@ struct QuantizeCommand: ParsableCommand {
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
     var recipe = try makeRecipe(source)
-    let (allocated, allocation) = try allocate(recipe, source)
+    var windows: CalibrationWindows?
+    let (allocated, allocation) = try allocate(recipe, source, &windows)
     recipe = allocated
     let looksAtInputs = recipe.learnedRounding != nil || recipe.quantizesActivations || recipe.hasStaticCache
     let need = max(try recipe.need(), looksAtInputs ? .moments : .none)
@@ -168,7 +170,7 @@ struct QuantizeCommand: ParsableCommand {
     try target.check(cache: recipe.cache?.format)
     for remark in try target.remarks(on: source) { Console.warn(remark) }
     if let output { try target.checkOutput(output, source: source) }
-    let calibration = try calibrationSource(need, source)
+    let calibration = try calibrationSource(need, source, windows)
     try checkMemory(plan, source, calibration, need)
     guard !dryRun, let output else { return try show(plan, recipe) }
 
@@ -246,7 +248,7 @@ struct QuantizeCommand: ParsableCommand {
 
   /// The recipe with allocated codecs, when a size is asked for.
   private func allocate(
-    _ recipe: QuantizationRecipe, _ source: LoadedModel
+    _ recipe: QuantizationRecipe, _ source: LoadedModel, _ windows: inout CalibrationWindows?
   ) throws -> (QuantizationRecipe, AllocationReport?) {
     let budget: BitAllocation.Budget
     if let targetBpw {
@@ -270,11 +272,13 @@ struct QuantizeCommand: ParsableCommand {
         ]
     }
     let codecs = try names.map { try CodecRegistry.codec(spelled: $0, CodecParameters()) }
+    let read = try corpus.windows(for: source, execution)
+    windows = read
     let bar = ProgressBar("allocate")
     let (result, report) = try BitAllocation(
       model: source, recipe: recipe, candidates: codecs, budget: budget, pool: execution.pool(),
       kernels: execution.kernels(), refusal: target.refusal
-    ).run(windows: corpus.windows(for: source)) { try bar.update($0.fraction, $0.what, step: $0.step) }
+    ).run(windows: read) { try bar.update($0.fraction, $0.what, step: $0.step) }
     bar.finish()
     let uniform = report.uniformCodec.map {
       "; uniform \($0): \(NumberFormat.significant(report.uniformDivergence ?? 0, 3))"
@@ -313,7 +317,10 @@ struct QuantizeCommand: ParsableCommand {
     return (names.first ?? "rtn", try LearnedRounding(options: learningArguments.values))
   }
 
-  private func calibrationSource(_ need: StatisticsNeed, _ source: LoadedModel) throws -> CalibrationSource {
+  /// - Parameter windows: those of the corpus, where something has read them before.
+  private func calibrationSource(
+    _ need: StatisticsNeed, _ source: LoadedModel, _ windows: CalibrationWindows?
+  ) throws -> CalibrationSource {
     if need == .none {
       if !corpus.corpus.isEmpty || statistics != nil {
         Console.warn("the methods with these options need no calibration")
@@ -335,7 +342,8 @@ struct QuantizeCommand: ParsableCommand {
       }
       return .none
     }
-    return .windows(try corpus.windows(for: source))
+    if let windows { return .windows(windows) }
+    return .windows(dryRun ? try corpus.textWindows(for: source) : try corpus.windows(for: source, execution))
   }
 
   private func checkMemory(
@@ -344,6 +352,8 @@ struct QuantizeCommand: ParsableCommand {
     guard let maxMemory else { return }
     var tokens = 0
     if case .windows(let windows) = calibration { tokens = windows.tokenCount }
+    // Those that a dry run does not write.
+    if dryRun, !isAllocating { tokens += corpus.selfGenerated * corpus.length }
     let needed = plan.memoryEstimate(
       graph: source.graph, calibrationTokens: tokens, needsSecondMoment: need >= .hessian,
       runsReference: need >= .drift)

@@ -19,6 +19,14 @@ struct CorpusArguments: ParsableArguments {
   var seed: UInt64 = 0
 
   @Option(
+    help: ArgumentHelp(
+      """
+      Windows more that the model writes itself, each going on from the first tokens of one of the text: for methods that learn \
+      more from more than the text has.
+      """, valueName: "windows"))
+  var selfGenerated: Int = 0
+
+  @Option(
     help:
       "Tokens that each expert of a layer should see: those with fewer borrow the tokens that the router would send them next, for statistics only."
   )
@@ -29,11 +37,25 @@ struct CorpusArguments: ParsableArguments {
       throw ValidationError("--min-expert-tokens is not negative.")
     }
     guard (1...1_000_000).contains(samples) else { throw ValidationError("--samples is 1 to 1000000.") }
+    guard (0...1_000_000).contains(selfGenerated) else {
+      throw ValidationError("--self-generated is 0 to 1000000.")
+    }
     guard (2...1_000_000).contains(length) else { throw ValidationError("--length is 2 to 1000000.") }
   }
 
-  /// The windows of the corpus, tokenized by the model's tokenizer.
-  func windows(for model: LoadedModel) throws -> CalibrationWindows {
+  /// The windows of the corpus, tokenized by the model's tokenizer, and those that the model writes itself.
+  func windows(for model: LoadedModel, _ execution: ExecutionArguments) throws -> CalibrationWindows {
+    let text = try textWindows(for: model)
+    guard selfGenerated > 0 else { return text }
+    let bar = ProgressBar("self-generated text")
+    defer { Console.finishProgress() }
+    return try SelfCalibration(
+      model, threadCount: execution.threadCount, kernels: execution.kernels()
+    ).windows(selfGenerated, after: text) { try bar.update($0) }
+  }
+
+  /// The windows of the corpus alone.
+  func textWindows(for model: LoadedModel) throws -> CalibrationWindows {
     let tokens = try TextFile.tokens(corpus, model: model, addSpecialTokens: false)
     let windows = try CalibrationWindows(
       tokens: tokens, count: samples, length: length, beginOfSequence: model.beginOfSequence, seed: seed)

@@ -29,7 +29,10 @@ struct ExecutionArguments: ParsableArguments {
   }
 
   /// The threads.
-  func pool() -> ThreadPool { ThreadPool(threadCount: threads > 0 ? threads : ThreadPool.processorCount) }
+  func pool() -> ThreadPool { ThreadPool(threadCount: threadCount) }
+
+  /// How many they are.
+  var threadCount: Int { threads > 0 ? threads : ThreadPool.processorCount }
 }
 
 /// Options of commands that run a whole model.

@@ -1,0 +1,75 @@
+import Calibration
+import Execution
+import Glibc
+import Kernels
+import Pipeline
+import Testing
+
+@Suite struct SelfCalibrationTests {
+  private let model: LoadedModel
+  private let text: CalibrationWindows
+
+  init() throws {
+    model = try TestModels.acorn()
+    text = try TestModels.windows(model, count: 2, length: 96)
+  }
+
+  private func written(_ count: Int, threads: Int = 2) throws -> [[Int32]] {
+    let all = try SelfCalibration(model, threadCount: threads, kernels: .best).windows(count, after: text) {
+      _ in
+    }
+    #expect(Array(all.windows.prefix(text.windows.count)) == text.windows)
+    return Array(all.windows.dropFirst(text.windows.count))
+  }
+
+  @Test func everyWindowGoesOnFromOneOfTheText() throws {
+    let own = try written(5)
+    #expect(own.count == 5 && Set(own).count == 5)
+    for (number, window) in own.enumerated() {
+      let example = text.windows[number % 2]
+      #expect(window.count == example.count)
+      #expect(window.prefix(SelfCalibration.promptLength) == example.prefix(SelfCalibration.promptLength))
+      #expect(window != example)
+    }
+  }
+
+  @Test func threadsChangeNothing() throws {
+    #expect(try written(3, threads: 1) == written(3, threads: 3))
+  }
+
+  /// Drawn from the predictions: as unlikely as these are uncertain, which neither the likeliest tokens nor tokens by chance are.
+  @Test func tokensAreAsUnlikelyAsThePredictionsAreUncertain() throws {
+    let session = Session(program: try LanguageModel(model).program, pool: ThreadPool(threadCount: 2))
+    var (surprise, entropy, count) = (0.0, 0.0, 0.0)
+    for window in try written(8) {
+      session.truncate(to: 0)
+      for (place, token) in window.dropLast().enumerated() {
+        try unsafe session.forward([token]) { logits in
+          guard place >= SelfCalibration.promptLength - 1 else { return }
+          let top = unsafe logits.max() ?? 0
+          let weights = unsafe logits.map { exp(Double($0 - top)) }
+          let sum = weights.reduce(0, +)
+          surprise -= log(weights[Int(window[place + 1])] / sum)
+          entropy -= weights.reduce(0) { $1 > 0 ? $0 + $1 / sum * log($1 / sum) : $0 }
+          count += 1
+        }
+      }
+    }
+    #expect(count == 8 * 64)
+    #expect(entropy / count > 1)
+    #expect(abs(surprise / entropy - 1) < 0.15, "\(surprise / count) of \(entropy / count)")
+  }
+
+  @Test func nothingToBeginWithIsNothingToGoOnFrom() throws {
+    let none = CalibrationWindows(windows: [])
+    let all = try SelfCalibration(model, threadCount: 1, kernels: .best).windows(3, after: none) { _ in }
+    #expect(all.windows.isEmpty)
+  }
+
+  @Test func whoIsInterruptedStops() throws {
+    struct Stop: Error {}
+    #expect(throws: Stop.self) {
+      try SelfCalibration(model, threadCount: 2, kernels: .best).windows(4, after: text) { _ in throw Stop() }
+    }
+  }
+}
