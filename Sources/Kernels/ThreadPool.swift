@@ -1,6 +1,7 @@
 import CKernels
 import Glibc
 import Synchronization
+import TensorCore
 
 /// Threads that work through numbered tasks; the calling thread is one of them.
 ///
@@ -11,7 +12,7 @@ public final class ThreadPool: @unchecked Sendable {
   /// Threads that work, the calling one included.
   public let threadCount: Int
   private let crew: Crew
-  private var threads: [pthread_t] = []
+  private var threads: [SystemThread] = []
 
   /// Starts `threadCount - 1` threads.
   ///
@@ -24,14 +25,18 @@ public final class ThreadPool: @unchecked Sendable {
     self.crew = Crew(threadCount: threadCount)
     let pins = isPinned && Int(ck_processor_count()) >= threadCount
     for index in 1..<max(threadCount, 1) {
-      let start = WorkerStart(crew: crew, index: index, isPinned: pins)
-      if let thread = start.launch() { threads.append(thread) }
+      // Without a thread left, the pool works with fewer.
+      let thread = SystemThread { [crew] in
+        if pins { ck_pin_thread(Int32(index)) }
+        crew.serve(worker: index)
+      }
+      if let thread { threads.append(thread) }
     }
   }
 
   deinit {
     crew.stop()
-    for thread in threads { pthread_join(thread, nil) }
+    for thread in threads { thread.join() }
   }
 
   /// Runs `body` for every task in `0..<taskCount`, in any order, and returns when all are done.
@@ -92,36 +97,6 @@ public final class ThreadPool: @unchecked Sendable {
   /// Where a thread reads in the next run; nil when nobody has said it.
   func expectedPlace(_ worker: Int) -> UnsafePointer<UInt8>? {
     unsafe UnsafePointer(bitPattern: crew.expectedPlace(worker))
-  }
-}
-
-/// What a new thread is told.
-private final class WorkerStart {
-  let crew: Crew
-  let index: Int
-  let isPinned: Bool
-
-  init(crew: Crew, index: Int, isPinned: Bool) {
-    self.crew = crew
-    self.index = index
-    self.isPinned = isPinned
-  }
-
-  /// Nil when the system has no thread left; the pool then works with fewer.
-  func launch() -> pthread_t? {
-    var thread = pthread_t()
-    let box = unsafe Unmanaged.passRetained(self)
-    let status = unsafe pthread_create(
-      &thread, nil,
-      { argument in
-        guard let argument = unsafe argument else { return nil }
-        let start = unsafe Unmanaged<WorkerStart>.fromOpaque(argument).takeRetainedValue()
-        if start.isPinned { ck_pin_thread(Int32(start.index)) }
-        start.crew.serve(worker: start.index)
-        return nil
-      }, box.toOpaque())
-    if status != 0 { unsafe box.release() }
-    return status == 0 ? thread : nil
   }
 }
 
@@ -198,7 +173,8 @@ private final class Crew: @unchecked Sendable {
       share.fill(range, unit: unit)
     }
     run(taskCount: shares.count) { [shares] _, worker in
-      while let part = shares[worker].takeFirst() { body(part.range, part.isLast, worker) }
+      let own = shares[worker]
+      while let part = own.takeFirst() { body(part.range, part.isLast, worker) }
       for step in 1..<shares.count {
         let other = shares[(worker + step) % shares.count]
         while let range = other.takeFromEnd() { body(range, true, worker) }

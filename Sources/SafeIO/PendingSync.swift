@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import TensorCore
 
 /// Files that have their names already and go to the disk while other work is done.
 ///
@@ -42,7 +43,7 @@ private final class SyncWork: Sendable {
   private let files: [(descriptor: Int32, path: String)]
   private let replaced: [Int32]
   private let faults: WriteFaults
-  private let thread = Mutex<pthread_t?>(nil)
+  private let thread = Mutex<SystemThread?>(nil)
   private let failure = Mutex<SafeIOError?>(nil)
 
   init(files: [(descriptor: Int32, path: String)], replaced: [Int32], faults: WriteFaults) {
@@ -52,18 +53,8 @@ private final class SyncWork: Sendable {
   }
 
   func launch() {
-    var started = pthread_t()
-    let box = unsafe Unmanaged.passRetained(self)
-    let status = unsafe pthread_create(
-      &started, nil,
-      { argument in
-        guard let argument = unsafe argument else { return nil }
-        unsafe Unmanaged<SyncWork>.fromOpaque(argument).takeRetainedValue().run()
-        return nil
-      }, box.toOpaque())
-    if status == 0 { return thread.withLock { $0 = started } }
-    unsafe box.release()
-    run()
+    guard let started = SystemThread({ self.run() }) else { return run() }
+    thread.withLock { $0 = started }
   }
 
   private func run() {
@@ -78,7 +69,7 @@ private final class SyncWork: Sendable {
 
   /// Waits for the end; gives the first failure.
   func join() -> SafeIOError? {
-    if let thread = thread.withLock({ $0 }) { pthread_join(thread, nil) }
+    thread.withLock { $0 }?.join()
     return failure.withLock { $0 }
   }
 }
