@@ -1,3 +1,4 @@
+import Architectures
 import Calibration
 import Codecs
 import Execution
@@ -21,8 +22,9 @@ public struct SelfCalibration {
   }
 
   /// Continues the beginnings of windows, in their order and from the first again where more are wanted, with tokens drawn from what the
-  /// model predicts, at temperature 1. The same windows for any number of threads; kernels of other instruction sets round otherwise,
-  /// and lead to others.
+  /// model predicts, at temperature 1. Where it ends a text, the next beginning follows: texts stand beside each other as in a corpus,
+  /// without tokens that say so. The same windows for any number of threads; kernels of other instruction sets round otherwise, and
+  /// lead to others.
   ///
   /// - Parameters:
   ///   - count: how many windows to write.
@@ -34,23 +36,42 @@ public struct SelfCalibration {
     _ count: Int, after text: CalibrationWindows, progress: @Sendable (Double) throws -> Void
   ) throws -> CalibrationWindows {
     guard !text.windows.isEmpty else { return text }
-    let written = Atomic<Int>(0)
+    let steps = Atomic<Int>(0)
     let total = Double((0..<count).reduce(0) { $0 + text.windows[$1 % text.windows.count].count })
     let own = try ThreadPool(threadCount: threadCount).map(count) { number in
-      let example = text.windows[number % text.windows.count]
-      let prompt = Array(example.prefix(min(Self.promptLength, example.count - 1)))
-      let generator = TextGenerator(model: model, pool: ThreadPool(threadCount: 1, isPinned: false))
-      let result = try generator.generate(
-        prompt: prompt, count: example.count - prompt.count,
-        sampling: SamplingOptions(temperature: 1, topK: 0, topP: 1, seed: UInt64(number) + 1),
-        ignoresEnd: true
-      ) { _ in
-        let done = written.add(1, ordering: .relaxed).newValue
-        if done % 64 == 0 { try progress(Double(done) / total) }
-        return true
+      try window(number, like: text.windows) {
+        let done = steps.add(1, ordering: .relaxed).newValue
+        if done % 64 == 0 { try progress(min(Double(done) / total, 1)) }
       }
-      return prompt + result.tokens
     }
     return CalibrationWindows(windows: text.windows + own, firstNumber: text.firstNumber)
+  }
+
+  /// - Parameter step: called for each token that is drawn.
+  private func window(
+    _ number: Int, like examples: [[Int32]], step: () throws -> Void
+  ) throws -> [Int32] {
+    let ends = model.source.summary.sizes.eosTokens
+    let session = Session(program: model.program, pool: ThreadPool(threadCount: 1, isPinned: false))
+    var sampler = Sampler(SamplingOptions(temperature: 1, topK: 0, topP: 1, seed: UInt64(number) + 1))
+    let length = examples[number % examples.count].count
+    var text = number
+    var pending = Array(examples[text % examples.count].prefix(min(Self.promptLength, length - 1)))
+    var window = pending
+    while window.count < length {
+      let token = try unsafe session.forward(pending) { logits in
+        sampler.sample(unsafe Span(_unsafeElements: logits))
+      }
+      pending = [token]
+      if ends.contains(token) {
+        text += 1
+        // The first token may be one that begins a sequence.
+        let beginning = examples[text % examples.count].dropFirst().prefix(Self.promptLength - 1)
+        if !beginning.isEmpty { pending = Array(beginning.prefix(length - window.count)) }
+      }
+      window += pending
+      try step()
+    }
+    return window
   }
 }

@@ -1,8 +1,10 @@
+import Architectures
 import Calibration
 import Execution
 import Glibc
 import Kernels
 import Pipeline
+import TestSupport
 import Testing
 
 @Suite struct SelfCalibrationTests {
@@ -31,6 +33,26 @@ import Testing
       #expect(window.prefix(SelfCalibration.promptLength) == example.prefix(SelfCalibration.promptLength))
       #expect(window != example)
     }
+  }
+
+  /// A model that ends every text at once: nothing but beginnings follow each other, and no token says where.
+  @Test func endsOfTextsAreBeginningsOfOthers() throws {
+    let directory = TemporaryDirectory()
+    try TestModels.writeTiny(to: directory)
+    let tiny = try ModelFormats.load(directory.path)
+    let text = TestModels.tinyWindows(count: 4, length: 120)
+    let ends = tiny.summary.sizes.eosTokens
+    #expect(!ends.isEmpty)
+    let clean = CalibrationWindows(windows: text.windows.map { $0.map { ends.contains($0) ? 9 : $0 } })
+    let all = try SelfCalibration(tiny, threadCount: 2, kernels: .best).windows(12, after: clean) { _ in }
+    let own = all.windows.dropFirst(4)
+    #expect(own.allSatisfy { $0.count == 120 && !$0.contains(where: ends.contains) })
+    // Of 48 tokens a random model draws each now and then: windows hold beginnings of the next text.
+    let following = own.enumerated().filter { number, window in
+      let beginning = Array(clean.windows[(number + 1) % 4].dropFirst().prefix(8))
+      return (SelfCalibration.promptLength..<112).contains { Array(window[$0..<$0 + 8]) == beginning }
+    }
+    #expect(following.count >= 3, "\(following.count) of 12")
   }
 
   @Test func threadsChangeNothing() throws {
