@@ -6,6 +6,8 @@ public struct CalibrationWindows: Sendable {
   public let windows: [[Int32]]
   /// Number of the first of them in the draw that they are a part of.
   public let firstNumber: Int
+  /// How many, at the end, the model has written itself.
+  public let selfGeneratedCount: Int
 
   /// Cuts a token stream into windows that do not overlap.
   ///
@@ -29,6 +31,7 @@ public struct CalibrationWindows: Sendable {
       order.shuffle(using: &generator)
     }
     firstNumber = 0
+    selfGeneratedCount = 0
     windows = order.prefix(count).map { number in
       var window = Array(tokens[number * length..<(number + 1) * length])
       if let beginOfSequence { window[0] = beginOfSequence }
@@ -37,9 +40,10 @@ public struct CalibrationWindows: Sendable {
   }
 
   /// Adopts windows that were cut elsewhere.
-  public init(windows: [[Int32]], firstNumber: Int = 0) {
+  public init(windows: [[Int32]], firstNumber: Int = 0, selfGeneratedCount: Int = 0) {
     self.windows = windows
     self.firstNumber = firstNumber
+    self.selfGeneratedCount = selfGeneratedCount
   }
 
   /// One of several nearly equal parts, cut between leaves of ``WindowSegment``; parts may be empty when there are few leaves.

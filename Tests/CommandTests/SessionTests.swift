@@ -141,15 +141,25 @@ import Testing
     #expect((rows[1]["bits_per_weight"]?.doubleValue ?? 16) < 4.5)
   }
 
+  @Test func windowsThatTheModelWroteAreCounted() throws {
+    let run = CommandRun(
+      "quantize", Fixture.acorn, "-o", file("self"), "--group-size", "32", "--corpus",
+      Fixture.calibrationText,
+      "--samples", "2", "--length", "64", "--self-generated", "3", "--report", file("report.json"))
+    #expect(run.status == 0, "\(run.errors)")
+    let json = try JSONValue.parse(contentsOf: file("report.json"))
+    #expect(json["calibration"]?["windows"]?.intValue == 5)
+    #expect(json["calibration"]?["self_generated"]?.intValue == 3)
+    #expect(json["calibration"]?["tokens"]?.intValue == 320)
+  }
+
   @Test func benchComparesCachesInTurn() throws {
     let run = CommandRun(
       "bench", Fixture.acorn, "-p", "8", "-n", "12", "-d", "70", "-r", "2", "-o", "json", "--kv-cache", "f16",
       "--against-cache", "int8", "--against-cache", "f32")
     #expect(run.status == 0, "\(run.errors)")
     let rows = try #require(run.json().arrayValue)
-    #expect(
-      rows.map { $0["cache"].map { "\($0)" } }
-        == (rows.prefix(3) + rows.prefix(3)).map { $0["cache"].map { "\($0)" } })
+    #expect(rows.map { $0["cache"] } == ["f16", "int8", "f32", "f16", "int8", "f32"])
     #expect(rows.map { $0["n_gen"]?.intValue } == [0, 0, 0, 12, 12, 12])
     for row in rows {
       #expect(row["n_depth"]?.intValue == 70)

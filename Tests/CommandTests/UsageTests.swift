@@ -89,6 +89,8 @@ import Testing
       ["quantize", Fixture.acorn, "-o", "x", "--method", "rtn", "--container", "tar"],
       ["quantize", Fixture.acorn, "-o", "x", "--method", "rtn", "--damping", "1"],
       ["quantize", Fixture.acorn, "-o", "x", "--corpus", "a", "--statistics", "b"],
+      ["quantize", Fixture.acorn, "-o", "x", "--self-generated", "2"],
+      ["calibrate", Fixture.acorn, "-o", "x", "--corpus", "a", "--self-generated", "2", "--shard", "1/2"],
       ["calibrate", "-o", "x"], ["calibrate", "--merge", "a", "-o", "x"],
       ["pack", Fixture.acorn, "-o", "x", "--compress", "rar"],
       ["pack", Fixture.acorn, "-o", "x", "--isa", "vax"],

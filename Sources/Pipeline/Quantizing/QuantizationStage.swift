@@ -369,7 +369,8 @@ extension CalibrationSource {
     case .none: nil
     case .windows(let windows):
       CalibrationDescription(
-        windowCount: windows.windows.count, tokenCount: windows.tokenCount, digest: windows.digest)
+        windowCount: windows.windows.count, selfGeneratedCount: windows.selfGeneratedCount,
+        tokenCount: windows.tokenCount, digest: windows.digest)
     case .statistics(let file, let digest):
       CalibrationDescription(windowCount: file.windowCount, tokenCount: file.tokenCount, digest: digest)
     }

@@ -81,22 +81,27 @@ public struct QuantizedModel: Sendable {
 public struct CalibrationDescription: Sendable, Equatable {
   /// Windows that were read.
   public var windowCount: Int
+  /// How many of them the model had written itself.
+  public var selfGeneratedCount: Int
   /// Tokens that were read.
   public var tokenCount: Int
   /// Digest of the token windows (or of the statistics file).
   public var digest: String
 
   /// Creates a description.
-  public init(windowCount: Int, tokenCount: Int, digest: String) {
+  public init(windowCount: Int, selfGeneratedCount: Int = 0, tokenCount: Int, digest: String) {
     self.windowCount = windowCount
+    self.selfGeneratedCount = selfGeneratedCount
     self.tokenCount = tokenCount
     self.digest = digest
   }
 
   /// As it goes into reports and packed files.
   public var json: JSONValue {
-    .object([
+    var object: JSONObject = [
       "windows": JSONValue(windowCount), "tokens": JSONValue(tokenCount), "sha256": .string(digest),
-    ])
+    ]
+    if selfGeneratedCount > 0 { object["self_generated"] = JSONValue(selfGeneratedCount) }
+    return .object(object)
   }
 }

@@ -36,9 +36,11 @@ extension BenchCommand {
   }
 
   private func printAblation(_ rows: [AblationRow], _ prompt: Int, _ count: Int) throws {
+    let depth = depths.values.first.map { $0 > 0 ? " @ d\($0)" : "" } ?? ""
     var table = TextTable(
       [
-        "variant", "nodes", "arena/token", "arena", "pp\(prompt) t/s", "of all", "rounds", "tg\(count) t/s",
+        "variant", "nodes", "arena/token", "arena", "pp\(prompt)\(depth) t/s", "of all", "rounds",
+        "tg\(count)\(depth) t/s",
         "of all",
         "rounds",
       ], alignments: [.leading])

@@ -80,7 +80,8 @@ struct CalibrateCommand: ParsableCommand {
     let experts = try statistics.expertCoverage(of: source.graph)
     if let report {
       let json: JSONValue = [
-        "windows": JSONValue(statistics.windowCount), "tokens": JSONValue(statistics.tokenCount),
+        "windows": JSONValue(statistics.windowCount),
+        "self_generated": JSONValue(windows.selfGeneratedCount), "tokens": JSONValue(statistics.tokenCount),
         "experts": experts.json(minimum: corpus.minExpertTokens),
       ]
       try AtomicFile.write(Array((json.serialized(pretty: true) + "\n").utf8), to: report)

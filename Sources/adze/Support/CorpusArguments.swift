@@ -40,6 +40,9 @@ struct CorpusArguments: ParsableArguments {
     guard (0...1_000_000).contains(selfGenerated) else {
       throw ValidationError("--self-generated is 0 to 1000000.")
     }
+    guard selfGenerated == 0 || !corpus.isEmpty else {
+      throw ValidationError("--self-generated goes on from a text: give --corpus.")
+    }
     guard (2...1_000_000).contains(length) else { throw ValidationError("--length is 2 to 1000000.") }
   }
 
@@ -49,7 +52,7 @@ struct CorpusArguments: ParsableArguments {
     guard selfGenerated > 0 else { return text }
     let bar = ProgressBar("self-generated text")
     defer { Console.finishProgress() }
-    return try SelfCalibration(
+    return try SelfGeneratedText(
       model, threadCount: execution.threadCount, kernels: execution.kernels()
     ).windows(selfGenerated, after: text) { try bar.update($0) }
   }

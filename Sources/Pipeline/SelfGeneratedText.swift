@@ -7,7 +7,7 @@ import Synchronization
 
 /// Windows that a model writes itself, to be calibrated on beside those of a text: more of what it will be asked for, at no other
 /// source (LLM-QAT, Liu et al. 2023, arXiv 2305.17888; self-calibration, Williams et al. 2024, arXiv 2410.17170).
-public struct SelfCalibration {
+public struct SelfGeneratedText {
   /// Tokens of a window of the text that a window of the model's own goes on from.
   public static let promptLength = 32
 
@@ -44,7 +44,8 @@ public struct SelfCalibration {
         if done % 64 == 0 { try progress(min(Double(done) / total, 1)) }
       }
     }
-    return CalibrationWindows(windows: text.windows + own, firstNumber: text.firstNumber)
+    return CalibrationWindows(
+      windows: text.windows + own, firstNumber: text.firstNumber, selfGeneratedCount: count)
   }
 
   /// - Parameter step: called for each token that is drawn.

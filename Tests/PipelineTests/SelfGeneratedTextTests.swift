@@ -7,7 +7,7 @@ import Pipeline
 import TestSupport
 import Testing
 
-@Suite struct SelfCalibrationTests {
+@Suite struct SelfGeneratedTextTests {
   private let model: LoadedModel
   private let text: CalibrationWindows
 
@@ -17,7 +17,7 @@ import Testing
   }
 
   private func written(_ count: Int, threads: Int = 2) throws -> [[Int32]] {
-    let all = try SelfCalibration(model, threadCount: threads, kernels: .best).windows(count, after: text) {
+    let all = try SelfGeneratedText(model, threadCount: threads, kernels: .best).windows(count, after: text) {
       _ in
     }
     #expect(Array(all.windows.prefix(text.windows.count)) == text.windows)
@@ -30,12 +30,12 @@ import Testing
     for (number, window) in own.enumerated() {
       let example = text.windows[number % 2]
       #expect(window.count == example.count)
-      #expect(window.prefix(SelfCalibration.promptLength) == example.prefix(SelfCalibration.promptLength))
+      #expect(window.prefix(SelfGeneratedText.promptLength) == example.prefix(SelfGeneratedText.promptLength))
       #expect(window != example)
     }
   }
 
-  /// A model that ends every text at once: nothing but beginnings follow each other, and no token says where.
+  /// Where the model ends a text, a beginning follows, and no token says where.
   @Test func endsOfTextsAreBeginningsOfOthers() throws {
     let directory = TemporaryDirectory()
     try TestModels.writeTiny(to: directory)
@@ -44,13 +44,14 @@ import Testing
     let ends = tiny.summary.sizes.eosTokens
     #expect(!ends.isEmpty)
     let clean = CalibrationWindows(windows: text.windows.map { $0.map { ends.contains($0) ? 9 : $0 } })
-    let all = try SelfCalibration(tiny, threadCount: 2, kernels: .best).windows(12, after: clean) { _ in }
+    let all = try SelfGeneratedText(tiny, threadCount: 2, kernels: .best).windows(12, after: clean) { _ in }
+    #expect(all.selfGeneratedCount == 12)
     let own = all.windows.dropFirst(4)
     #expect(own.allSatisfy { $0.count == 120 && !$0.contains(where: ends.contains) })
     // Of 48 tokens a random model draws each now and then: windows hold beginnings of the next text.
     let following = own.enumerated().filter { number, window in
       let beginning = Array(clean.windows[(number + 1) % 4].dropFirst().prefix(8))
-      return (SelfCalibration.promptLength..<112).contains { Array(window[$0..<$0 + 8]) == beginning }
+      return (SelfGeneratedText.promptLength..<112).contains { Array(window[$0..<$0 + 8]) == beginning }
     }
     #expect(following.count >= 3, "\(following.count) of 12")
   }
@@ -67,7 +68,7 @@ import Testing
       session.truncate(to: 0)
       for (place, token) in window.dropLast().enumerated() {
         try unsafe session.forward([token]) { logits in
-          guard place >= SelfCalibration.promptLength - 1 else { return }
+          guard place >= SelfGeneratedText.promptLength - 1 else { return }
           let top = unsafe logits.max() ?? 0
           let weights = unsafe logits.map { exp(Double($0 - top)) }
           let sum = weights.reduce(0, +)
@@ -84,14 +85,15 @@ import Testing
 
   @Test func nothingToBeginWithIsNothingToGoOnFrom() throws {
     let none = CalibrationWindows(windows: [])
-    let all = try SelfCalibration(model, threadCount: 1, kernels: .best).windows(3, after: none) { _ in }
+    let all = try SelfGeneratedText(model, threadCount: 1, kernels: .best).windows(3, after: none) { _ in }
     #expect(all.windows.isEmpty)
   }
 
   @Test func whoIsInterruptedStops() throws {
     struct Stop: Error {}
     #expect(throws: Stop.self) {
-      try SelfCalibration(model, threadCount: 2, kernels: .best).windows(4, after: text) { _ in throw Stop() }
+      try SelfGeneratedText(model, threadCount: 2, kernels: .best).windows(4, after: text) { _ in throw Stop()
+      }
     }
   }
 }
