@@ -55,18 +55,6 @@ void ck_advise_large_pages(void *start, ptrdiff_t bytes) {
 #endif
 }
 
-int ck_return_freed_blocks(int bytes) {
-#ifdef __GLIBC__
-  // A threshold that is set stays; the library's own grows to 32 MiB with what is freed.
-  (void)mallopt(M_TRIM_THRESHOLD, bytes);
-  (void)malloc_trim(0);
-  return mallopt(M_MMAP_THRESHOLD, bytes);
-#else
-  (void)bytes;
-  return 0;
-#endif
-}
-
 int ck_keep_freed_blocks(void) {
 #ifdef __GLIBC__
   // 32 MiB is the largest threshold that glibc takes.

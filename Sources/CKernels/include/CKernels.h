@@ -288,9 +288,6 @@ uint16_t ck_half_from_float(float value);
 /// Tells the processor that this thread spins.
 void ck_pause(void);
 
-/// From now on the C library gives freed blocks of `bytes` and more back to the system at once, instead of keeping them between
-/// others where they fit nothing else; what it kept so far goes back now. Returns 0 when it does not know how.
-int ck_return_freed_blocks(int bytes);
 /// From now on the C library keeps freed blocks of up to 32 MiB for whoever wants one next. Returns 0 when it does not know how.
 int ck_keep_freed_blocks(void);
 /// Binds the calling thread to the `index`-th processor that the process may use.

@@ -141,14 +141,11 @@ public struct QuantizationStage {
     let stage = LearnedRoundingStage(
       graph: model.graph, method: learning, windows: division.chosen.map { windows.windows[$0] },
       division: division, pool: pool)
-    // Every step wants the blocks that the one before it freed.
-    let blocks = try FreedMemory.keeping {
-      try stage.run(
-        original: { name in try Self.weight(name, in: original) }, matrices: &matrices,
-        known: { journal?.learned[$0] },
-        progress: { try progress(Progress(step: LearnedRounding.name, what: $0, fraction: $1)) },
-        finished: { try journal?.record($0) })
-    }
+    let blocks = try stage.run(
+      original: { name in try Self.weight(name, in: original) }, matrices: &matrices,
+      known: { journal?.learned[$0] },
+      progress: { try progress(Progress(step: LearnedRounding.name, what: $0, fraction: $1)) },
+      finished: { try journal?.record($0) })
     for (name, matrix) in matrices { work.weights[name] = .encoded(matrix) }
     let changed = Set(blocks.filter { !$0.keptStart }.flatMap(\.layers))
     for index in work.reports.indices where changed.contains(work.reports[index].layer) {

@@ -59,7 +59,7 @@ struct CalibrateCommand: ParsableCommand {
 
   func run() throws {
     guard let model else { return try mergeFiles() }
-    FreedMemory.returnAtOnce()
+    FreedMemory.keep()
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
     let bar = ProgressBar("calibrate")

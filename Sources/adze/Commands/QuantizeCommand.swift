@@ -154,7 +154,7 @@ struct QuantizeCommand: ParsableCommand {
   }
 
   func run() throws {
-    FreedMemory.returnAtOnce()
+    FreedMemory.keep()
     let source = try ModelFormats.load(model)
     for warning in source.warnings { Console.warn(warning) }
     var recipe = try makeRecipe(source)
