@@ -24,18 +24,26 @@ import Testing
     return Array(all.windows.dropFirst(text.windows.count))
   }
 
-  @Test func everyWindowGoesOnFromOneOfTheText() throws {
+  @Test func everyWindowGoesOnFromAPartOfTheText() throws {
+    let begin = try #require(model.beginOfSequence)
+    let stream = text.windows.flatMap { $0.dropFirst() }
+    let promptLength = SelfGeneratedText.promptLength(of: 96)
+    #expect(promptLength == 48 && SelfGeneratedText.promptLength(of: 3) == 2)
     let own = try written(5)
     #expect(own.count == 5 && Set(own).count == 5)
-    for (number, window) in own.enumerated() {
-      let example = text.windows[number % 2]
-      #expect(window.count == example.count)
-      #expect(window.prefix(SelfGeneratedText.promptLength) == example.prefix(SelfGeneratedText.promptLength))
-      #expect(window != example)
+    var places: [Int] = []
+    for window in own {
+      #expect(window.count == 96 && window[0] == begin)
+      let prompt = window[1..<promptLength]
+      let place = try #require(
+        (0...stream.count - prompt.count).first { stream[$0...].starts(with: prompt) })
+      #expect(window[promptLength...] != stream[place...].dropFirst(prompt.count).prefix(48))
+      places.append(place)
     }
+    #expect(places == (0..<5).map { $0 * (stream.count - promptLength + 1) / 5 })
   }
 
-  /// Where the model ends a text, a beginning follows, and no token says where.
+  /// Where the model ends a text, that of the corpus goes on, and no token says where.
   @Test func endsOfTextsAreBeginningsOfOthers() throws {
     let directory = TemporaryDirectory()
     try TestModels.writeTiny(to: directory)
@@ -44,16 +52,27 @@ import Testing
     let ends = tiny.summary.sizes.eosTokens
     #expect(!ends.isEmpty)
     let clean = CalibrationWindows(windows: text.windows.map { $0.map { ends.contains($0) ? 9 : $0 } })
-    let all = try SelfGeneratedText(tiny, threadCount: 2, kernels: .best).windows(12, after: clean) { _ in }
-    #expect(all.selfGeneratedCount == 12)
+    let all = try SelfGeneratedText(tiny, threadCount: 2, kernels: .best).windows(48, after: clean) { _ in }
+    #expect(all.selfGeneratedCount == 48)
     let own = all.windows.dropFirst(4)
     #expect(own.allSatisfy { $0.count == 120 && !$0.contains(where: ends.contains) })
-    // Of 48 tokens a random model draws each now and then: windows hold beginnings of the next text.
+    // A random model draws each of 48 tokens now and then: windows hold what followed their prompt.
+    let begin = tiny.beginOfSequence.map { [$0] } ?? []
+    let stream = clean.windows.flatMap { $0.starts(with: begin) ? $0.dropFirst(begin.count) : $0[...] }
+    let promptLength = SelfGeneratedText.promptLength(of: 120) - begin.count
     let following = own.enumerated().filter { number, window in
-      let beginning = Array(clean.windows[(number + 1) % 4].dropFirst().prefix(8))
-      return (SelfGeneratedText.promptLength..<112).contains { Array(window[$0..<$0 + 8]) == beginning }
+      let place = number * (stream.count - promptLength) / 48 + promptLength
+      let beginning = Array(stream[place..<place + 8])
+      return (promptLength..<112).contains { Array(window[$0..<$0 + 8]) == beginning }
     }
-    #expect(following.count >= 3, "\(following.count) of 12")
+    #expect(following.count >= 3, "\(following.count) of 48")
+  }
+
+  /// A text of one window is enough, and one of a token.
+  @Test(arguments: [2, 3, 4]) func shortTextsDo(length: Int) throws {
+    let short = CalibrationWindows(windows: [Array(text.windows[0].prefix(length))])
+    let all = try SelfGeneratedText(model, threadCount: 2, kernels: .best).windows(3, after: short) { _ in }
+    #expect(all.windows.count == 4 && all.windows.allSatisfy { $0.count == length })
   }
 
   @Test func threadsChangeNothing() throws {
@@ -68,7 +87,7 @@ import Testing
       session.truncate(to: 0)
       for (place, token) in window.dropLast().enumerated() {
         try unsafe session.forward([token]) { logits in
-          guard place >= SelfGeneratedText.promptLength - 1 else { return }
+          guard place >= SelfGeneratedText.promptLength(of: 96) - 1 else { return }
           let top = unsafe logits.max() ?? 0
           let weights = unsafe logits.map { exp(Double($0 - top)) }
           let sum = weights.reduce(0, +)
@@ -78,7 +97,7 @@ import Testing
         }
       }
     }
-    #expect(count == 8 * 64)
+    #expect(count == 8 * 48)
     #expect(entropy / count > 1)
     #expect(abs(surprise / entropy - 1) < 0.15, "\(surprise / count) of \(entropy / count)")
   }

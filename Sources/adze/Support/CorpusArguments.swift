@@ -21,8 +21,8 @@ struct CorpusArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       """
-      Windows more that the model writes itself, each going on from the first tokens of one of the text: for methods that learn \
-      more from more than the text has.
+      Windows more of which the model writes the second half itself, after parts of the text: for methods that learn more from \
+      more than the text has.
       """, valueName: "windows"))
   var selfGenerated: Int = 0
 
