@@ -10,9 +10,13 @@ enum StoredActivation {
 
   init(_ values: UnsafeBufferPointer<Float>, compact: Bool) {
     if compact {
-      var bits = [UInt16](repeating: 0, count: values.count)
-      for index in bits.indices { bits[index] = SmallFloat.bfloat16(unsafe values[index]) }
-      self = .bfloat16(bits)
+      self = .bfloat16(
+        unsafe Array(unsafeUninitializedCapacity: values.count) { bits, count in
+          for index in 0..<values.count {
+            unsafe bits.initializeElement(at: index, to: SmallFloat.bfloat16(values[index]))
+          }
+          count = values.count
+        })
     } else {
       self = .float32(unsafe Array(values))
     }
@@ -23,9 +27,12 @@ enum StoredActivation {
     switch self {
     case .float32(let values): return values
     case .bfloat16(let bits):
-      var values = [Float](repeating: 0, count: bits.count)
-      for index in values.indices { values[index] = SmallFloat.float(bfloat16: bits[index]) }
-      return values
+      return unsafe Array(unsafeUninitializedCapacity: bits.count) { values, count in
+        for index in bits.indices {
+          unsafe values.initializeElement(at: index, to: SmallFloat.float(bfloat16: bits[index]))
+        }
+        count = bits.count
+      }
     }
   }
 }

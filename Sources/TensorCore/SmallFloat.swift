@@ -23,10 +23,12 @@ public enum SmallFloat {
   }
 
   /// The bfloat16 nearest to `value`, ties to even; NaN stays a quiet NaN.
+  @inlinable
   public static func bfloat16(_ value: Float) -> UInt16 {
-    if value.isNaN { return UInt16(truncatingIfNeeded: value.bitPattern >> 16) | 0x40 }
     let bits = value.bitPattern
-    return UInt16(truncatingIfNeeded: (bits &+ 0x7FFF &+ ((bits >> 16) & 1)) >> 16)
+    let quiet = bits >> 16 | 0x40
+    let nearest = (bits &+ 0x7FFF &+ ((bits >> 16) & 1)) >> 16
+    return UInt16(truncatingIfNeeded: value.isNaN ? quiet : nearest)
   }
 
   /// The value nearest to `value` that an IEEE half can hold, ties to even.
@@ -41,5 +43,6 @@ public enum SmallFloat {
   }
 
   /// The value of a bfloat16.
+  @inlinable
   public static func float(bfloat16 bits: UInt16) -> Float { Float(bitPattern: UInt32(bits) << 16) }
 }

@@ -285,18 +285,20 @@ public struct GGUFNames: Sendable {
     in name: Substring, pattern: String
   ) -> (layer: String, index: String?)? {
     var found: (layer: String, index: String?) = ("", nil)
-    var rest = name
-    var place = pattern[...]
-    while let character = place.first {
-      place.removeFirst()
-      guard character == "#" || character == "@" else {
-        guard rest.first == character else { return nil }
-        rest.removeFirst()
+    // By bytes: every tensor is compared with every row.
+    var (rest, place) = (name.utf8, pattern.utf8[...])
+    while let byte = place.popFirst() {
+      guard byte == UInt8(ascii: "#") || byte == UInt8(ascii: "@") else {
+        guard rest.popFirst() == byte else { return nil }
         continue
       }
-      let digits = rest.prefix { $0.isASCII && $0.isNumber }
-      guard !digits.isEmpty, digits.first != "0" || digits.count == 1 else { return nil }
-      if character == "#" { found.layer = String(digits) } else { found.index = String(digits) }
+      let digits = rest.prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+      guard let first = digits.first, first != UInt8(ascii: "0") || digits.count == 1 else { return nil }
+      if byte == UInt8(ascii: "#") {
+        found.layer = String(digits) ?? ""
+      } else {
+        found.index = String(digits)
+      }
       rest = rest.dropFirst(digits.count)
     }
     return rest.isEmpty ? found : nil
