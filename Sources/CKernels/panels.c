@@ -2,7 +2,7 @@
 #pragma STDC FP_CONTRACT OFF
 #include <string.h>
 
-#include "CKernels.h"
+#include "compact.h"
 #include "half.h"
 
 float ck_float_from_half(uint16_t half) { return ck_half_to_float(half); }
@@ -88,6 +88,10 @@ static float e4m3_element(const ck_panels *w, const uint8_t *panel, ptrdiff_t k,
 void ck_decode_row(const ck_panels *w, ptrdiff_t row, float *y) {
   const uint8_t *panel = w->bytes + row / CK_PANEL * w->panel_bytes;
   ptrdiff_t lane = row % CK_PANEL;
+  if (w->encoding == CK_COMPACT_BF16) {
+    ck_decode_compact_row(w, panel, lane, y);
+    return;
+  }
   if (w->encoding == CK_E4M3) {
     for (ptrdiff_t k = 0; k < w->columns; k++) y[k] = e4m3_element(w, panel, k, lane);
     return;
