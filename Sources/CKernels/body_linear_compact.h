@@ -69,14 +69,16 @@ static void multiply_exceptional(compact_group *group, ptrdiff_t step, const flo
   }
 }
 
-/// Fetches the lines that come `distance` bytes behind a line of the panels; behind their end what lies `next` bytes from their beginning.
+/// Fetches the lines that come `distance` bytes behind a line of the panels; behind their end, what lies `next` bytes from their
+/// beginning.
 CK_INLINE void fetch_compact(const int P, const uint8_t *panel, ptrdiff_t stride, ptrdiff_t offset, ptrdiff_t distance,
                              ptrdiff_t next) {
   const ptrdiff_t ahead = offset + distance < stride ? offset + distance : offset + distance - stride + next;
   CK_UNROLL for (int p = 0; p < P; p++) __builtin_prefetch(panel + ahead + p * stride, 0, 2);
 }
 
-/// T tokens, P whole panels. Between exceptions columns go from memory to the sums; lines are fetched as by other kernels for one token.
+/// T tokens, P whole panels. Between exceptions columns go from memory to the sums; lines are fetched as by other kernels for one
+/// token.
 CK_INLINE void multiply_compact(const int T, const int P, const ck_panels *w, ptrdiff_t first, const float *x, ptrdiff_t xs,
                                 float *y, ptrdiff_t ys, const float *bias, ptrdiff_t next) {
   enum { LINE = 64 };

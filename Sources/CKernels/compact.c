@@ -1,7 +1,10 @@
 // Packing, checking and reading compact bf16 panels: plain C for every processor, since it is bound by memory.
 #include "compact.h"
 
-static uint16_t distance_of(uint16_t bits, uint16_t base) { return (uint16_t)(base - (bits >> 7 & 0xFF)); }
+/// Biased exponents of one element or of a vector of them.
+#define EXPONENTS(ELEMENTS) ((ELEMENTS) >> 7 & 0xFF)
+
+static uint16_t distance_of(uint16_t bits, uint16_t base) { return (uint16_t)(base - EXPONENTS(bits)); }
 
 ptrdiff_t ck_count_exceptions(const uint8_t *row, ptrdiff_t columns) {
   int16_t most = 0;
@@ -27,65 +30,61 @@ ptrdiff_t ck_count_exceptions(const uint8_t *row, ptrdiff_t columns) {
   return count;
 }
 
+/// One column of a plain panel.
+typedef uint16_t column __attribute__((vector_size(2 * CK_PANEL)));
+/// The same twice.
+typedef uint16_t columns_two __attribute__((vector_size(4 * CK_PANEL)));
+
 /// The largest biased exponent of each row of a plain panel.
-static void largest_exponents(const uint8_t *source, ptrdiff_t columns, uint16_t *bases) {
-  int16_t most[CK_PANEL] = {0};
+static void largest_exponents(const uint8_t *source, ptrdiff_t columns, column *bases) {
+  typedef int16_t magnitudes __attribute__((vector_size(2 * CK_PANEL)));
+  magnitudes most = {0};
   for (ptrdiff_t k = 0; k < columns; k++) {
-    int16_t column[CK_PANEL];
-    memcpy(column, source + k * sizeof column, sizeof column);
-    for (int row = 0; row < CK_PANEL; row++) {
-      const int16_t magnitude = column[row] & 0x7FFF;
-      most[row] = magnitude > most[row] ? magnitude : most[row];
-    }
+    magnitudes next;
+    memcpy(&next, source + k * sizeof next, sizeof next);
+    most = __builtin_elementwise_max(most, next & 0x7FFF);
   }
-  for (int row = 0; row < CK_PANEL; row++) bases[row] = (uint16_t)(most[row] >> 7);
+  *bases = (column)most >> 7;
 }
 
 /// Puts the elements of a step that are too far from the exponents of their rows aside; what takes their place is not read.
-static ck_exception *set_aside(uint16_t *step, ptrdiff_t first, const uint16_t *bases, ck_exception *to) {
-  for (ptrdiff_t i = 0; i < CK_COMPACT_COLUMNS * CK_PANEL; i++) {
-    const ptrdiff_t row = i % CK_PANEL;
-    if (distance_of(step[i], bases[row]) <= 15) continue;
-    *to++ = (ck_exception){(uint32_t)(first + i / CK_PANEL), (uint16_t)row, step[i]};
-    step[i] = (uint16_t)(bases[row] << 7);
-  }
+static ck_exception *set_aside(column *step, ptrdiff_t first, const column *bases, ck_exception *to) {
+  for (int j = 0; j < CK_COMPACT_COLUMNS; j++)
+    for (int row = 0; row < CK_PANEL; row++) {
+      if (distance_of(step[j][row], (*bases)[row]) <= 15) continue;
+      *to++ = (ck_exception){(uint32_t)(first + j), (uint16_t)row, step[j][row]};
+      step[j][row] = (uint16_t)((*bases)[row] << 7);
+    }
   return to;
 }
 
 void ck_pack_compact(const uint8_t *source, ptrdiff_t columns, ptrdiff_t codes_offset, uint8_t *panel) {
   ck_exception *const list = (ck_exception *)(void *)(panel + CK_COMPACT_HEADER);
   ck_exception *end = list;
-  uint16_t bases[CK_PANEL];
-  largest_exponents(source, columns, bases);
+  column bases;
+  largest_exponents(source, columns, &bases);
   for (int row = 0; row < CK_PANEL; row++) panel[row] = (uint8_t)bases[row];
-  for (ptrdiff_t first = 0; first < columns; first += CK_COMPACT_COLUMNS) {
-    uint8_t *to = panel + codes_offset + first / CK_COMPACT_COLUMNS * CK_COMPACT_STEP;
-    const ptrdiff_t present = columns - first < CK_COMPACT_COLUMNS ? columns - first : CK_COMPACT_COLUMNS;
-    uint16_t step[CK_COMPACT_COLUMNS * CK_PANEL];
-    memcpy(step, source + first * CK_PANEL * 2, (size_t)present * CK_PANEL * 2);
-    for (ptrdiff_t i = present * CK_PANEL; i < CK_COMPACT_COLUMNS * CK_PANEL; i++)
-      step[i] = (uint16_t)(bases[i % CK_PANEL] << 7);
-    uint16_t distances = 0;
-    for (int j = 0; j < CK_COMPACT_COLUMNS; j++)
-      for (int row = 0; row < CK_PANEL; row++) distances |= distance_of(step[j * CK_PANEL + row], bases[row]);
-    if (distances > 15) end = set_aside(step, first, bases, end);
-    uint16_t even[CK_PANEL] = {0}, odd[CK_PANEL] = {0};
+  uint8_t *to = panel + codes_offset;
+  for (ptrdiff_t first = 0; first < columns; first += CK_COMPACT_COLUMNS, to += CK_COMPACT_STEP) {
+    column step[CK_COMPACT_COLUMNS], far = {0}, even = {0}, odd = {0};
+    for (int j = 0; j < CK_COMPACT_COLUMNS; j++) {
+      step[j] = bases << 7;
+      if (first + j < columns) memcpy(&step[j], source + (first + j) * sizeof(column), sizeof(column));
+      far |= bases - EXPONENTS(step[j]);
+    }
+    uint16_t any = 0;
+    for (int row = 0; row < CK_PANEL; row++) any |= far[row];
+    if (any > 15) end = set_aside(step, first, &bases, end);
     for (int pair = 0; pair < CK_COMPACT_COLUMNS / 2; pair++) {
-      const uint16_t *a = step + pair * 2 * CK_PANEL, *b = a + CK_PANEL;
-      uint16_t codes[CK_PANEL];
-      for (int row = 0; row < CK_PANEL; row++) {
-        even[row] |= (uint16_t)(distance_of(a[row], bases[row]) << 4 * pair);
-        odd[row] |= (uint16_t)(distance_of(b[row], bases[row]) << 4 * pair);
-        codes[row] = (uint16_t)((a[row] >> 8 & 0x80) | (a[row] & 0x7F) | (b[row] & 0x8000) | (b[row] & 0x7F) << 8);
-      }
-      memcpy(to + CK_COMPACT_DISTANCES + pair * sizeof codes, codes, sizeof codes);
+      const column a = step[2 * pair], b = step[2 * pair + 1];
+      even |= (bases - EXPONENTS(a)) << 4 * pair;
+      odd |= (bases - EXPONENTS(b)) << 4 * pair;
+      const column codes = (a >> 8 & 0x80) | (a & 0x7F) | (b & 0x8000) | (b & 0x7F) << 8;
+      memcpy(to + CK_COMPACT_DISTANCES + pair * sizeof codes, &codes, sizeof codes);
     }
-    uint16_t both[2 * CK_PANEL];
-    for (int row = 0; row < CK_PANEL; row++) {
-      both[2 * row] = even[row];
-      both[2 * row + 1] = odd[row];
-    }
-    memcpy(to, both, sizeof both);
+    const columns_two both = __builtin_shufflevector(even, odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
+                                                     8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    memcpy(to, &both, sizeof both);
   }
   const uint32_t count = (uint32_t)(end - list);
   memcpy(panel + CK_PANEL, &count, sizeof count);

@@ -9,7 +9,8 @@
 /// Columns of a step and its bytes: the exponents' distances, then signs with mantissas.
 enum { CK_COMPACT_COLUMNS = 8, CK_COMPACT_DISTANCES = 64, CK_COMPACT_STEP = 192 };
 
-/// The exceptions of a panel. No more than there is room for, whatever the panel says: a mapped file may change after it was checked.
+/// The exceptions of a panel. No more than there is room for, whatever the panel says: a mapped file may change after it was
+/// checked.
 typedef struct exceptions {
   const ck_exception *next, *end;
 } exceptions;
