@@ -16,7 +16,8 @@ public struct PackOptions: Sendable {
 
   /// How weights lie in the file.
   public var layout: Layout
-  /// Whether sections are compressed with zstd; they are then unpacked into memory instead of being used in place.
+  /// Whether sections are compressed with zstd; they are then unpacked into memory instead of being used in place. Panels of bf16
+  /// are plain in such a file, where they become smaller than compact ones.
   public var compresses: Bool
 
   /// Creates options.
