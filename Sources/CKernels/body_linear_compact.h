@@ -139,16 +139,25 @@ void ISA(ck_linear_compact_bf16_f32)(const ck_panels *w, const float *x, ptrdiff
   }
   const ptrdiff_t end = first + count, whole = w->rows / CK_PANEL < end ? w->rows / CK_PANEL : end;
   ptrdiff_t p = first;
-  if (tokens == 1)
-    for (; p + 4 <= whole; p += 4) multiply_compact(1, 4, w, p, x, xs, y, ys, bias, next_panels(w, p, end - p));
-  if (tokens == 2)
-    for (; p + 2 <= whole; p += 2) multiply_compact(2, 2, w, p, x, xs, y, ys, bias, 2 * w->panel_bytes);
-  if (tokens == 3)
-    for (; p + COMPACT_PAIR <= whole; p += COMPACT_PAIR)
-      multiply_compact(3, COMPACT_PAIR, w, p, x, xs, y, ys, bias, COMPACT_PAIR * w->panel_bytes);
-  if (tokens == 4)
-    for (; p + COMPACT_PAIR <= whole; p += COMPACT_PAIR)
-      multiply_compact(4, COMPACT_PAIR, w, p, x, xs, y, ys, bias, COMPACT_PAIR * w->panel_bytes);
+#define WHOLE_PANELS(T, P)                                                                                           \
+  case T:                                                                                                            \
+    for (; p + (P) <= whole; p += (P))                                                                               \
+      multiply_compact(T, P, w, p, x, xs, y, ys, bias,                                                               \
+                       T == 1 ? next_panels(w, p, end - p) : (P)*w->panel_bytes);                                    \
+    break;
+  switch (tokens) {
+    WHOLE_PANELS(1, 4)
+    WHOLE_PANELS(2, 2)
+    WHOLE_PANELS(3, COMPACT_PAIR)
+    WHOLE_PANELS(4, COMPACT_PAIR)
+    WHOLE_PANELS(5, 1)
+    WHOLE_PANELS(6, 1)
+#if CK_TOKENS == 12
+    WHOLE_PANELS(7, 1)
+    WHOLE_PANELS(8, 1)
+#endif
+  }
+#undef WHOLE_PANELS
   // More tokens, and the last panels: one is read from its beginning to its end, by blocks that stay in the first cache.
   float *edge = scratch + CK_LINEAR_SCRATCH;
   for (; p < end; p++) {

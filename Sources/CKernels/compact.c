@@ -47,12 +47,14 @@ static void largest_exponents(const uint8_t *source, ptrdiff_t columns, column *
   *bases = (column)most >> 7;
 }
 
-/// Puts the elements of a step that are too far from the exponents of their rows aside; what takes their place is not read.
-static ck_exception *set_aside(column *step, ptrdiff_t first, const column *bases, ck_exception *to) {
+/// Puts the elements of a step that are too far from the exponents of their rows aside; what takes their place is not read. A mapped
+/// checkpoint may change after its exceptions were counted: no more are written than there is room for.
+static ck_exception *set_aside(column *step, ptrdiff_t first, const column *bases, ck_exception *to,
+                               const ck_exception *limit) {
   for (int j = 0; j < CK_COMPACT_COLUMNS; j++)
     for (int row = 0; row < CK_PANEL; row++) {
       if (distance_of(step[j][row], (*bases)[row]) <= 15) continue;
-      *to++ = (ck_exception){(uint32_t)(first + j), (uint16_t)row, step[j][row]};
+      if (to < limit) *to++ = (ck_exception){(uint32_t)(first + j), (uint16_t)row, step[j][row]};
       step[j][row] = (uint16_t)((*bases)[row] << 7);
     }
   return to;
@@ -61,6 +63,7 @@ static ck_exception *set_aside(column *step, ptrdiff_t first, const column *base
 void ck_pack_compact(const uint8_t *source, ptrdiff_t columns, ptrdiff_t codes_offset, uint8_t *panel) {
   ck_exception *const list = (ck_exception *)(void *)(panel + CK_COMPACT_HEADER);
   ck_exception *end = list;
+  const ck_exception *const limit = (const ck_exception *)(const void *)(panel + codes_offset);
   column bases;
   largest_exponents(source, columns, &bases);
   for (int row = 0; row < CK_PANEL; row++) panel[row] = (uint8_t)bases[row];
@@ -74,7 +77,7 @@ void ck_pack_compact(const uint8_t *source, ptrdiff_t columns, ptrdiff_t codes_o
     }
     uint16_t any = 0;
     for (int row = 0; row < CK_PANEL; row++) any |= far[row];
-    if (any > 15) end = set_aside(step, first, &bases, end);
+    if (any > 15) end = set_aside(step, first, &bases, end, limit);
     for (int pair = 0; pair < CK_COMPACT_COLUMNS / 2; pair++) {
       const column a = step[2 * pair], b = step[2 * pair + 1];
       even |= (bases - EXPONENTS(a)) << 4 * pair;

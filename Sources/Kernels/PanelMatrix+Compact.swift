@@ -6,7 +6,8 @@ extension PackingPlan {
   /// Makes plain bf16 panels compact where that takes clearly fewer bytes: where rows have few exponents far below their largest one.
   ///
   /// Elements that are far below are exceptions, for which every panel has as much room as the fullest one needs, and each costs the
-  /// product with one token as much as some columns. One in 32 columns of 16 is the limit; trained weights have one in a few hundred.
+  /// product with one token as much as some columns do. One in 32 columns of a panel is the limit; trained weights have about one in a
+  /// thousand.
   mutating func makeCompact(_ weights: [Weight]) {
     guard encoding == .bf16, let columns = weights.first?.shape.columns,
       let most = PackingPlan.exceptionCount(weights, columns: columns, limit: columns / 32)
