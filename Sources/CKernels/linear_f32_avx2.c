@@ -4,5 +4,6 @@
 
 #include "body_tile.h"
 #include "body_linear_f32.h"
+#include "body_linear_compact.h"
 #include "vector_end.h"
 #endif

@@ -4,4 +4,5 @@
 
 #include "body_tile.h"
 #include "body_linear_f32.h"
+#include "body_linear_compact.h"
 #include "vector_end.h"

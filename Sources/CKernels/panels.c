@@ -2,18 +2,40 @@
 #pragma STDC FP_CONTRACT OFF
 #include <string.h>
 
-#include "CKernels.h"
+#include "compact.h"
 #include "half.h"
 
 float ck_float_from_half(uint16_t half) { return ck_half_to_float(half); }
 uint16_t ck_half_from_float(float value) { return ck_float_to_half(value); }
+
+/// Eight columns of eight rows of elements of 16 bits.
+typedef uint16_t eight __attribute__((vector_size(16)));
+
+/// Writes the elements of each column side by side. Three times every row of the upper half is mixed with its counterpart below.
+static void pack_eight(const uint8_t *source, ptrdiff_t source_stride, uint8_t *panel) {
+  eight rows[8], mixed[8];
+  for (int i = 0; i < 8; i++) memcpy(&rows[i], source + i * source_stride, sizeof rows[i]);
+  for (int round = 0; round < 3; round++) {
+    for (int i = 0; i < 4; i++) {
+      mixed[2 * i] = __builtin_shufflevector(rows[i], rows[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+      mixed[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+    }
+    memcpy(rows, mixed, sizeof rows);
+  }
+  for (int i = 0; i < 8; i++) memcpy(panel + i * 2 * CK_PANEL, &rows[i], sizeof rows[i]);
+}
 
 void ck_pack_dense(const uint8_t *source, ptrdiff_t source_stride, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t width,
                    uint8_t *panel) {
   // Sixteen columns at a time, so that every cache line written is filled while it is near.
   for (ptrdiff_t start = 0; start < columns; start += 16) {
     ptrdiff_t end = start + 16 < columns ? start + 16 : columns;
-    for (ptrdiff_t row = 0; row < rows; row++) {
+    ptrdiff_t row = 0;
+    if (width == 2 && end == start + 16)
+      for (; row + 8 <= rows; row += 8)
+        for (ptrdiff_t k = start; k < end; k += 8)
+          pack_eight(source + row * source_stride + k * 2, source_stride, panel + (k * CK_PANEL + row) * 2);
+    for (; row < rows; row++) {
       const uint8_t *from = source + row * source_stride;
       if (width == 1)
         for (ptrdiff_t k = start; k < end; k++) panel[k * CK_PANEL + row] = from[k];
@@ -88,6 +110,10 @@ static float e4m3_element(const ck_panels *w, const uint8_t *panel, ptrdiff_t k,
 void ck_decode_row(const ck_panels *w, ptrdiff_t row, float *y) {
   const uint8_t *panel = w->bytes + row / CK_PANEL * w->panel_bytes;
   ptrdiff_t lane = row % CK_PANEL;
+  if (w->encoding == CK_COMPACT_BF16) {
+    ck_decode_compact_row(w, panel, lane, y);
+    return;
+  }
   if (w->encoding == CK_E4M3) {
     for (ptrdiff_t k = 0; k < w->columns; k++) y[k] = e4m3_element(w, panel, k, lane);
     return;

@@ -13,6 +13,8 @@
                               ptrdiff_t, ptrdiff_t, ptrdiff_t, float *);                                             \
   void ck_linear_e4m3_f32_##ISA(const ck_panels *, const float *, ptrdiff_t, ptrdiff_t, const float *, float *,      \
                                 ptrdiff_t, ptrdiff_t, ptrdiff_t, float *);                                           \
+  void ck_linear_compact_bf16_f32_##ISA(const ck_panels *, const float *, ptrdiff_t, ptrdiff_t, const float *,       \
+                                        float *, ptrdiff_t, ptrdiff_t, ptrdiff_t, float *);                          \
   void ck_linear_q8_i8_##ISA(const ck_panels *, const ck_quantized *, ptrdiff_t, const float *, float *, ptrdiff_t,  \
                              ptrdiff_t, ptrdiff_t);                                                                  \
   void ck_linear_q4_i8_##ISA(const ck_panels *, const ck_quantized *, ptrdiff_t, const float *, float *, ptrdiff_t,  \
@@ -54,8 +56,9 @@ void ck_fit_i8_avx2(const int8_t *, ptrdiff_t, ptrdiff_t, ptrdiff_t, int8_t *, c
 #define TABLE(ISA, FIT)                                                                                              \
   static const ck_table table_##ISA = {                                                                              \
       .linear_f32 = {ck_linear_f32_f32_##ISA, ck_linear_bf16_f32_##ISA, ck_linear_f16_f32_##ISA,                     \
-                     ck_linear_q8_f32_##ISA, ck_linear_q4_f32_##ISA, ck_linear_e4m3_f32_##ISA},                      \
-      .linear_i8 = {0, 0, 0, ck_linear_q8_i8_##ISA, ck_linear_q4_i8_##ISA, 0},                                       \
+                     ck_linear_q8_f32_##ISA, ck_linear_q4_f32_##ISA, ck_linear_e4m3_f32_##ISA,                       \
+                     ck_linear_compact_bf16_f32_##ISA},                                                              \
+      .linear_i8 = {0, 0, 0, ck_linear_q8_i8_##ISA, ck_linear_q4_i8_##ISA, 0, 0},                                    \
       .fit = FIT,                                                                                                    \
       .quantize = ck_quantize_f32_i8_##ISA,                                                                          \
       .round_e4m3 = ck_round_f32_e4m3_##ISA,                                                                         \

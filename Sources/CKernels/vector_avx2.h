@@ -93,6 +93,32 @@ CK_INLINE v16 v_load_e4m3(const uint8_t *p) {
   __m256i halves = _mm256_or_si256(sign, rest);
   return v_make(_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)));
 }
+/// Exponents that compact bf16 counts from, in both halves of the lane of their row.
+typedef struct v_exponents {
+  __m256i a, b;
+} v_exponents;
+CK_INLINE __m256i v_exponents_half(const uint8_t *p) {
+  __m256i lanes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+  return _mm256_or_si256(_mm256_slli_epi32(lanes, 7), _mm256_slli_epi32(lanes, 23));
+}
+CK_INLINE v_exponents v_load_exponents(const uint8_t *p) {
+  v_exponents r = {v_exponents_half(p), v_exponents_half(p + 8)};
+  return r;
+}
+CK_INLINE __m256i v_compact_half(const uint8_t *distances, const uint8_t *bytes, int pair, __m256i base) {
+  __m256i words = _mm256_loadu_si256((const __m256i *)distances);
+  words = pair < 2 ? _mm256_slli_epi16(words, 7 - 4 * pair) : _mm256_srli_epi16(words, 4 * pair - 7);
+  __m256i exponents = _mm256_sub_epi16(base, _mm256_and_si256(words, _mm256_set1_epi16(0x0780)));
+  __m256i codes = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)bytes));
+  return _mm256_or_si256(exponents, _mm256_and_si256(codes, _mm256_set1_epi16((short)0x807f)));
+}
+CK_INLINE void v_load_compact(const uint8_t *step, int pair, v_exponents base, v16 *even, v16 *odd) {
+  __m256i a = v_compact_half(step, step + 64 + 32 * pair, pair, base.a);
+  __m256i b = v_compact_half(step + 32, step + 80 + 32 * pair, pair, base.b);
+  const __m256i upper = _mm256_set1_epi32((int)0xffff0000);
+  *even = v_make(_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(b, 16)));
+  *odd = v_make(_mm256_castsi256_ps(_mm256_and_si256(a, upper)), _mm256_castsi256_ps(_mm256_and_si256(b, upper)));
+}
 CK_INLINE __m256 v_byte(const uint8_t *p, int shift, int mask) {
   __m256i words = _mm256_loadu_si256((const __m256i *)p);
   return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(words, shift), _mm256_set1_epi32(mask)));

@@ -69,6 +69,22 @@ CK_INLINE v16 v_load_e4m3(const uint8_t *p) {
   __m256i rest = _mm256_slli_epi16(_mm256_and_si256(words, _mm256_set1_epi16(127)), 7);
   return _mm512_cvtph_ps(_mm256_or_si256(sign, rest));
 }
+/// Exponents that compact bf16 counts from, in both halves of the lane of their row.
+typedef __m512i v_exponents;
+CK_INLINE v_exponents v_load_exponents(const uint8_t *p) {
+  __m512i lanes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+  return _mm512_or_si512(_mm512_slli_epi32(lanes, 7), _mm512_slli_epi32(lanes, 23));
+}
+CK_INLINE void v_load_compact(const uint8_t *step, int pair, v_exponents base, v16 *even, v16 *odd) {
+  __m512i words = _mm512_loadu_si512((const void *)step);
+  words = pair < 2 ? _mm512_slli_epi16(words, (unsigned)(7 - 4 * pair)) : _mm512_srli_epi16(words, (unsigned)(4 * pair - 7));
+  __m512i exponents = _mm512_sub_epi16(base, _mm512_and_si512(words, _mm512_set1_epi16(0x0780)));
+  __m512i codes = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(step + 64 + 32 * pair)));
+  // codes & 0x807f | exponents
+  __m512i both = _mm512_ternarylogic_epi32(codes, _mm512_set1_epi16((short)0x807f), exponents, 0xEA);
+  *even = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
+  *odd = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32((int)0xffff0000)));
+}
 CK_INLINE v16 v_byte(const uint8_t *p, int shift, int mask) {
   __m512i words = _mm512_loadu_si512((const void *)p);
   return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(words, (unsigned)shift), _mm512_set1_epi32(mask)));

@@ -53,6 +53,23 @@ CK_INLINE v16 v_load_e4m3(const uint8_t *p) {
   CK_EACH r.lane[i] = ck_half_to_float((uint16_t)((p[i] & 128) << 8 | (p[i] & 127) << 7));
   return r;
 }
+/// Exponents that compact bf16 counts from, one a row.
+typedef struct v_exponents {
+  uint8_t lane[16];
+} v_exponents;
+CK_INLINE v_exponents v_load_exponents(const uint8_t *p) { v_exponents r; memcpy(&r, p, sizeof r); return r; }
+/// Columns 2 * pair and 2 * pair + 1 of a step of compact bf16.
+CK_INLINE void v_load_compact(const uint8_t *step, int pair, v_exponents base, v16 *even, v16 *odd) {
+  for (int j = 0; j < 2; j++)
+    CK_EACH {
+      uint16_t distances;
+      memcpy(&distances, step + 4 * i + 2 * j, 2);
+      const uint32_t code = step[64 + 32 * pair + 2 * i + j];
+      const uint32_t exponent = (base.lane[i] - (distances >> 4 * pair & 15u)) & 0xFF;
+      const uint32_t bits = (code & 0x80) << 24 | exponent << 23 | (code & 0x7F) << 16;
+      memcpy(j ? &odd->lane[i] : &even->lane[i], &bits, 4);
+    }
+}
 /// Code `column % 4` of each of the 16 rows; `high` takes the upper nibbles.
 CK_INLINE v16 v_codes_q8(const uint8_t *p, int column) { v16 r; CK_EACH r.lane[i] = (float)p[i * 4 + column]; return r; }
 CK_INLINE v16 v_codes_q4(const uint8_t *p, int column, int high) {

@@ -64,15 +64,18 @@ public struct LayoutOptions: OptionSet, Sendable, Hashable {
   /// Threads that wait fetch the weights of the next operation into their caches, when few rows are computed.
   public static let expectedWeights = LayoutOptions(rawValue: 32)
 
+  /// Matrices of bf16 are stored in 12 bits a weight where few of their exponents are far apart. Read when weights are prepared.
+  public static let compactWeights = LayoutOptions(rawValue: 64)
+
   /// All parts.
   public static let all: LayoutOptions = [
-    .sharedArena, .inPlace, .readRows, .roundedInputs, .weightArena, .expectedWeights,
+    .sharedArena, .inPlace, .readRows, .roundedInputs, .weightArena, .expectedWeights, .compactWeights,
   ]
 
   /// The parts with their names.
   public static let named: [(name: String, part: LayoutOptions)] = [
     ("shared-arena", .sharedArena), ("in-place", .inPlace), ("read-rows", .readRows),
     ("rounded-inputs", .roundedInputs), ("weight-arena", .weightArena),
-    ("expected-weights", .expectedWeights),
+    ("expected-weights", .expectedWeights), ("compact-weights", .compactWeights),
   ]
 }

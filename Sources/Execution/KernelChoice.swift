@@ -73,6 +73,10 @@ extension Program {
         "\(stored) is codes in blocks of \(matrix.blockLength), and inputs may be rounded to int8; \(set)"
     }
     if matrix.encoding.isQuantized { return "float32 arithmetic was asked for; \(set)" }
+    if matrix.encoding == .compactBF16 {
+      return
+        "floating-point weights take float32 inputs; their exponents lie near each other in each row; \(set)"
+    }
     if [matrix.encoding.rawValue] == encodings { return "floating-point weights take float32 inputs; \(set)" }
     return "\(stored) has no integer panels that hold its values, \(matrix.encoding.rawValue) does; \(set)"
   }

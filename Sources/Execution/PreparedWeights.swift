@@ -32,20 +32,25 @@ public struct PreparedWeights: Sendable {
   ///   - matrices: what becomes of matrices.
   ///   - activations: how the inputs of matrices are quantized, by names of weights.
   ///   - arena: where matrices lie among others; nil for memory of their own.
+  ///   - compacts: whether matrices of bf16 become compact where that takes clearly fewer bytes.
   /// - Throws: ``ExecutionError``, or what `weight` throws.
   public init(
     graph: Graph, weight: (String) throws -> Weight, matrices packing: MatrixPacking = .panels,
-    activations: OrderedDictionary<String, InputQuantization> = [:], arena: WeightArena? = nil
+    activations: OrderedDictionary<String, InputQuantization> = [:], arena: WeightArena? = nil,
+    compacts: Bool = false
   ) throws {
     self.init()
-    try add(graph: graph, weight: weight, matrices: packing, activations: activations, arena: arena)
+    try add(
+      graph: graph, weight: weight, matrices: packing, activations: activations, arena: arena,
+      compacts: compacts)
   }
 
   /// Packs the constants of one more graph; operands that are there already are shared.
   /// - Throws: ``ExecutionError``, or what `weight` throws.
   public mutating func add(
     graph: Graph, weight: (String) throws -> Weight, matrices packing: MatrixPacking = .panels,
-    activations: OrderedDictionary<String, InputQuantization> = [:], arena: WeightArena? = nil
+    activations: OrderedDictionary<String, InputQuantization> = [:], arena: WeightArena? = nil,
+    compacts: Bool = false
   ) throws {
     for (key, names) in PreparedWeights.linearOperands(of: graph) {
       self.activations[key] = try PreparedWeights.input(of: names, activations)
@@ -59,7 +64,7 @@ public struct PreparedWeights: Sendable {
           try PreparedWeights.checked(try weight(name), name: name, type: graph.constants[name])
         }
         if isMatrix {
-          let matrix = try PanelMatrix(packing: parts, in: arena)
+          let matrix = try PanelMatrix(packing: parts, in: arena, compacts: compacts)
           let isGoodEnough = matrix.isExact || packing == .panels
           matrices[key] = isGoodEnough ? matrix : try PreparedWeights.exactPanels(parts, arena)
         } else {

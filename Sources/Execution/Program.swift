@@ -187,7 +187,8 @@ public final class Program: Sendable {
     let usual = options.activations ?? (activations.isEmpty ? options.unstatedActivations : nil)
     var prepared = try PreparedWeights(
       graph: graph, weight: weight, matrices: usual == .float32 ? .exactPanels : .panels,
-      activations: activations, arena: options.layout.contains(.weightArena) ? WeightArena() : nil)
+      activations: activations, arena: options.layout.contains(.weightArena) ? WeightArena() : nil,
+      compacts: options.layout.contains(.compactWeights))
     prepared.cache = cache
     try self.init(graph: graph, weights: prepared, options: options)
   }

@@ -40,7 +40,8 @@ public struct KernelBenchmark {
   public func run() -> [KernelMeasurement] {
     var rows: [KernelMeasurement] = []
     for (encoding, activations) in [
-      (PanelEncoding.f32, ActivationScheme.float32), (.bf16, .float32), (.q4, .float32), (.q8, .int8Block),
+      (PanelEncoding.f32, ActivationScheme.float32), (.bf16, .float32), (.compactBF16, .float32),
+      (.q4, .float32), (.q8, .int8Block),
       (.q4, .int8Block), (.e4m3, .float32),
     ] {
       for (size, tokens) in [(2048, 192), (2048, 6), (8192, 1)] {
@@ -109,9 +110,11 @@ public struct KernelBenchmark {
 
   private func randomMatrix(_ encoding: PanelEncoding, rows: Int, columns: Int) -> PanelMatrix? {
     let hasScales = encoding.hasScales
+    let isCompact = encoding == .compactBF16
     guard
       let layout = try? PanelLayout(
-        encoding: encoding, rows: rows, columns: columns, blockLength: hasScales ? 128 : 0, hasZeros: false)
+        encoding: isCompact ? .bf16 : encoding, rows: rows, columns: columns,
+        blockLength: hasScales ? 128 : 0, hasZeros: false)
     else { return nil }
     var state: UInt64 = 1
     let region = unsafe LargeMemory.region(byteCount: layout.byteCount) { bytes in
@@ -120,6 +123,12 @@ public struct KernelBenchmark {
         // Even bytes are any, odd ones give floats, halves and bfloat16 a moderate exponent.
         unsafe bytes[index] = index & 1 == 0 ? UInt8(truncatingIfNeeded: state >> 56) : 0x3C
       }
+    }
+    if isCompact {
+      guard rows % PanelMatrix.panelRows == 0,
+        let values = try? Tensor(elementType: .bf16, shape: Shape([rows, columns]), region: region)
+      else { return nil }
+      return try? PanelMatrix(packing: [.dense(values)], compacts: true)
     }
     guard let storage = try? Tensor(elementType: .u8, shape: Shape([layout.byteCount]), region: region) else {
       return nil

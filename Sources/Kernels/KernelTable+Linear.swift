@@ -146,6 +146,7 @@ extension KernelTable {
       case .q8: unsafe functions.3
       case .q4: unsafe functions.4
       case .e4m3: unsafe functions.5
+      case .compactBF16: unsafe functions.6
       }
     guard let function = unsafe function else { preconditionFailure("every table has every linear kernel") }
     return unsafe function

@@ -15,9 +15,10 @@ extension PanelMatrix {
   ///   - weights: matrices, at least one.
   ///   - pool: threads to work with; nil for the calling one.
   ///   - arena: where the panels lie among others; nil for memory of their own.
+  ///   - compacts: whether bf16 becomes compact where that takes clearly fewer bytes.
   /// - Throws: ``KernelsError``.
   public init(
-    packing weights: [Weight], pool: ThreadPool? = nil, in arena: WeightArena? = nil
+    packing weights: [Weight], pool: ThreadPool? = nil, in arena: WeightArena? = nil, compacts: Bool = false
   ) throws(KernelsError) {
     let weights = weights.map(PackingPlan.integerForm)
     guard let first = weights.first else { throw .notAMatrix(shape: "nothing") }
@@ -31,11 +32,12 @@ extension PanelMatrix {
         throw .tensor(.unsupportedElementType(tensor.elementType, purpose: "a linear layer"))
       }
     }
-    let plan = PackingPlan(weights)
+    var plan = PackingPlan(weights)
+    if compacts { plan.makeCompact(weights) }
     let rows = weights.reduce(0) { $0 + $1.shape.rows }
     let layout = try PanelLayout(
       encoding: plan.encoding, rows: rows, columns: first.shape.columns, blockLength: plan.blockLength,
-      hasZeros: plan.hasZeros)
+      hasZeros: plan.hasZeros, exceptionByteCount: plan.exceptionByteCount)
     let packer = PanelPacker(plan: plan, layout: layout, weights: weights)
     let place = arena?.place(layout.byteCount)
     let region: MemoryRegion
@@ -85,6 +87,8 @@ struct PackingPlan {
   var blockLength = 0
   var hasZeros = false
   var isExact = true
+  /// Room for the exceptions of a compact panel.
+  var exceptionByteCount = 0
 
   init(_ weights: [Weight]) {
     if let dense = PackingPlan.denseEncoding(weights) {

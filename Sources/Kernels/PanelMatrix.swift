@@ -4,6 +4,7 @@ import TensorCore
 /// How the elements of a ``PanelMatrix`` are stored.
 public enum PanelEncoding: String, Sendable, CaseIterable {
   case f32, bf16, f16, q8, q4, e4m3
+  case compactBF16 = "compact_bf16"
 
   /// Whether elements are integer codes with scales.
   public var isQuantized: Bool { self == .q8 || self == .q4 }
@@ -23,6 +24,7 @@ public enum PanelEncoding: String, Sendable, CaseIterable {
     case .q8: Int32(CK_Q8)
     case .q4: Int32(CK_Q4)
     case .e4m3: Int32(CK_E4M3)
+    case .compactBF16: Int32(CK_COMPACT_BF16)
     }
   }
 }
@@ -45,6 +47,17 @@ public enum PanelEncoding: String, Sendable, CaseIterable {
 ///
 /// **FP8** (`e4m3`): blocks of columns as for codes. A panel is two planes, each padded to a multiple of 64 bytes: scales, for
 /// each block 16 f32, and codes, for each column 16 bytes, one a row. A value is `scale * code`, rounded to float32 once.
+///
+/// **Compact** (`compact_bf16`): the values of `bf16` in 12 bits each, and kernels give the same bits for both. The exponents of a row are
+/// counted down from its largest one. A panel is
+///
+/// 1. 64 bytes: for each row a u8, its largest biased exponent; u32, the number of exceptions; zeros;
+/// 2. room for exceptions, a multiple of 64 bytes that is the same in all panels: elements whose exponent is more than 15 below the
+///    largest, in order of columns and then of rows. Each is u32 column, u16 row of the panel, u16 bf16;
+/// 3. for each 8 columns, the last of them padded, 192 bytes: for each row 32 bits, of which bits `4i ..< 4i + 4` are how far the
+///    exponent of column `2i` lies below the largest, and bits `16 + 4i ..< 20 + 4i` that of column `2i + 1`; then 128 bytes, of which
+///    byte `32i + 2r + j` holds the sign (the highest bit) and the mantissa of row `r`, column `2i + j`. What stands in the place of an
+///    exception is not read.
 ///
 /// A value of integer codes is `scale * (code - zero)`, exact in float32; without zero points `zero` is 128 (`q8`) or 8 (`q4`). Codes of
 /// 2 to 4 bits become `q4`, those of 5 to 8 bits `q8`, shifted so that the fixed zero point holds.
@@ -77,8 +90,14 @@ public struct PanelMatrix: Sendable {
   public init(
     encoding: PanelEncoding, rows: Int, columns: Int, blockLength: Int, hasZeros: Bool, storage: Tensor
   ) throws(KernelsError) {
-    let layout = try PanelLayout(
+    var layout = try PanelLayout(
       encoding: encoding, rows: rows, columns: columns, blockLength: blockLength, hasZeros: hasZeros)
+    if encoding == .compactBF16 {
+      let exceptions = try layout.exceptionByteCount(of: storage.byteCount)
+      layout = try PanelLayout(
+        encoding: encoding, rows: rows, columns: columns, blockLength: blockLength, hasZeros: hasZeros,
+        exceptionByteCount: exceptions)
+    }
     guard storage.byteCount == layout.byteCount else {
       throw .storageSize(expected: layout.byteCount, found: storage.byteCount)
     }
@@ -91,6 +110,7 @@ public struct PanelMatrix: Sendable {
     self.hasZeros = hasZeros
     self.storage = storage
     isFromCodes = encoding == .e4m3
+    try checkExceptions()
   }
 
   /// Bytes of storage.
@@ -103,11 +123,15 @@ public struct PanelMatrix: Sendable {
   var view: ck_panels {
     let scaleBytes = PanelLayout.padded(blockCount * 16 * encoding.scaleWidth)
     let zeroBytes = hasZeros ? PanelLayout.padded(blockCount * 16) : 0
+    let panelBytes = panelCount == 0 ? 0 : byteCount / panelCount
+    let steps = Checked.ceilingQuotient(columns, 8) * PanelLayout.compactStep
     return unsafe storage.withBytes { bytes in
       unsafe ck_panels(
         bytes: bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), rows: rows, columns: columns,
-        panel_bytes: panelCount == 0 ? 0 : byteCount / panelCount, zeros_offset: scaleBytes,
-        codes_offset: scaleBytes + zeroBytes, encoding: encoding.code, block_length: Int32(blockLength),
+        panel_bytes: panelBytes, zeros_offset: scaleBytes,
+        codes_offset: encoding == .compactBF16
+          ? max(panelBytes - steps, Int(CK_COMPACT_HEADER)) : scaleBytes + zeroBytes, encoding: encoding.code,
+        block_length: Int32(blockLength),
         has_zeros: hasZeros ? 1 : 0, after: nil)
     }
   }
@@ -130,9 +154,11 @@ struct PanelLayout {
   let panelCount: Int
   let byteCount: Int
 
+  /// - Parameter exceptionByteCount: room for exceptions in each compact panel.
   /// - Throws: ``KernelsError/invalidLayout(_:)`` or an overflow.
   init(
-    encoding: PanelEncoding, rows: Int, columns: Int, blockLength: Int, hasZeros: Bool
+    encoding: PanelEncoding, rows: Int, columns: Int, blockLength: Int, hasZeros: Bool,
+    exceptionByteCount: Int = 0
   ) throws(KernelsError) {
     guard rows >= 0, columns >= 0 else { throw .invalidLayout("negative size") }
     if encoding.hasScales {
@@ -153,6 +179,9 @@ struct PanelLayout {
     case .bf16, .f16: panelByteCount = columns * 32
     case .e4m3:
       panelByteCount = PanelLayout.padded(blockCount * 64) + PanelLayout.padded(columns * 16)
+    case .compactBF16:
+      guard columns <= UInt32.max else { throw .invalidLayout("too large") }
+      panelByteCount = PanelLayout.compactByteCount(columns: columns) + exceptionByteCount
     case .q8:
       panelByteCount =
         PanelLayout.padded(blockCount * 32) + (hasZeros ? PanelLayout.padded(blockCount * 16) : 0) + wide * 16

@@ -35,6 +35,27 @@ struct PanelPacker {
   }
 
   private func packPanel(_ panel: Int, _ target: UnsafeMutablePointer<UInt8>) {
+    if plan.encoding == .compactBF16 {
+      unsafe packCompact(panel, target)
+    } else {
+      unsafe packRows(of: panel, target)
+    }
+  }
+
+  /// Makes a plain panel, and a compact one of it while it is in the cache.
+  private func packCompact(_ panel: Int, _ target: UnsafeMutablePointer<UInt8>) {
+    let columns = weights[0].shape.columns
+    let byteCount = columns * PanelMatrix.panelRows * 2
+    unsafe withUnsafeTemporaryAllocation(byteCount: byteCount, alignment: 64) { plain in
+      guard let start = unsafe plain.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return }
+      unsafe start.initialize(repeating: 0, count: byteCount)
+      unsafe packRows(of: panel, start)
+      let codesOffset = layout.panelByteCount - Checked.ceilingQuotient(columns, 8) * PanelLayout.compactStep
+      unsafe ck_pack_compact(start, columns, codesOffset, target)
+    }
+  }
+
+  private func packRows(of panel: Int, _ target: UnsafeMutablePointer<UInt8>) {
     if plan.encoding.isQuantized { unsafe prepareCodes(target) }
     var row = panel * PanelMatrix.panelRows
     let end = min(row + PanelMatrix.panelRows, starts[starts.count - 1])
@@ -97,7 +118,7 @@ struct PanelPacker {
     let isSame =
       switch plan.encoding {
       case .f32: tensor.elementType == .f32
-      case .bf16: tensor.elementType == .bf16
+      case .bf16, .compactBF16: tensor.elementType == .bf16
       case .f16: tensor.elementType == .f16
       default: false
       }

@@ -18,7 +18,8 @@ enum {
   CK_Q8 = 3,
   CK_Q4 = 4,
   CK_E4M3 = 5,
-  CK_ENCODING_COUNT = 6,
+  CK_COMPACT_BF16 = 6,
+  CK_ENCODING_COUNT = 7,
 };
 
 /// Rows of a panel.
@@ -45,6 +46,17 @@ typedef struct ck_panels {
   /// for the panels behind them.
   const uint8_t *after;
 } ck_panels;
+
+/// Bytes of a compact bf16 panel before its exceptions: for each row the exponent that distances are taken from, and the number of
+/// exceptions as u32.
+enum { CK_COMPACT_HEADER = 64 };
+
+/// An element of a compact bf16 panel that is stored as it is.
+typedef struct ck_exception {
+  uint32_t column;
+  uint16_t row;
+  uint16_t bits;
+} ck_exception;
 
 /// What was taken from a code so that it and its neighbour are at most 128 together.
 typedef struct ck_excess {
@@ -280,6 +292,15 @@ void ck_pack_codes(const uint8_t *codes, ptrdiff_t columns, int32_t shift, int32
 
 /// Puts one row of 4-bit codes, two a byte with the first in the low nibble, into a `q4` panel.
 void ck_pack_nibbles(const uint8_t *bytes, ptrdiff_t columns, ptrdiff_t row_in_panel, uint8_t *panel_codes);
+
+/// How many elements of a row of bf16 are exceptions in a compact panel: those whose exponent is more than 15 less than the largest.
+ptrdiff_t ck_count_exceptions(const uint8_t *row, ptrdiff_t columns);
+
+/// Makes a compact panel of a plain bf16 one, in zeroed memory with room for its exceptions before `codes_offset`.
+void ck_pack_compact(const uint8_t *source, ptrdiff_t columns, ptrdiff_t codes_offset, uint8_t *panel);
+
+/// The first compact panel whose exceptions are more than there is room for, lie outside of it or are out of order; -1 if there is none.
+ptrdiff_t ck_damaged_compact(const ck_panels *w);
 
 /// The float nearest to a half, and the half nearest to a float, ties to even.
 float ck_float_from_half(uint16_t half);

@@ -171,7 +171,8 @@ struct PackedModelReader {
     for entry in try entries(table, "matrices") {
       let members = try entries(entry, "members")
       for member in members { try count(member, &uses) }
-      try insert(try PanelMatrix(packing: members.map { try weight($0) }, in: arena), entry, into: &result)
+      let matrix = try PanelMatrix(packing: members.map { try weight($0) }, in: arena, compacts: true)
+      try insert(matrix, entry, into: &result)
     }
     return result
   }

@@ -35,7 +35,7 @@ public struct Ablation: Sendable {
     func graph(_ pipeline: PassPipeline) throws -> (Graph, [PassReport]) {
       var graph = model.graph
       let reports = try pipeline.run(&graph)
-      try prepared.add(graph: graph, weight: weight, matrices: packing, arena: arena)
+      try prepared.add(graph: graph, weight: weight, matrices: packing, arena: arena, compacts: true)
       return (graph, reports)
     }
     func weight(_ name: String) throws -> Weight { try FoldedConstants().weight(name, weights) }
@@ -58,10 +58,14 @@ public struct Ablation: Sendable {
     variants = try plans.map { plan in
       var options = options
       options.layout = plan.layout
-      // Matrices in memory of their own are those of one variant.
+      // Matrices that are prepared otherwise are those of one variant.
       let weights =
-        plan.layout.contains(.weightArena)
-        ? prepared : try PreparedWeights(graph: plan.graph, weight: weight, matrices: packing)
+        plan.layout.isSuperset(of: [.weightArena, .compactWeights])
+        ? prepared
+        : try PreparedWeights(
+          graph: plan.graph, weight: weight, matrices: packing,
+          arena: plan.layout.contains(.weightArena) ? WeightArena() : nil,
+          compacts: plan.layout.contains(.compactWeights))
       let program = try Program(graph: plan.graph, weights: weights, options: options)
       return Variant(
         name: plan.name, program: program, nodeCount: plan.graph.nodes.count,

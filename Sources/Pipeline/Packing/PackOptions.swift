@@ -1,3 +1,4 @@
+import Kernels
 import SafeIO
 
 /// How a model is packed.
@@ -15,7 +16,8 @@ public struct PackOptions: Sendable {
 
   /// How weights lie in the file.
   public var layout: Layout
-  /// Whether sections are compressed with zstd; they are then unpacked into memory instead of being used in place.
+  /// Whether sections are compressed with zstd; they are then unpacked into memory instead of being used in place. Panels of bf16
+  /// are plain in such a file, where they become smaller than compact ones.
   public var compresses: Bool
 
   /// Creates options.
@@ -25,12 +27,13 @@ public struct PackOptions: Sendable {
   }
 
   /// Everything that a packed file may ask of this build.
-  public static let supportedFeatures: Set<String> = [
-    Layout.panel16.feature, Layout.canonical.feature, floatPanelsFeature,
-  ]
+  public static let supportedFeatures: Set<String> = Set(
+    [Layout.panel16.feature, Layout.canonical.feature] + panelFeatures.map(\.feature))
 
-  /// What a packed file with E4M3 panels asks of its reader besides.
-  static let floatPanelsFeature = "panels-e4m3"
+  /// What a packed file with panels of these encodings asks of its reader besides.
+  static let panelFeatures: [(encoding: PanelEncoding, feature: String)] = [
+    (.e4m3, "panels-e4m3"), (.compactBF16, "panels-compact-bf16"),
+  ]
 
   /// The layout for a `--isa` choice. Panels do not differ between instruction sets, so every named set gives them;
   /// `portable` gives planes.

@@ -23,8 +23,9 @@ struct PackedContents {
 
   /// What a reader must understand.
   var requiredFeatures: [String] {
-    let hasFloatPanels = matrices.contains { $0["encoding"]?.stringValue == PanelEncoding.e4m3.rawValue }
-    return [options.layout.feature] + (hasFloatPanels ? [PackOptions.floatPanelsFeature] : [])
+    let encodings = Set(matrices.compactMap { $0["encoding"]?.stringValue })
+    let features = PackOptions.panelFeatures.filter { encodings.contains($0.encoding.rawValue) }
+    return [options.layout.feature] + features.map(\.feature)
   }
 
   /// Adds every constant of the graph in its order.
@@ -38,9 +39,10 @@ struct PackedContents {
       }
       return weight
     }
+    // zstd leaves less of plain panels of bf16 than of compact ones.
     let prepared = try PreparedWeights(
       graph: graph, weight: weight, matrices: options.layout == .panel16 ? .panels : .omitted,
-      activations: activations)
+      activations: activations, compacts: !options.compresses)
     inputs = prepared.activations
     for (key, values) in prepared.vectors { addVector(key, values) }
     if options.layout == .panel16 {
