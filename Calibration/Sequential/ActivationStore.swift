@@ -6,14 +6,14 @@ import TensorCore
 /// The residual stream stays float32. Inputs of linear layers, which can be several times as wide, are kept as bfloat16: half the
 /// memory, and far finer than the quantization that is measured on them. They lie in pages of their own: of one size at one stage and
 /// of another at the next, they would leave gaps in memory that is kept.
-enum StoredActivation {
+package enum StoredActivation {
   case float32([Float])
   case bfloat16(MemoryRegion)
 
   /// Bytes from which on values have pages of their own: what is lost of the last one is little then.
   private static let leastPages = 1 << 17
 
-  init(_ values: UnsafeBufferPointer<Float>, compact: Bool) {
+  package init(_ values: UnsafeBufferPointer<Float>, compact: Bool) {
     guard compact else {
       self = .float32(unsafe Array(values))
       return
@@ -27,7 +27,7 @@ enum StoredActivation {
   }
 
   /// The values as float32.
-  var floats: [Float] {
+  package var floats: [Float] {
     switch self {
     case .float32(let values): return values
     case .bfloat16(let region):
