@@ -137,44 +137,56 @@ void ISA(ck_encode_q8_0)(const ck_block_task *task) {
 /// Where a superblock's codes and grid go.
 typedef void (*store_super)(const int8_t *codes, const k_grid *grid, int super, uint8_t *to);
 
+/// Loads a set of `count` superblocks from `start` on, and their units; what is missing is zero.
+CK_INLINE void load_set(const ck_block_task *task, ptrdiff_t start, int count, k_kind kind, int weighted, groups *g,
+                        float unit[2]) {
+  int supers = 16 / kind.per_super;
+  const float *x = task->x + start * 256;
+  float padded[512], units[16];
+  if (count < supers) {
+    memset(padded, 0, sizeof padded);
+    memcpy(padded, x, 256 * sizeof(float));
+    x = padded;
+  }
+  for (int s = 0; s < supers; s++) unit[s] = unit_of(largest_magnitude(x + s * 256, 256));
+  for (int lane = 0; lane < 16; lane++) units[lane] = unit[lane / kind.per_super];
+  load_groups(g, x, kind.length, units);
+  for (int lane = 0; weighted && lane < 16; lane++) {
+    int super = lane / kind.per_super < count ? lane / kind.per_super : 0;
+    ptrdiff_t block = (start + super) % task->period;
+    load_weights(g, kind.length, lane, task->importance + block * 256 + lane % kind.per_super * kind.length);
+  }
+}
+
 CK_INLINE void encode_k(const ck_block_task *task, k_kind kind, int has_minimum, int weighted, ptrdiff_t bytes,
                         store_super store) {
-  groups g;
+  groups g[SETS_TOGETHER];
   shape of = {kind.length, weighted};
-  int supers = 16 / kind.per_super;
-  for (ptrdiff_t start = 0; start < task->count; start += supers) {
-    const float *x = task->x + start * 256;
-    int count = task->count - start < supers ? (int)(task->count - start) : supers;
-    float padded[512], unit[2] = {1, 1}, units[16];
-    if (count < supers) {
-      memset(padded, 0, sizeof padded);
-      memcpy(padded, x, 256 * sizeof(float));
-      x = padded;
+  int supers = 16 / kind.per_super, most = SETS_TOGETHER * supers;
+  for (ptrdiff_t start = 0; start < task->count; start += most) {
+    int count = task->count - start < most ? (int)(task->count - start) : most, sets = (count + supers - 1) / supers;
+    float unit[SETS_TOGETHER][2];
+    k_grid grid[SETS_TOGETHER];
+    for (int i = 0; i < sets; i++) {
+      int left = count - i * supers;
+      load_set(task, start + i * supers, left < supers ? left : supers, kind, weighted, &g[i], unit[i]);
     }
-    for (int s = 0; s < supers; s++) unit[s] = unit_of(largest_magnitude(x + s * 256, 256));
-    for (int lane = 0; lane < 16; lane++) units[lane] = unit[lane / kind.per_super];
-    load_groups(&g, x, kind.length, units);
-    for (int lane = 0; weighted && lane < 16; lane++) {
-      int super = lane / kind.per_super < count ? lane / kind.per_super : 0;
-      ptrdiff_t block = (start + super) % task->period;
-      load_weights(&g, kind.length, lane, task->importance + block * 256 + lane % kind.per_super * kind.length);
-    }
-    k_grid grid;
-    if (has_minimum) search_offsets(&g, of, kind, unit, &grid);
-    else search_steps(&g, of, kind, unit[0], &grid);
-    float inverse[16];
-    v_store(inverse, v_inverse(v_load(grid.step)));
-    for (int s = 0; s < count; s++) {
+    if (has_minimum) search_offsets(g, sets, of, kind, unit, grid);
+    else search_steps(g, sets, of, kind, unit, grid);
+    for (int block = 0; block < count; block++) {
+      int i = block / supers, s = block % supers;
       int8_t codes[256];
+      float inverse[16];
+      v_store(inverse, v_inverse(v_load(grid[i].step)));
       for (int group = 0; group < kind.per_super; group++) {
         int lane = s * kind.per_super + group, at = group * kind.length;
-        const float *from = x + s * 256 + at;
+        const float *from = task->x + (start + block) * 256 + at;
         if (has_minimum)
-          code_offsets(from, kind.length, unit[s], inverse[lane], grid.minimum[lane], kind.high, codes + at);
+          code_offsets(from, kind.length, unit[i][s], inverse[lane], grid[i].minimum[lane], kind.high, codes + at);
         else
-          code_steps(from, kind.length, unit[s], inverse[lane], kind.low, kind.high, codes + at);
+          code_steps(from, kind.length, unit[i][s], inverse[lane], kind.low, kind.high, codes + at);
       }
-      store(codes, &grid, s, task->blocks + (start + s) * bytes);
+      store(codes, &grid[i], s, task->blocks + (start + block) * bytes);
     }
   }
 }

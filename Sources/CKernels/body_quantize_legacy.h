@@ -140,7 +140,9 @@ CK_SEARCH void search_scales(const groups *g, shape of, legacy_kind kind, const 
   uint16_t half[16], none[16] = {0};
   v16 step = stored_lanes(v_load(extremes), unit, half);
   keep_better(error, step_error(g, of, step, kind.low, kind.high), d, half, m, none);
-  step = stored_lanes(fit_steps(g, of, search).step, unit, half);
+  step_fit fit = first_steps(g, of, search);
+  refit_steps(g, of, search, &fit);
+  step = stored_lanes(fit.step, unit, half);
   keep_better(error, step_error(g, of, step, kind.low, kind.high), d, half, m, none);
 }
 
@@ -161,11 +163,11 @@ CK_SEARCH void search_scales_offset(const groups *g, shape of, legacy_kind kind,
   keep_better(error, offset_error(g, of, step, v_sub(zero, minimum), kind.high), d, half_d, m, half_m);
 
   weight_sums sums = sum_weights(g, of);
-  offset_fit fit = fit_offsets(g, of, sums, search, 0);
+  offset_fit fit = first_offsets(g, of, sums, search, 0);
+  refit_offsets(g, of, sums, search, 0, &fit);
   step = stored_lanes(fit.step, unit, half_d);
   // The minimum of least error for the codes of the step as stored.
-  v16 qq, q, qx;
-  offset_moments(g, of, step, fit.minimum, kind.high, &qq, &q, &qx);
+  v16 q = sum_codes(g, of, step, fit.minimum, kind.high).q;
   minimum = stored_lanes(v_mul(v_sub(sums.wx, v_mul(step, q)), v_inverse(sums.w)), unit, half_m);
   keep_better(error, offset_error(g, of, step, v_sub(zero, minimum), kind.high), d, half_d, m, half_m);
 }

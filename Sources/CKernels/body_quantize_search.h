@@ -49,33 +49,62 @@ CK_INLINE v16 v_inverse(v16 b) {
   return v_select_lt(zero, magnitude, v_div(v_set(1), safe), zero);
 }
 
-/// Offers the grid that is best for the codes that `step` gives. Works on residuals in units of the step, which keeps
-/// its precision however many bits the codes have.
-CK_SEARCH void step_candidate(const groups *g, shape of, v16 step, v16 inverse, float low, float high, step_fit *best) {
-  v16 squares = v_zero(), cross = v_zero(), rest = v_zero();
+/// Steps that are tried in one pass over the weights: their sums do not wait for each other. More have no registers with AVX2.
+enum { STEPS_AT_ONCE = 2 };
+
+/// Offers the grids that are best for the codes that `count` steps give. Works on residuals in units of the step, which
+/// keeps its precision however many bits the codes have.
+CK_SEARCH void step_candidates(const groups *g, shape of, int count, const v16 *step, const v16 *inverse, float low,
+                               float high, step_fit *best) {
+  v16 squares[STEPS_AT_ONCE], cross[STEPS_AT_ONCE], rest[STEPS_AT_ONCE];
   v16 lowest = v_set(low), highest = v_set(high);
+  for (int k = 0; k < count; k++) squares[k] = cross[k] = rest[k] = v_zero();
   for (int i = 0; i < of.length; i++) {
-    v16 t = v_mul(v_load(g->x + i * 16), inverse);
-    v16 q = v_round(v_clamp(t, lowest, highest));
-    v16 r = v_sub(t, q);
-    v16 wq = q, wr = r;
-    if (of.weighted) {
-      v16 w = v_load(g->w + i * 16);
-      wq = v_mul(w, q);
-      wr = v_mul(w, r);
+    v16 x = v_load(g->x + i * 16), w = of.weighted ? v_load(g->w + i * 16) : v_zero();
+    for (int k = 0; k < count; k++) {
+      v16 t = v_mul(x, inverse[k]);
+      v16 q = v_round(v_clamp(t, lowest, highest));
+      v16 r = v_sub(t, q);
+      v16 wq = of.weighted ? v_mul(w, q) : q, wr = of.weighted ? v_mul(w, r) : r;
+      squares[k] = v_fma(wq, q, squares[k]);
+      cross[k] = v_fma(wq, r, cross[k]);
+      rest[k] = v_fma(wr, r, rest[k]);
     }
-    squares = v_fma(wq, q, squares);
-    cross = v_fma(wq, r, cross);
-    rest = v_fma(wr, r, rest);
   }
-  v16 factor = v_ratio(cross, squares);
-  v16 error = v_mul(v_mul(v_sub(rest, v_mul(factor, cross)), step), step);
-  v16 fitted = v_fma(factor, step, step);
-  best->step = v_select_lt(error, best->error, fitted, best->step);
-  best->error = v_select_lt(error, best->error, error, best->error);
+  for (int k = 0; k < count; k++) {
+    v16 factor = v_ratio(cross[k], squares[k]);
+    v16 error = v_mul(v_mul(v_sub(rest[k], v_mul(factor, cross[k])), step[k]), step[k]);
+    v16 fitted = v_fma(factor, step[k], step[k]);
+    best->step = v_select_lt(error, best->error, fitted, best->step);
+    best->error = v_select_lt(error, best->error, error, best->error);
+  }
 }
 
-/// sum(w (x - step q)^2) for the nearest codes; with sum(w q q) and sum(w q x) where there is a place for them, both or none.
+/// sum(w (x - step q)^2) for the nearest codes of each of `count` steps, three at most.
+CK_SEARCH void step_errors(const groups *g, shape of, int count, const v16 *step, float low, float high, v16 *sum) {
+  v16 inverse[3], negative[3], lowest = v_set(low), highest = v_set(high);
+  for (int k = 0; k < count; k++) {
+    inverse[k] = v_inverse(step[k]);
+    negative[k] = v_sub(v_zero(), step[k]);
+    sum[k] = v_zero();
+  }
+  for (int i = 0; i < of.length; i++) {
+    v16 x = v_load(g->x + i * 16), w = of.weighted ? v_load(g->w + i * 16) : v_zero();
+    for (int k = 0; k < count; k++) {
+      v16 q = v_round(v_clamp(v_mul(x, inverse[k]), lowest, highest));
+      v16 e = v_fma(negative[k], q, x);
+      sum[k] = v_fma(of.weighted ? v_mul(w, e) : e, e, sum[k]);
+    }
+  }
+}
+
+CK_INLINE v16 step_error(const groups *g, shape of, v16 step, float low, float high) {
+  v16 sum;
+  step_errors(g, of, 1, &step, low, high, &sum);
+  return sum;
+}
+
+/// What `step_error` gives, with sum(w q q) and sum(w q x).
 CK_SEARCH v16 step_moments(const groups *g, shape of, v16 step, float low, float high, v16 *qq, v16 *qx) {
   v16 inverse = v_inverse(step), sum = v_zero(), squares = v_zero(), cross = v_zero();
   v16 lowest = v_set(low), highest = v_set(high);
@@ -85,18 +114,13 @@ CK_SEARCH v16 step_moments(const groups *g, shape of, v16 step, float low, float
     v16 q = v_round(v_clamp(v_mul(x, inverse), lowest, highest));
     v16 e = v_fma(negative, q, x);
     v16 w = of.weighted ? v_load(g->w + i * 16) : v_zero();
-    sum = v_fma(of.weighted ? v_mul(w, e) : e, e, sum);
-    if (!qq) continue;
     v16 wq = of.weighted ? v_mul(w, q) : q;
+    sum = v_fma(of.weighted ? v_mul(w, e) : e, e, sum);
     squares = v_fma(wq, q, squares);
     cross = v_fma(wq, x, cross);
   }
-  if (qq) *qq = squares, *qx = cross;
+  *qq = squares, *qx = cross;
   return sum;
-}
-
-CK_INLINE v16 step_error(const groups *g, shape of, v16 step, float low, float high) {
-  return step_moments(g, of, step, low, high, 0, 0);
 }
 
 /// Sums over the weights of each group.
@@ -169,31 +193,44 @@ CK_SEARCH void offset_candidate(const groups *g, shape of, weight_sums sums, v16
   best->error = v_select_lt(error, best->error, error, best->error);
 }
 
-/// sum(w (x - (step q - minimum))^2) for the nearest codes, step is not negative; with sum(w q q), sum(w q) and sum(w q x) where
-/// there is a place for them, all or none.
-CK_SEARCH v16 offset_moments(const groups *g, shape of, v16 step, v16 minimum, float top, v16 *qq, v16 *q1, v16 *qx) {
-  v16 inverse = v_inverse(step), sum = v_zero(), squares = v_zero(), codes = v_zero(), cross = v_zero();
-  v16 zero = v_zero(), highest = v_set(top);
-  v16 negative = v_sub(zero, step);
+/// sum(w (x - (step q - minimum))^2) for the nearest codes with each of `count` minimums, two at most; step is not negative.
+CK_SEARCH void offset_errors(const groups *g, shape of, v16 step, int count, const v16 *minimum, float top, v16 *sum) {
+  v16 inverse = v_inverse(step), negative = v_sub(v_zero(), step), zero = v_zero(), highest = v_set(top);
+  for (int k = 0; k < count; k++) sum[k] = zero;
   for (int i = 0; i < of.length; i++) {
-    v16 x = v_load(g->x + i * 16);
-    v16 y = v_add(x, minimum);
-    v16 q = v_round(v_clamp(v_mul(y, inverse), zero, highest));
-    v16 e = v_fma(negative, q, y);
-    v16 w = of.weighted ? v_load(g->w + i * 16) : zero;
-    sum = v_fma(of.weighted ? v_mul(w, e) : e, e, sum);
-    if (!qq) continue;
-    v16 wq = of.weighted ? v_mul(w, q) : q;
-    codes = v_add(codes, wq);
-    squares = v_fma(wq, q, squares);
-    cross = v_fma(wq, x, cross);
+    v16 x = v_load(g->x + i * 16), w = of.weighted ? v_load(g->w + i * 16) : zero;
+    for (int k = 0; k < count; k++) {
+      v16 y = v_add(x, minimum[k]);
+      v16 q = v_round(v_clamp(v_mul(y, inverse), zero, highest));
+      v16 e = v_fma(negative, q, y);
+      sum[k] = v_fma(of.weighted ? v_mul(w, e) : e, e, sum[k]);
+    }
   }
-  if (qq) *qq = squares, *q1 = codes, *qx = cross;
-  return sum;
 }
 
 CK_INLINE v16 offset_error(const groups *g, shape of, v16 step, v16 minimum, float top) {
-  return offset_moments(g, of, step, minimum, top, 0, 0, 0);
+  v16 sum;
+  offset_errors(g, of, step, 1, &minimum, top, &sum);
+  return sum;
+}
+
+/// Sums over the nearest codes of a step that is not negative and a minimum: w q q, w q and w q x.
+typedef struct offset_moments {
+  v16 qq, q, qx;
+} offset_moments;
+
+CK_SEARCH offset_moments sum_codes(const groups *g, shape of, v16 step, v16 minimum, float top) {
+  offset_moments s = {v_zero(), v_zero(), v_zero()};
+  v16 inverse = v_inverse(step), zero = v_zero(), highest = v_set(top);
+  for (int i = 0; i < of.length; i++) {
+    v16 x = v_load(g->x + i * 16);
+    v16 q = v_round(v_clamp(v_mul(v_add(x, minimum), inverse), zero, highest));
+    v16 wq = of.weighted ? v_mul(v_load(g->w + i * 16), q) : q;
+    s.q = v_add(s.q, wq);
+    s.qq = v_fma(wq, q, s.qq);
+    s.qx = v_fma(wq, x, s.qx);
+  }
+  return s;
 }
 
 /// Transposes sixteen consecutive groups, each times its unit; `length` is a multiple of 16.
@@ -251,7 +288,7 @@ CK_SEARCH void code_steps(const float *x, int length, float unit, float inverse_
   v16 inverse = v_set(inverse_step), factor = v_set(unit), lowest = v_set(low), highest = v_set(high);
   for (int i = 0; i < length; i += 16) {
     v16 t = v_mul(v_mul(v_load(x + i), factor), inverse);
-    v_store_i8(codes + i, v_round(v_clamp(t, lowest, highest)));
+    v_store_i8(codes + i, v_clamp(t, lowest, highest));
   }
 }
 
@@ -261,6 +298,6 @@ CK_SEARCH void code_offsets(const float *x, int length, float unit, float invers
   v16 zero = v_zero(), highest = v_set(top);
   for (int i = 0; i < length; i += 16) {
     v16 y = v_add(v_mul(v_load(x + i), factor), offset);
-    v_store_i8(codes + i, v_round(v_clamp(v_mul(y, inverse), zero, highest)));
+    v_store_i8(codes + i, v_clamp(v_mul(y, inverse), zero, highest));
   }
 }

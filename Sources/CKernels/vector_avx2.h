@@ -138,7 +138,7 @@ CK_INLINE v16 v_fma(v16 x, v16 y, v16 z) {
 }
 CK_INLINE v16 v_max(v16 x, v16 y) { return v_make(_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)); }
 CK_INLINE v16 v_min(v16 x, v16 y) { return v_make(_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)); }
-CK_INLINE v16 v_round(v16 x) { return v_sub(v_add(x, v_set(12582912.0f)), v_set(12582912.0f)); }
+CK_INLINE v16 v_round(v16 x) { return (v16){_mm256_round_ps(x.a, 0x08), _mm256_round_ps(x.b, 0x08)}; }
 CK_INLINE v16 v_abs(v16 x) {
   __m256 sign = _mm256_set1_ps(-0.0f);
   return v_make(_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b));

@@ -98,7 +98,7 @@ CK_INLINE v16 v_div(v16 x, v16 y) { return _mm512_div_ps(x, y); }
 CK_INLINE v16 v_fma(v16 x, v16 y, v16 z) { return _mm512_fmadd_ps(x, y, z); }
 CK_INLINE v16 v_max(v16 x, v16 y) { return _mm512_max_ps(x, y); }
 CK_INLINE v16 v_min(v16 x, v16 y) { return _mm512_min_ps(x, y); }
-CK_INLINE v16 v_round(v16 x) { return v_sub(v_add(x, v_set(12582912.0f)), v_set(12582912.0f)); }
+CK_INLINE v16 v_round(v16 x) { return _mm512_roundscale_ps(x, 0x08); }
 CK_INLINE v16 v_abs(v16 x) { return _mm512_abs_ps(x); }
 CK_INLINE v16 v_copysign(v16 x, v16 s) {
   __m512i sign = _mm512_set1_epi32((int)0x80000000u);

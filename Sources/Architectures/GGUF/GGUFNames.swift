@@ -73,13 +73,24 @@ public struct GGUFNames: Sendable {
   /// A tensor's name on both sides without `.weight` or `.bias`; `#` stands for the number of the layer, `@` for that of
   /// an expert or head.
   private struct Row {
-    let stored: String
-    let checkpoint: String
+    let stored: Pattern
+    let checkpoint: Pattern
     let transform: GGUFTransform
     /// Rows of the stored tensor; nil for all.
-    var rows: Range<Int>?
+    let rows: Range<Int>?
     /// Whether the names go to their ends, as what follows the last dot is not the same on both sides.
-    var isWhole = false
+    let isWhole: Bool
+
+    init(
+      stored: String, checkpoint: String, transform: GGUFTransform, rows: Range<Int>? = nil,
+      isWhole: Bool = false
+    ) {
+      self.stored = Pattern(stored)
+      self.checkpoint = Pattern(checkpoint)
+      self.transform = transform
+      self.rows = rows
+      self.isWhole = isWhole
+    }
   }
 
   /// The names for a model of this configuration.
@@ -99,10 +110,10 @@ public struct GGUFNames: Sendable {
     rows =
       Self.outside(decoder)
       + Self.inBlocks(decoder, dialect).map { row in
-        let name = renamed[row.stored] ?? row.stored
+        let name = renamed[row.stored.text] ?? row.stored.text
         return Row(
           stored: "blk.#." + name,
-          checkpoint: decoder.names.root + decoder.names.layers + "#." + row.checkpoint,
+          checkpoint: decoder.names.root + decoder.names.layers + "#." + row.checkpoint.text,
           transform: row.transform, rows: row.rows, isWhole: row.isWhole)
       }
   }
@@ -254,40 +265,49 @@ public struct GGUFNames: Sendable {
   /// Where a tensor of a GGUF file belongs, several places when it holds more than one; none for names that mean nothing
   /// in this family.
   public func checkpointPlaces(ofStored name: String) -> [GGUFPlace] {
-    rows.compactMap { place(of: name, $0, from: \.stored, to: \.checkpoint) }
+    let bytes = Array(name.utf8)
+    return rows.compactMap { place(of: bytes, $0, from: $0.stored, to: $0.checkpoint) }
   }
 
   /// Where a tensor of a checkpoint goes; nil for names that a GGUF file has no place for.
   public func storedPlace(ofCheckpoint name: String) -> GGUFPlace? {
-    rows.lazy.compactMap { place(of: name, $0, from: \.checkpoint, to: \.stored) }.first
+    let bytes = Array(name.utf8)
+    return rows.lazy.compactMap { place(of: bytes, $0, from: $0.checkpoint, to: $0.stored) }.first
   }
 
-  private func place(
-    of name: String, _ row: Row, from source: KeyPath<Row, String>, to target: KeyPath<Row, String>
-  ) -> GGUFPlace? {
-    guard let dot = row.isWhole ? name.endIndex : name.lastIndex(of: "."),
-      let numbers = Self.numbers(in: name[..<dot], pattern: row[keyPath: source])
+  private func place(of name: [UInt8], _ row: Row, from source: Pattern, to target: Pattern) -> GGUFPlace? {
+    guard let dot = row.isWhole ? name.endIndex : name.lastIndex(of: UInt8(ascii: ".")),
+      let numbers = source.numbers(in: name[..<dot])
     else { return nil }
-    var stem = row[keyPath: target].replacing("#", with: numbers.layer)
+    let end = String(decoding: name[dot...], as: UTF8.self)
+    var stem = target.text.replacing("#", with: numbers.layer)
     if let index = numbers.index { stem = stem.replacing("@", with: index) }
     var transform = row.transform
-    if name[dot...] == ".bias" {
+    if end == ".bias" {
       if case .shifted = transform { transform = .none }
       if transform == .stacked(rank: 2) { transform = .stacked(rank: 1) }
     }
     return GGUFPlace(
-      name: stem + name[dot...], transform: transform, index: numbers.index.flatMap { Int($0) },
-      rows: row.rows)
+      name: stem + end, transform: transform, index: numbers.index.flatMap { Int($0) }, rows: row.rows)
+  }
+}
+
+/// A name with `#` and `@` for numbers.
+private struct Pattern {
+  let text: String
+  /// As it is compared: every tensor with every row of the table.
+  let bytes: [UInt8]
+
+  init(_ text: String) {
+    self.text = text
+    bytes = Array(text.utf8)
   }
 
   /// The digits that stand for `#` ("" when the pattern has none) and for `@`; nil when the name is another one.
-  private static func numbers(
-    in name: Substring, pattern: String
-  ) -> (layer: String, index: String?)? {
+  func numbers(in name: ArraySlice<UInt8>) -> (layer: String, index: String?)? {
     var found: (layer: String, index: String?) = ("", nil)
-    // By bytes: every tensor is compared with every row.
-    var (rest, place) = (name.utf8, pattern.utf8[...])
-    while let byte = place.popFirst() {
+    var rest = name
+    for byte in bytes {
       guard byte == UInt8(ascii: "#") || byte == UInt8(ascii: "@") else {
         guard rest.popFirst() == byte else { return nil }
         continue
@@ -295,11 +315,11 @@ public struct GGUFNames: Sendable {
       let digits = rest.prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
       guard let first = digits.first, first != UInt8(ascii: "0") || digits.count == 1 else { return nil }
       if byte == UInt8(ascii: "#") {
-        found.layer = String(digits) ?? ""
+        found.layer = String(decoding: digits, as: UTF8.self)
       } else {
-        found.index = String(digits)
+        found.index = String(decoding: digits, as: UTF8.self)
       }
-      rest = rest.dropFirst(digits.count)
+      rest = rest[digits.endIndex...]
     }
     return rest.isEmpty ? found : nil
   }
