@@ -84,8 +84,7 @@ CK_INLINE v16 v_div(v16 a, v16 b) { CK_EACH a.lane[i] /= b.lane[i]; return a; }
 CK_INLINE v16 v_fma(v16 a, v16 b, v16 c) { CK_EACH c.lane[i] = fmaf(a.lane[i], b.lane[i], c.lane[i]); return c; }
 CK_INLINE v16 v_max(v16 a, v16 b) { CK_EACH a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; return a; }
 CK_INLINE v16 v_min(v16 a, v16 b) { CK_EACH a.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; return a; }
-/// The nearest integer, ties to even, for |a| < 2^22.
-/// The nearest whole number, the even one of two, where |a| < 2^22; the sign of a zero is not the same everywhere.
+/// The nearest integer, ties to even, for |a| < 2^22; the sign of a zero is not the same everywhere.
 CK_INLINE v16 v_round(v16 a) { CK_EACH a.lane[i] = (a.lane[i] + 12582912.0f) - 12582912.0f; return a; }
 CK_INLINE v16 v_abs(v16 a) { CK_EACH a.lane[i] = fabsf(a.lane[i]); return a; }
 CK_INLINE v16 v_copysign(v16 a, v16 sign) { CK_EACH a.lane[i] = copysignf(a.lane[i], sign.lane[i]); return a; }
