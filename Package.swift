@@ -197,9 +197,9 @@ let package = Package(
     tests(
       "PipelineTests",
       [
-        "Pipeline", "Architectures", "Calibration", "Execution", "GraphIR", "GraphPasses", "Kernels",
-        "Quantization", "Codecs",
-        "GGUF", "Journal", "Safetensors", "PackedModel", "Tokenizers", "SafeIO", "TensorCore", collections,
+        "Pipeline", "Architectures", "Calibration", "Differentiation", "Execution", "GraphIR", "GraphPasses",
+        "Kernels", "Quantization", "Codecs", "GGUF", "Journal", "Safetensors", "PackedModel", "Tokenizers",
+        "SafeIO", "TensorCore", collections,
       ], exclude: ["Goldens"]),
     tests("EvaluationTests", ["Evaluation", "Kernels", "LogitBase", "SafeIO", "TensorCore"]),
     tests("CommandTests", ["Kernels", "Safetensors", "SafeIO", "TensorCore", collections]),

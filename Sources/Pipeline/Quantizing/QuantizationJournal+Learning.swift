@@ -75,7 +75,7 @@ extension LearnedRounding {
       "reach": reach.map { .number($0) } ?? .string("auto"), "scale_reach": .number(scaleReach),
       "inputs": .string(usesQuantizedInputs ? "quantized" : "float"), "seed": .string("\(seed)"),
       "model_iterations": JSONValue(modelIterations), "model_reach": .number(modelReach),
-      "model_scale_reach": .number(modelScaleReach),
+      "model_scale_reach": .number(modelScaleReach), "model_state_weight": .number(modelStateWeight),
     ])
   }
 }

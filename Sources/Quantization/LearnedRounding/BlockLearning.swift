@@ -62,7 +62,7 @@ public struct BlockLearning {
     try descent.run(schedule, windowCount: division.learnedCount, progress: progress) { number in
       let example = examples[number]
       let tape = try descent.program.run(tokens: example.tokens, floats: example.inputs)
-      tape.backward(zip(tape.outputs, example.targets).map { Self.difference($0, $1) })
+      tape.backward(zip(tape.outputs, example.targets).map { RelativeError.gradient($0, $1) })
       return tape
     }
     let (found, changed) = try descent.finish()
@@ -75,31 +75,13 @@ public struct BlockLearning {
     return (isBetter ? matrices.merging(found) { $1 } : matrices, report)
   }
 
-  /// Mean square of the error of the outputs.
+  /// Mean over tokens of the squared error of the outputs, relative to what they should be.
   private func loss(_ program: DifferentiableGraph, _ judges: [Example]) throws -> Double {
     let sums = try pool.map(judges.count) { number in
       let example = judges[number]
       let tape = try program.run(tokens: example.tokens, floats: example.inputs, keeping: false)
-      return Self.error(tape.outputs, example.targets)
+      return zip(tape.outputs, example.targets).reduce(0.0) { $0 + RelativeError.sum($1.0, $1.1) }
     }
-    let values = judges.reduce(0) { sum, judge in
-      judge.targets.reduce(sum) { $0 + $1.values.count }
-    }
-    return sums.reduce(0, +) / Double(max(values, 1))
-  }
-
-  private static func error(_ outputs: [FloatMatrix], _ targets: [FloatMatrix]) -> Double {
-    zip(outputs, targets).reduce(0.0) { sum, pair in
-      zip(pair.0.values, pair.1.values).reduce(sum) {
-        let difference = Double($1.0) - Double($1.1)
-        return $0 + difference * difference
-      }
-    }
-  }
-
-  private static func difference(_ output: FloatMatrix, _ target: FloatMatrix) -> FloatMatrix {
-    var result = output
-    for index in result.values.indices { result.values[index] -= target.values[index] }
-    return result
+    return sums.reduce(0, +) / Double(max(judges.reduce(0) { $0 + $1.tokens.count }, 1))
   }
 }

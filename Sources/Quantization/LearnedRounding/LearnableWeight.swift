@@ -27,7 +27,7 @@ final class LearnableWeight: @unchecked Sendable {
   private static let margin: Float = 0.45
 
   /// What is left of a mean square after a step.
-  private static let decay: Float = 0.9
+  private static let decay: Float = 0.97
 
   /// Begins at the codes of `start`, as near to the weights as these codes allow.
   init(start: GridMatrix, weights: FloatMatrix, target: TrainableWeight) {

@@ -6,8 +6,8 @@ import TensorCore
 ///
 /// Source: Cheng et al. 2023, "Optimize Weight Rounding via Signed Gradient Descent for the Quantization of LLMs" (arXiv
 /// 2309.05516). Differences: it starts from finished codes, not from the weights; a step is as long as the gradient is large beside
-/// those before it, not always the same; offsets move by a stated reach in all; the result is kept only when it is better than the
-/// start over at most 32 windows.
+/// those before it, not always the same; offsets move by a stated reach in all; the error of a token counts relative to its target;
+/// the result is kept only when it is better than the start over at most 32 windows.
 public struct LearnedRounding: Sendable, Equatable {
   /// Steps a block.
   public var iterations: Int
@@ -29,13 +29,15 @@ public struct LearnedRounding: Sendable, Equatable {
   public var modelReach: Double
   /// How far the multiplier of a scale can move in those.
   public var modelScaleReach: Double
+  /// What the relative squared error of a token's state behind a block counts in those, beside the divergence of its prediction.
+  public var modelStateWeight: Double
 
   /// Creates options.
   public init(
     iterations: Int = 128, batch: Int = 2, windows: Int? = nil, reach: Double? = nil,
     scaleReach: Double = 0.05,
     usesQuantizedInputs: Bool = true, seed: UInt64 = 0, modelIterations: Int = 0, modelReach: Double = 0.2,
-    modelScaleReach: Double = 0.2
+    modelScaleReach: Double = 0.2, modelStateWeight: Double = 0.1
   ) {
     self.iterations = iterations
     self.batch = batch
@@ -47,6 +49,7 @@ public struct LearnedRounding: Sendable, Equatable {
     self.modelIterations = modelIterations
     self.modelReach = modelReach
     self.modelScaleReach = modelScaleReach
+    self.modelStateWeight = modelStateWeight
   }
 
   /// The name in recipes and reports.
@@ -76,6 +79,9 @@ public struct LearnedRounding: Sendable, Equatable {
     MethodOption(
       name: "model-scale-reach", defaultValue: "0.2",
       summary: "how far a scale's multiplier can move in those; 0: not at all"),
+    MethodOption(
+      name: "model-state-weight", defaultValue: "0.1",
+      summary: "what errors of the states behind blocks count in those beside the divergence; 0: nothing"),
     MethodOption(name: "seed", defaultValue: "0", summary: "seed of the order of windows"),
   ]
 
@@ -99,7 +105,8 @@ public struct LearnedRounding: Sendable, Equatable {
       seed: UInt64(try reader.integer("seed", default: 0, in: 0...Int.max)),
       modelIterations: try reader.integer("model-iterations", default: 0, in: 0...1_000_000),
       modelReach: try reader.number("model-reach", default: 0.2, in: 0...16),
-      modelScaleReach: try reader.number("model-scale-reach", default: 0.2, in: 0...1))
+      modelScaleReach: try reader.number("model-scale-reach", default: 0.2, in: 0...1),
+      modelStateWeight: try reader.number("model-state-weight", default: 0.1, in: 0...1_000))
     switch values["inputs"] {
     case nil, "quantized": break
     case "float": usesQuantizedInputs = false
@@ -114,7 +121,8 @@ public struct LearnedRounding: Sendable, Equatable {
 public struct BlockReport: Sendable, Equatable {
   /// Scope of the block, such as `layers.3`.
   public var block: String
-  /// Mean square of the output's error before, over at most 32 windows.
+  /// Squared error of the outputs before, relative to what they should be: mean over the tokens of at most 32 windows. Of the
+  /// whole model, the mean divergence of its predictions.
   public var lossBefore: Double
   /// The same after; that of the start when nothing better was found.
   public var lossAfter: Double

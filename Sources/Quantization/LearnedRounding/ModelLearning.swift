@@ -5,10 +5,12 @@ import Kernels
 import TensorCore
 
 /// Learns the scales and codes of all layers from the whole model: the loss is the KL divergence of its predictions from those of the
-/// unquantized model.
+/// unquantized model, and a share of the errors of what each block passes on.
 ///
 /// Source: Chen et al. 2024, "EfficientQAT" (arXiv 2407.11062), section 3.3, trains step sizes end to end after its blocks; here codes
-/// move as well, and the target is the unquantized model's distribution instead of the text.
+/// move as well, and the target is the unquantized model's distribution instead of the text. What blocks pass on says much more of
+/// each token than its prediction: less is learned of these windows alone (hidden states as targets: Jiao et al. 2020, "TinyBERT",
+/// arXiv 1909.10351).
 public struct ModelLearning {
   let method: LearnedRounding
   let pool: ThreadPool
@@ -37,6 +39,8 @@ public struct ModelLearning {
     constant: (String) throws -> [Float], windows: [[Int32]], division: LearningWindows,
     progress: (Int) throws -> Void = { _ in }
   ) throws -> (matrices: [String: EncodedMatrix], report: BlockReport) {
+    var graph = graph
+    if method.modelStateWeight > 0 { graph.outputs += graph.passedStates }
     let teacher = try DifferentiableGraph(graph: graph, trained: [], constant: constant)
     let descent = try RoundingDescent(
       graph: graph, original: original, matrices: matrices, constant: constant, pool: pool)
@@ -46,14 +50,13 @@ public struct ModelLearning {
       iterations: method.modelIterations, batch: method.batch, reach: { _ in method.modelReach },
       scaleReach: method.modelScaleReach, seed: method.seed)
     try descent.run(schedule, windowCount: division.learnedCount, progress: progress) { number in
-      var expected = try teacher.run(tokens: windows[number], keeping: false).outputs[0]
+      let targets = try teacher.run(tokens: windows[number], keeping: false).outputs
       let tape = try descent.program.run(tokens: windows[number])
-      var found = tape.outputs[0]
-      Self.softmax(&expected)
-      Self.softmax(&found)
-      // The gradient of KL(p || q) with respect to the logits of q is q - p.
-      for index in found.values.indices { found.values[index] -= expected.values[index] }
-      tape.backward([found])
+      let outputs = tape.outputs
+      let states = zip(outputs, targets).dropFirst().map {
+        RelativeError.gradient($0, $1, factor: method.modelStateWeight)
+      }
+      tape.backward([Self.gradient(of: outputs[0], from: targets[0])] + states)
       return tape
     }
     let (found, changed) = try descent.finish()
@@ -64,6 +67,15 @@ public struct ModelLearning {
       iterations: method.modelIterations, keptStart: !isBetter, changedCodes: isBetter ? changed : 0,
       layers: descent.learners.map(\.weight.target.name))
     return (isBetter ? matrices.merging(found) { $1 } : matrices, report)
+  }
+
+  /// The gradient of `KL(p || q)` with respect to the logits of `q`: `q - p`.
+  private static func gradient(of logits: FloatMatrix, from expected: FloatMatrix) -> FloatMatrix {
+    var (found, expected) = (logits, expected)
+    softmax(&expected)
+    softmax(&found)
+    for index in found.values.indices { found.values[index] -= expected.values[index] }
+    return found
   }
 
   /// Mean of `KL(p || q)` over the tokens of the judges.
@@ -114,6 +126,17 @@ public struct ModelLearning {
       guard let start = values.baseAddress else { return }
       let target = unsafe Rows(start, rows: rows, columns: columns)
       unsafe KernelTable.best.softmax(target, into: target, pool: serial)
+    }
+  }
+}
+
+extension Graph {
+  /// Float values that blocks pass on, each once, without the graph's outputs and what goes into the first block.
+  package var passedStates: [ValueID] {
+    let blocks = self.blocks
+    var known = Set(outputs).union(inputs).union(blocks.first?.inputs ?? [])
+    return (blocks.dropFirst().flatMap(\.inputs) + (blocks.last?.outputs ?? [])).filter {
+      type(of: $0).element == .f32 && known.insert($0).inserted
     }
   }
 }

@@ -79,6 +79,11 @@ struct LearningArguments: ParsableArguments {
   var modelReach: Double?
   @Option(help: "How far a scale's multiplier can move in those; 0: not at all (default 0.2).")
   var modelScaleReach: Double?
+  @Option(
+    help:
+      "What errors of states behind blocks count in those beside the divergence; 0: nothing (default 0.1)."
+  )
+  var modelStateWeight: Double?
   @Option(help: "Seed of the order of windows (default 0).") var learningSeed: Int?
 
   /// The options that were given, by their names in recipes.
@@ -93,6 +98,7 @@ struct LearningArguments: ParsableArguments {
     values["model-iterations"] = modelIterations.map { "\($0)" }
     values["model-reach"] = modelReach.map { "\($0)" }
     values["model-scale-reach"] = modelScaleReach.map { "\($0)" }
+    values["model-state-weight"] = modelStateWeight.map { "\($0)" }
     values["seed"] = learningSeed.map { "\($0)" }
     return values
   }
