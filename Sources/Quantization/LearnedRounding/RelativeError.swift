@@ -21,7 +21,9 @@ package enum RelativeError {
   }
 
   /// `factor` times the gradient of ``sum(_:_:)`` with respect to the output.
-  package static func gradient(_ output: FloatMatrix, _ target: FloatMatrix, factor: Double = 1) -> FloatMatrix {
+  package static func gradient(
+    _ output: FloatMatrix, _ target: FloatMatrix, factor: Double = 1
+  ) -> FloatMatrix {
     var result = output
     for row in 0..<output.rows {
       let range = row * output.columns..<(row + 1) * output.columns
