@@ -98,14 +98,18 @@ import Testing
     }
   }
 
-  /// Two bits are where it pays: much less damage than GPTQ alone, on tokens that were not learned from.
+  /// Two bits are where it pays: much less damage than GPTQ alone, on tokens that were not learned from. Whatever the order of
+  /// windows: what a few of them leave to chance is a tenth of the damage.
   @Test func twoBitsGetMuchBetterThanByGPTQ() throws {
     let plain = try damage(TestModels.quantized(tiny, recipe(learning: nil), windows))
     var more = Self.learning
-    more.iterations = 200
+    more.iterations = 100
     more.modelIterations = 80
-    let learned = try damage(TestModels.quantized(tiny, recipe(learning: more), windows))
-    #expect(learned < 0.85 * plain, "\(learned) after \(plain)")
+    for seed in UInt64(0)..<4 {
+      more.seed = seed
+      let learned = try damage(TestModels.quantized(tiny, recipe(learning: more), windows))
+      #expect(learned < 0.8 * plain, "\(learned) after \(plain), seed \(seed)")
+    }
   }
 
   /// Scales of the whole model, and codes if they may: the divergence falls, and the bytes are the same for any number of threads.

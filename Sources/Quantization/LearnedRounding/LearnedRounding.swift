@@ -29,7 +29,7 @@ public struct LearnedRounding: Sendable, Equatable {
   public var modelReach: Double
   /// How far the multiplier of a scale can move in those.
   public var modelScaleReach: Double
-  /// What the relative squared error of a token's state behind a block counts in those, beside the divergence of its prediction.
+  /// Weight, in those, of the relative squared errors in what blocks pass on, beside the divergence; 0 for none.
   public var modelStateWeight: Double
 
   /// Creates options.
@@ -81,7 +81,7 @@ public struct LearnedRounding: Sendable, Equatable {
       summary: "how far a scale's multiplier can move in those; 0: not at all"),
     MethodOption(
       name: "model-state-weight", defaultValue: "0.1",
-      summary: "what errors of the states behind blocks count in those beside the divergence; 0: nothing"),
+      summary: "weight, in those, of errors in what blocks pass on, beside the divergence; 0: none"),
     MethodOption(name: "seed", defaultValue: "0", summary: "seed of the order of windows"),
   ]
 

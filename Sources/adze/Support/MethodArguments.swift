@@ -81,7 +81,7 @@ struct LearningArguments: ParsableArguments {
   var modelScaleReach: Double?
   @Option(
     help:
-      "What errors of states behind blocks count in those beside the divergence; 0: nothing (default 0.1)."
+      "Weight, in those, of errors in what blocks pass on, beside the divergence; 0: none (default 0.1)."
   )
   var modelStateWeight: Double?
   @Option(help: "Seed of the order of windows (default 0).") var learningSeed: Int?
