@@ -3,11 +3,13 @@ import Calibration
 import Codecs
 import Execution
 import Kernels
-import Synchronization
 
 /// Windows that a model writes itself, to be calibrated on beside those of a text: more of what it will be asked for, at no other
 /// source (LLM-QAT, Liu et al. 2023, arXiv 2305.17888; self-calibration, Williams et al. 2024, arXiv 2410.17170).
 public struct SelfGeneratedText {
+  /// The name in progress reports.
+  public static let name = "self-generated text"
+
   private let model: LanguageModel
   private let threadCount: Int
 
@@ -28,44 +30,48 @@ public struct SelfGeneratedText {
   ///
   /// - Parameters:
   ///   - count: how many windows to write.
-  ///   - text: windows of a text; the new ones are as long as the first.
-  ///   - progress: called from any thread with the part that is done.
+  ///   - text: windows of a text; the new ones are as long as the first. Those among them that the model wrote are not gone on from.
+  ///   - progress: called with the part that is done.
   /// - Returns: `text` with the new ones behind it.
   /// - Throws: `ExecutionError`, or what `progress` throws.
   public func windows(
-    _ count: Int, after text: CalibrationWindows, progress: @Sendable (Double) throws -> Void
+    _ count: Int, after text: CalibrationWindows, progress: (Double) throws -> Void
   ) throws -> CalibrationWindows {
     guard let length = text.windows.first?.count else { return text }
     let begin = model.source.beginOfSequence.map { [$0] } ?? []
-    let stream = text.windows.flatMap { $0.starts(with: begin) ? $0.dropFirst(begin.count) : $0[...] }
+    let stream = text.windows.dropLast(text.selfGeneratedCount).flatMap {
+      $0.starts(with: begin) ? $0.dropFirst(begin.count) : $0[...]
+    }
     let promptLength = Self.promptLength(of: length) - begin.count
     let places = max(stream.count - promptLength, 0)
-    let steps = Atomic<Int>(0)
-    let total = Double(count * (length - promptLength))
-    let own = try ThreadPool(threadCount: threadCount).map(count) { number in
-      let start = number * places / count
-      let (prompt, rest) = (stream[start...].prefix(promptLength), stream[start...].dropFirst(promptLength))
-      return try window(number, from: begin + prompt, of: length, text: rest + stream) {
-        let done = steps.add(1, ordering: .relaxed).newValue
-        if done % 64 == 0 { try progress(min(Double(done) / total, 1)) }
+    let pool = ThreadPool(threadCount: threadCount)
+    var own: [[Int32]] = []
+    while own.count < count {
+      let first = own.count
+      own += try pool.map(min(pool.threadCount, count - first)) { offset in
+        let start = (first + offset) * places / count
+        let (prompt, rest) = (stream[start...].prefix(promptLength), stream[start...].dropFirst(promptLength))
+        return try window(
+          from: begin + prompt, of: length, text: rest + stream,
+          seed: UInt64(text.selfGeneratedCount + first + offset + 1))
       }
+      try progress(Double(own.count) / Double(count))
     }
     return CalibrationWindows(
-      windows: text.windows + own, firstNumber: text.firstNumber, selfGeneratedCount: count)
+      windows: text.windows + own, firstNumber: text.firstNumber,
+      selfGeneratedCount: text.selfGeneratedCount + count)
   }
 
   /// Tokens of the text that follow where the model ends its own.
   private static let beginningLength = 32
 
-  /// - Parameters:
-  ///   - text: what goes on where the model ends a text.
-  ///   - step: called for each token that is drawn.
+  /// - Parameter text: what goes on where the model ends a text.
   private func window(
-    _ number: Int, from prompt: [Int32], of length: Int, text: ArraySlice<Int32>, step: () throws -> Void
+    from prompt: [Int32], of length: Int, text: ArraySlice<Int32>, seed: UInt64
   ) throws -> [Int32] {
     let ends = model.source.summary.sizes.eosTokens
     let session = Session(program: model.program, pool: ThreadPool(threadCount: 1, isPinned: false))
-    var sampler = Sampler(SamplingOptions(temperature: 1, topK: 0, topP: 1, seed: UInt64(number) + 1))
+    var sampler = Sampler(SamplingOptions(temperature: 1, topK: 0, topP: 1, seed: seed))
     var (window, pending, text) = (prompt, prompt, text)
     while window.count < length {
       let token = try unsafe session.forward(pending) { logits in
@@ -78,7 +84,6 @@ public struct SelfGeneratedText {
         pending = Array(beginning)
       }
       window += pending
-      try step()
     }
     return window
   }

@@ -144,6 +144,63 @@ import Testing
     #expect(try bytes(alone, "alone.adze") == bytes(model, "together.adze"))
   }
 
+  /// Windows that the model writes are learned from, by the whole model's steps alone, and are the same for any number of threads.
+  @Test func theWholeModelLearnsFromWhatTheModelWrites() throws {
+    var learning = Self.learning
+    learning.iterations = 4
+    learning.modelIterations = 12
+    let without = try TestModels.quantized(tiny, recipe(learning: learning), windows)
+    learning.modelSelfGenerated = 6
+    var steps: [String] = []
+    let with = try QuantizationStage(model: tiny, recipe: recipe(learning: learning), pool: TestModels.pool)
+      .run(
+        calibration: windows
+      ) { if steps.last != $0.step { steps.append($0.step) } }
+    #expect(steps == ["weights", SelfGeneratedText.name, LearnedRounding.name])
+    #expect(with.blockReports.dropLast() == without.blockReports.dropLast())
+    #expect(
+      with.blockReports.last?.lossBefore == without.blockReports.last?.lossBefore, "judged by other windows")
+    #expect(try TestModels.decoded(with.weights) != TestModels.decoded(without.weights))
+    let alone = try TestModels.quantized(
+      tiny, recipe(learning: learning), windows, pool: TestModels.singlePool)
+    #expect(try bytes(alone, "alone.adze") == bytes(with, "together.adze"))
+  }
+
+  /// Codes go to their neighbors, and further only where the reach is longer than what lies between.
+  @Test(arguments: [(0.5, 1), (1, 2)])
+  func codesMoveNoFurtherThanTheReachAllows(reach: Double, furthest: Int) throws {
+    var learning = Self.learning
+    learning.reach = reach
+    let codec = "int4"
+    let plain = try TestModels.quantized(tiny, recipe("gptq", codec, learning: nil), windows)
+    let learned = try TestModels.quantized(tiny, recipe("gptq", codec, learning: learning), windows)
+    var found = 0
+    for name in learned.quantizedNames {
+      guard case .encoded(let before)? = plain.weights[name],
+        case .encoded(let after)? = learned.weights[name],
+        let grid = before.codec as? IntegerGroupCodec
+      else {
+        Issue.record("\(name) was not quantized")
+        continue
+      }
+      let codes = [before, after].map { grid.unpacked($0, rows: 0..<$0.rows).codes }
+      found = max(found, zip(codes[0], codes[1]).map { abs(Int($0) - Int($1)) }.max() ?? 0)
+    }
+    #expect(found == furthest)
+  }
+
+  /// A transform may change the graph; blocks are those of the model that it made.
+  @Test func turnedInputsAreTurnedInBlocksAsWell() throws {
+    var turned = try recipe("gptq", "int4", learning: Self.learning)
+    turned.transforms = [.init(name: "rotation", options: ["inputs": "always"])]
+    let plain = try TestModels.quantized(tiny, recipe("gptq", "int4"), windows)
+    let model = try TestModels.quantized(tiny, turned, windows)
+    #expect(model.source.graph != tiny.graph)
+    for (report, other) in zip(model.blockReports, plain.blockReports) {
+      #expect(report.lossBefore < 4 * other.lossBefore, "\(report) beside \(other)")
+    }
+  }
+
   /// What states behind blocks count for is seen in them: here beside hardly anything else.
   @Test func statesBehindBlocksAreLearned() throws {
     let states = tiny.graph.passedStates
@@ -301,6 +358,7 @@ import Testing
       ("iterations", "0"), ("batch", "0"), ("reach", "far"), ("scale-reach", "2"), ("inputs", "both"),
       ("seed", "-1"), ("windows", "0"), ("model-iterations", "-1"), ("model-reach", "-1"),
       ("model-scale-reach", "2"), ("model-state-weight", "-1"),
+      ("model-self-generated", "-1"), ("model-self-generated", "8"),
       ("rate", "1"),
     ] {
       let error = try #require(throws: QuantizationError.self) { try LearnedRounding(options: [key: value]) }
@@ -310,13 +368,14 @@ import Testing
       options: [
         "iterations": "7", "batch": "3", "reach": "0.25", "scale-reach": "0", "inputs": "float", "seed": "9",
         "model-iterations": "5", "model-reach": "0.5", "model-scale-reach": "0.75",
-        "model-state-weight": "0.5",
+        "model-state-weight": "0.5", "model-self-generated": "6",
       ])
     #expect(
       all
         == LearnedRounding(
           iterations: 7, batch: 3, reach: 0.25, scaleReach: 0, usesQuantizedInputs: false, seed: 9,
-          modelIterations: 5, modelReach: 0.5, modelScaleReach: 0.75, modelStateWeight: 0.5))
+          modelIterations: 5, modelReach: 0.5, modelScaleReach: 0.75, modelStateWeight: 0.5,
+          modelSelfGenerated: 6))
     #expect(try LearnedRounding(options: ["reach": "auto"]) == LearnedRounding())
   }
 

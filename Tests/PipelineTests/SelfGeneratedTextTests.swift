@@ -43,6 +43,18 @@ import Testing
     #expect(places == (0..<5).map { $0 * (stream.count - promptLength + 1) / 5 })
   }
 
+  /// More windows are other ones, and none goes on from what the model wrote.
+  @Test func moreWindowsAreOthers() throws {
+    let writer = try SelfGeneratedText(model, threadCount: 2, kernels: .best)
+    let some = try writer.windows(3, after: text) { _ in }
+    let more = try writer.windows(3, after: some) { _ in }
+    #expect(more.selfGeneratedCount == 6 && Array(more.windows.prefix(5)) == some.windows)
+    let promptLength = SelfGeneratedText.promptLength(of: 96)
+    for (first, second) in zip(some.windows.dropFirst(2), more.windows.dropFirst(5)) {
+      #expect(first.prefix(promptLength) == second.prefix(promptLength) && first != second)
+    }
+  }
+
   /// Where the model ends a text, that of the corpus goes on, and no token says where.
   @Test func endsOfTextsAreBeginningsOfOthers() throws {
     let directory = TemporaryDirectory()

@@ -17,6 +17,8 @@ struct LearnedRoundingStage {
   /// Those that ``division`` has chosen.
   let windows: [[Int32]]
   let division: LearningWindows
+  /// Windows that the unquantized model wrote, for the steps of the whole model alone.
+  let own: [[Int32]]
   let pool: ThreadPool
 
   /// A block with what lies between it and the next, as a graph of its own.
@@ -96,8 +98,8 @@ struct LearnedRoundingStage {
   ) throws -> LearnedBlock {
     let (learned, report) = try ModelLearning(method: method, pool: pool).learn(
       graph: graph, original: { try original($0).decoded() }, matrices: matrices,
-      constant: { try original($0).decoded().values }, windows: windows, division: division,
-      progress: progress)
+      constant: { try original($0).decoded().values }, windows: windows, own: own,
+      division: division, progress: progress)
     return LearnedBlock(matrices: learned, report: report)
   }
 

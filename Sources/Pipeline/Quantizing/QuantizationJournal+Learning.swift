@@ -76,6 +76,7 @@ extension LearnedRounding {
       "inputs": .string(usesQuantizedInputs ? "quantized" : "float"), "seed": .string("\(seed)"),
       "model_iterations": JSONValue(modelIterations), "model_reach": .number(modelReach),
       "model_scale_reach": .number(modelScaleReach), "model_state_weight": .number(modelStateWeight),
+      "model_self_generated": JSONValue(modelSelfGenerated),
     ])
   }
 }

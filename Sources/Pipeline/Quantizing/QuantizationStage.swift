@@ -96,7 +96,7 @@ public struct QuantizationStage {
       try withoutCalibration(plan.selected, &work, progress)
     }
     try checkFallbacks(work.reports)
-    let blocks = try learnRounding(calibration, &work, progress)
+    let blocks = try learnRounding(model, calibration, &work, progress)
     let inputs = try calibrateActivations(
       model, work.plan, given.isWindows ? given : calibration, work.weights,
       plain: transforms.isEmpty ? nil : plainWeights, progress)
@@ -128,7 +128,8 @@ public struct QuantizationStage {
 
   /// Learned rounding over all blocks, when the recipe asks for it.
   private func learnRounding(
-    _ calibration: CalibrationSource, _ work: inout Work, _ progress: (Progress) throws -> Void
+    _ model: LoadedModel, _ calibration: CalibrationSource, _ work: inout Work,
+    _ progress: (Progress) throws -> Void
   ) throws -> [BlockReport] {
     guard let learning = recipe.learnedRounding else { return [] }
     guard case .windows(let windows) = calibration else { throw PipelineError.learningNeedsWindows }
@@ -140,7 +141,10 @@ public struct QuantizationStage {
     let division = LearningWindows(learned: learning.windows, of: windows.windows.count)
     let stage = LearnedRoundingStage(
       graph: model.graph, method: learning, windows: division.chosen.map { windows.windows[$0] },
-      division: division, pool: pool)
+      division: division,
+      own: journal?.learned[ModelLearning.block] == nil
+        ? try selfGenerated(learning.modelSelfGenerated, windows, progress) : [],
+      pool: pool)
     let blocks = try stage.run(
       original: { name in try Self.weight(name, in: original) }, matrices: &matrices,
       known: { journal?.learned[$0] },
@@ -152,6 +156,18 @@ public struct QuantizationStage {
       work.reports[index].method += "," + LearnedRounding.name
     }
     return blocks
+  }
+
+  /// Windows that the model writes as it was given.
+  private func selfGenerated(
+    _ count: Int, _ text: CalibrationWindows, _ progress: (Progress) throws -> Void
+  ) throws -> [[Int32]] {
+    guard count > 0 else { return [] }
+    return try SelfGeneratedText(model, threadCount: pool.threadCount, kernels: kernels).windows(
+      count, after: text
+    ) {
+      try progress(Progress(step: SelfGeneratedText.name, what: "", fraction: $0))
+    }.windows.suffix(count)
   }
 
   /// Opens the journal of this work, or begins it. Its identity is everything that the values of the layers depend on.

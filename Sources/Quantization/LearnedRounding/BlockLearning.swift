@@ -48,7 +48,8 @@ public struct BlockLearning {
     progress: (Int) throws -> Void = { _ in }
   ) throws -> (matrices: [String: EncodedMatrix], report: BlockReport) {
     let descent = try RoundingDescent(
-      graph: graph, original: original, matrices: matrices, constant: constant, pool: pool)
+      graph: graph, original: original, matrices: matrices, constant: constant, reach: method.blockReach,
+      pool: pool)
     guard !descent.learners.isEmpty else {
       throw QuantizationError.unsupportedCodec(
         method: LearnedRounding.name, codec: matrices.values.first?.codec.canonicalName ?? "none",
@@ -57,8 +58,7 @@ public struct BlockLearning {
     let judges = division.judges.map { examples[$0] }
     let before = try loss(descent.program, judges)
     let schedule = RoundingDescent.Schedule(
-      iterations: method.iterations, batch: method.batch, reach: { $0.reach(method) },
-      scaleReach: method.scaleReach, seed: method.seed)
+      iterations: method.iterations, batch: method.batch, scaleReach: method.scaleReach, seed: method.seed)
     try descent.run(schedule, windowCount: division.learnedCount, progress: progress) { number in
       let example = examples[number]
       let tape = try descent.program.run(tokens: example.tokens, floats: example.inputs)

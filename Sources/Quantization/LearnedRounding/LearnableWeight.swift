@@ -17,6 +17,9 @@ final class LearnableWeight: @unchecked Sendable {
   let target: TrainableWeight
   private let latents: UnsafeMutablePointer<Float>
   private let lowest: UnsafeMutablePointer<Float>
+  /// How far a latent can move in all steps together, and how far it is ever from its beginning, both in codes.
+  private let reach: Double
+  private let limit: Float
   private let multipliers: UnsafeMutablePointer<Float>
   /// Running mean squares of the gradients of latents and of multipliers.
   private let latentSquares: UnsafeMutablePointer<Float>
@@ -30,9 +33,13 @@ final class LearnableWeight: @unchecked Sendable {
   private static let decay: Float = 0.97
 
   /// Begins at the codes of `start`, as near to the weights as these codes allow.
-  init(start: GridMatrix, weights: FloatMatrix, target: TrainableWeight) {
+  /// - Parameter reach: how far a latent can move in all steps together, in codes. Gradients larger than their mean take it further,
+  ///   but never beyond that or half a code, whichever is more.
+  init(start: GridMatrix, weights: FloatMatrix, target: TrainableWeight, reach: Double) {
     self.start = start
     self.target = target
+    self.reach = reach
+    limit = Float(max(reach, 0.5))
     count = start.rows * start.columns
     unsafe latents = .allocate(capacity: max(count, 1))
     unsafe lowest = .allocate(capacity: max(count, 1))
@@ -53,7 +60,7 @@ final class LearnableWeight: @unchecked Sendable {
           scale == 0 ? code : (weights.values[place] - start.offsets[group]) / scale + start.zeros[group]
         let latent = wanted.isFinite ? min(max(wanted, code - Self.margin), code + Self.margin) : code
         unsafe latents[place] = latent
-        unsafe lowest[place] = latent - 0.5
+        unsafe lowest[place] = latent - limit
       }
     }
     write(rows: 0..<start.rows)
@@ -65,11 +72,6 @@ final class LearnableWeight: @unchecked Sendable {
     unsafe multipliers.deallocate()
     unsafe latentSquares.deallocate()
     unsafe multiplierSquares.deallocate()
-  }
-
-  /// How far a latent can move: fewer codes lie further apart, and more of them are wrong.
-  func reach(_ method: LearnedRounding) -> Double {
-    method.reach ?? (start.maximumCode <= 3 ? 0.4 : 0.2)
   }
 
   /// Writes what the codes of some rows stand for to the target.
@@ -95,15 +97,15 @@ final class LearnableWeight: @unchecked Sendable {
 
   /// How far something moves in a step.
   struct Rates {
-    /// Latents, in codes.
-    let latent: Float
+    /// Share of the reach of latents.
+    let share: Double
     let multiplier: Float
     /// The mean of squares from their running mean, which began at zero.
     let meanOfSquares: Float
 
     /// Those of a step, counted from 0.
-    init(latent: Double, multiplier: Double, step: Int) {
-      self.latent = Float(latent)
+    init(share: Double, multiplier: Double, step: Int) {
+      self.share = share
       self.multiplier = Float(multiplier)
       meanOfSquares = Float(1 / (1 - pow(Double(LearnableWeight.decay), Double(step + 1))))
     }
@@ -114,6 +116,7 @@ final class LearnableWeight: @unchecked Sendable {
   func step(rows: Range<Int>, gradient: UnsafePointer<Float>, rates: Rates) {
     let (columns, length, groups) = (start.columns, start.groupLength, start.groupCount)
     let highest = start.maximumCode
+    let rate = Float(reach * rates.share)
     for row in rows {
       for group in 0..<groups {
         let place = row * groups + group
@@ -127,9 +130,9 @@ final class LearnableWeight: @unchecked Sendable {
           let isInRange = latent >= -0.5 && latent <= highest + 0.5
           let moved =
             latent
-            - rates.latent
+            - rate
             * (unsafe Self.scaled(isInRange ? slope * scale : 0, by: &latentSquares[index], rates))
-          unsafe latents[index] = min(max(moved, lowest[index]), lowest[index] + 1)
+          unsafe latents[index] = min(max(moved, lowest[index]), lowest[index] + 2 * limit)
         }
         unsafe multipliers[place] -=
           rates.multiplier * (unsafe Self.scaled(sum * scale, by: &multiplierSquares[place], rates))

@@ -32,12 +32,15 @@ public struct LearnedRounding: Sendable, Equatable {
   /// Weight, in those, of the relative squared errors in what blocks pass on, beside the divergence; 0 for none.
   public var modelStateWeight: Double
 
+  /// Windows that the unquantized model writes after parts of the text, from which those steps learn as well.
+  public var modelSelfGenerated: Int
+
   /// Creates options.
   public init(
     iterations: Int = 128, batch: Int = 2, windows: Int? = nil, reach: Double? = nil,
     scaleReach: Double = 0.05,
     usesQuantizedInputs: Bool = true, seed: UInt64 = 0, modelIterations: Int = 0, modelReach: Double = 0.2,
-    modelScaleReach: Double = 0.2, modelStateWeight: Double = 0.1
+    modelScaleReach: Double = 0.2, modelStateWeight: Double = 0.1, modelSelfGenerated: Int = 0
   ) {
     self.iterations = iterations
     self.batch = batch
@@ -50,6 +53,12 @@ public struct LearnedRounding: Sendable, Equatable {
     self.modelReach = modelReach
     self.modelScaleReach = modelScaleReach
     self.modelStateWeight = modelStateWeight
+    self.modelSelfGenerated = modelSelfGenerated
+  }
+
+  /// How far an offset of a block's weight can move: fewer codes lie further apart, and more of them are wrong.
+  func blockReach(of start: GridMatrix) -> Double {
+    reach ?? (start.maximumCode <= 3 ? 0.4 : 0.2)
   }
 
   /// The name in recipes and reports.
@@ -82,6 +91,9 @@ public struct LearnedRounding: Sendable, Equatable {
     MethodOption(
       name: "model-state-weight", defaultValue: "0.1",
       summary: "weight, in those, of errors in what blocks pass on, beside the divergence; 0: none"),
+    MethodOption(
+      name: "model-self-generated", defaultValue: "0",
+      summary: "windows that the model writes after parts of the text, for those steps to learn from as well"),
     MethodOption(name: "seed", defaultValue: "0", summary: "seed of the order of windows"),
   ]
 
@@ -106,7 +118,13 @@ public struct LearnedRounding: Sendable, Equatable {
       modelIterations: try reader.integer("model-iterations", default: 0, in: 0...1_000_000),
       modelReach: try reader.number("model-reach", default: 0.2, in: 0...16),
       modelScaleReach: try reader.number("model-scale-reach", default: 0.2, in: 0...1),
-      modelStateWeight: try reader.number("model-state-weight", default: 0.1, in: 0...1_000))
+      modelStateWeight: try reader.number("model-state-weight", default: 0.1, in: 0...1_000),
+      modelSelfGenerated: try reader.integer("model-self-generated", default: 0, in: 0...1_000_000))
+    guard modelSelfGenerated == 0 || modelIterations > 0 else {
+      throw .invalidOption(
+        method: Self.name, option: "model-self-generated",
+        reason: "its windows are for the steps of the whole model: give model-iterations")
+    }
     switch values["inputs"] {
     case nil, "quantized": break
     case "float": usesQuantizedInputs = false

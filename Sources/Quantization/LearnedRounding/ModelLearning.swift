@@ -31,27 +31,30 @@ public struct ModelLearning {
   ///   - matrices: the quantized weights to begin with.
   ///   - constant: values of a constant of the unquantized model.
   ///   - windows: tokens, as `division` has chosen them.
+  ///   - own: windows that the unquantized model wrote, to be learned from as well.
   ///   - progress: called before each step.
   /// - Returns: the quantized weights by name, all of them, and how it went; the losses are mean divergences.
   /// - Throws: `DifferentiationError`, `CodecError`, ``QuantizationError``, or what the closures throw.
   public func learn(
     graph: Graph, original: (String) throws -> FloatMatrix, matrices: [String: EncodedMatrix],
-    constant: (String) throws -> [Float], windows: [[Int32]], division: LearningWindows,
+    constant: (String) throws -> [Float], windows: [[Int32]], own: [[Int32]], division: LearningWindows,
     progress: (Int) throws -> Void = { _ in }
   ) throws -> (matrices: [String: EncodedMatrix], report: BlockReport) {
     var graph = graph
     if method.modelStateWeight > 0 { graph.outputs += graph.passedStates }
     let teacher = try DifferentiableGraph(graph: graph, trained: [], constant: constant)
     let descent = try RoundingDescent(
-      graph: graph, original: original, matrices: matrices, constant: constant, pool: pool)
+      graph: graph, original: original, matrices: matrices, constant: constant,
+      reach: { _ in method.modelReach }, pool: pool)
+    let learned = windows.prefix(division.learnedCount) + own
     let judges = division.judges.map { windows[$0] }
     let before = try divergence(descent.program, teacher, judges)
     let schedule = RoundingDescent.Schedule(
-      iterations: method.modelIterations, batch: method.batch, reach: { _ in method.modelReach },
-      scaleReach: method.modelScaleReach, seed: method.seed)
-    try descent.run(schedule, windowCount: division.learnedCount, progress: progress) { number in
-      let targets = try teacher.run(tokens: windows[number], keeping: false).outputs
-      let tape = try descent.program.run(tokens: windows[number])
+      iterations: method.modelIterations, batch: method.batch, scaleReach: method.modelScaleReach,
+      seed: method.seed)
+    try descent.run(schedule, windowCount: learned.count, progress: progress) { number in
+      let targets = try teacher.run(tokens: learned[number], keeping: false).outputs
+      let tape = try descent.program.run(tokens: learned[number])
       let outputs = tape.outputs
       let states = zip(outputs, targets).dropFirst().map {
         RelativeError.gradient($0, $1, factor: method.modelStateWeight)

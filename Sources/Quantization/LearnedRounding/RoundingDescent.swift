@@ -20,10 +20,11 @@ struct RoundingDescent {
   let pool: ThreadPool
 
   /// Prepares the weights of a graph that are quantized on grids; none when there are no such.
+  /// - Parameter reach: how far a code's offset of such a weight can move in all steps together, in codes.
   /// - Throws: `DifferentiationError`, ``QuantizationError``, or what the closures throw.
   init(
     graph: Graph, original: (String) throws -> FloatMatrix, matrices: [String: EncodedMatrix],
-    constant: (String) throws -> [Float], pool: ThreadPool
+    constant: (String) throws -> [Float], reach: (GridMatrix) -> Double, pool: ThreadPool
   ) throws {
     let grids = matrices.compactMapValues { GridMatrix($0) }
     program = try DifferentiableGraph(graph: graph, trained: Set(grids.keys)) { name in
@@ -37,16 +38,17 @@ struct RoundingDescent {
           layer: target.name, expected: "\(start.rows) x \(start.columns)",
           found: "\(weights.rows) x \(weights.columns)")
       }
-      return Learner(place: place, weight: LearnableWeight(start: start, weights: weights, target: target))
+      return Learner(
+        place: place,
+        weight: LearnableWeight(start: start, weights: weights, target: target, reach: reach(start)))
     }
     self.pool = pool
   }
 
-  /// How far and how often weights move.
+  /// How far scales move, and how often they and codes do.
   struct Schedule {
     let iterations: Int
     let batch: Int
-    let reach: (LearnableWeight) -> Double
     let scaleReach: Double
     let seed: UInt64
   }
@@ -79,8 +81,7 @@ struct RoundingDescent {
           unsafe learner.weight.step(
             rows: rows, gradient: start,
             rates: LearnableWeight.Rates(
-              latent: schedule.reach(learner.weight) * share, multiplier: schedule.scaleReach * share,
-              step: iteration))
+              share: share, multiplier: schedule.scaleReach * share, step: iteration))
         }
       }
     }

@@ -50,7 +50,7 @@ struct CorpusArguments: ParsableArguments {
   func windows(for model: LoadedModel, _ execution: ExecutionArguments) throws -> CalibrationWindows {
     let text = try textWindows(for: model)
     guard selfGenerated > 0 else { return text }
-    let bar = ProgressBar("self-generated text")
+    let bar = ProgressBar(SelfGeneratedText.name)
     defer { Console.finishProgress() }
     return try SelfGeneratedText(
       model, threadCount: execution.threadCount, kernels: execution.kernels()

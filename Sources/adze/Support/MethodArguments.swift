@@ -84,6 +84,11 @@ struct LearningArguments: ParsableArguments {
       "Weight, in those, of errors in what blocks pass on, beside the divergence; 0: none (default 0.1)."
   )
   var modelStateWeight: Double?
+  @Option(
+    help:
+      "Windows that the model writes after parts of the text, for those to learn from as well (default 0)."
+  )
+  var modelSelfGenerated: Int?
   @Option(help: "Seed of the order of windows (default 0).") var learningSeed: Int?
 
   /// The options that were given, by their names in recipes.
@@ -99,6 +104,7 @@ struct LearningArguments: ParsableArguments {
     values["model-reach"] = modelReach.map { "\($0)" }
     values["model-scale-reach"] = modelScaleReach.map { "\($0)" }
     values["model-state-weight"] = modelStateWeight.map { "\($0)" }
+    values["model-self-generated"] = modelSelfGenerated.map { "\($0)" }
     values["seed"] = learningSeed.map { "\($0)" }
     return values
   }
