@@ -64,10 +64,13 @@ public struct LearnedRounding: Sendable, Equatable {
   /// The name in recipes and reports.
   public static let name = "learned-rounding"
 
+  /// What is done when nothing is asked for.
+  public static let standard = LearnedRounding()
+
   /// Its options, as recipes and the command line name them.
   public static let options: [MethodOption] = [
-    MethodOption(name: "iterations", defaultValue: "128", summary: "steps a block"),
-    MethodOption(name: "batch", defaultValue: "2", summary: "calibration windows of a step"),
+    MethodOption(name: "iterations", defaultValue: "\(standard.iterations)", summary: "steps a block"),
+    MethodOption(name: "batch", defaultValue: "\(standard.batch)", summary: "calibration windows of a step"),
     MethodOption(
       name: "windows", defaultValue: "all",
       summary: "calibration windows that are learned from, evenly spread; others judge"),
@@ -75,26 +78,26 @@ public struct LearnedRounding: Sendable, Equatable {
       name: "reach", defaultValue: "auto",
       summary: "how far a code's offset can move in all, in codes; auto: 0.4 for 2 bits, else 0.2"),
     MethodOption(
-      name: "scale-reach", defaultValue: "0.05",
+      name: "scale-reach", defaultValue: "\(standard.scaleReach)",
       summary: "how far a scale's multiplier can move in all; 0: not at all"),
     MethodOption(name: "inputs", defaultValue: "quantized", summary: "a block's inputs: quantized or float"),
     MethodOption(
-      name: "model-iterations", defaultValue: "0",
+      name: "model-iterations", defaultValue: "\(standard.modelIterations)",
       summary:
         "steps in which codes and scales of the whole model then follow the divergence of its predictions"),
     MethodOption(
-      name: "model-reach", defaultValue: "0.2",
+      name: "model-reach", defaultValue: "\(standard.modelReach)",
       summary: "how far a code's offset can move in those, in codes; 0: not at all"),
     MethodOption(
-      name: "model-scale-reach", defaultValue: "0.2",
+      name: "model-scale-reach", defaultValue: "\(standard.modelScaleReach)",
       summary: "how far a scale's multiplier can move in those; 0: not at all"),
     MethodOption(
-      name: "model-state-weight", defaultValue: "0.1",
+      name: "model-state-weight", defaultValue: "\(standard.modelStateWeight)",
       summary: "weight, in those, of errors in what blocks pass on, beside the divergence; 0: none"),
     MethodOption(
-      name: "model-self-generated", defaultValue: "0",
+      name: "model-self-generated", defaultValue: "\(standard.modelSelfGenerated)",
       summary: "windows that the model writes after parts of the text, for those steps to learn from as well"),
-    MethodOption(name: "seed", defaultValue: "0", summary: "seed of the order of windows"),
+    MethodOption(name: "seed", defaultValue: "\(standard.seed)", summary: "seed of the order of windows"),
   ]
 
   /// Reads options given as text.
@@ -107,19 +110,23 @@ public struct LearnedRounding: Sendable, Equatable {
     }
     let reader = OptionReader(method: Self.name, values: values)
     self.init(
-      iterations: try reader.integer("iterations", default: 128, in: 1...1_000_000),
-      batch: try reader.integer("batch", default: 2, in: 1...65_536),
+      iterations: try reader.integer("iterations", default: Self.standard.iterations, in: 1...1_000_000),
+      batch: try reader.integer("batch", default: Self.standard.batch, in: 1...65_536),
       windows: values["windows"] == "all" || values["windows"] == nil
         ? nil : try reader.integer("windows", default: 1, in: 1...Int.max),
       reach: values["reach"] == "auto" || values["reach"] == nil
         ? nil : try reader.number("reach", default: 0, in: 0...16),
-      scaleReach: try reader.number("scale-reach", default: 0.05, in: 0...1),
-      seed: UInt64(try reader.integer("seed", default: 0, in: 0...Int.max)),
-      modelIterations: try reader.integer("model-iterations", default: 0, in: 0...1_000_000),
-      modelReach: try reader.number("model-reach", default: 0.2, in: 0...16),
-      modelScaleReach: try reader.number("model-scale-reach", default: 0.2, in: 0...1),
-      modelStateWeight: try reader.number("model-state-weight", default: 0.1, in: 0...1_000),
-      modelSelfGenerated: try reader.integer("model-self-generated", default: 0, in: 0...1_000_000))
+      scaleReach: try reader.number("scale-reach", default: Self.standard.scaleReach, in: 0...1),
+      seed: UInt64(try reader.integer("seed", default: Int(Self.standard.seed), in: 0...Int.max)),
+      modelIterations: try reader.integer(
+        "model-iterations", default: Self.standard.modelIterations, in: 0...1_000_000),
+      modelReach: try reader.number("model-reach", default: Self.standard.modelReach, in: 0...16),
+      modelScaleReach: try reader.number(
+        "model-scale-reach", default: Self.standard.modelScaleReach, in: 0...1),
+      modelStateWeight: try reader.number(
+        "model-state-weight", default: Self.standard.modelStateWeight, in: 0...1_000),
+      modelSelfGenerated: try reader.integer(
+        "model-self-generated", default: Self.standard.modelSelfGenerated, in: 0...1_000_000))
     guard modelSelfGenerated == 0 || modelIterations > 0 else {
       throw .invalidOption(
         method: Self.name, option: "model-self-generated",

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Quantization
 
 /// Options of quantization methods. Each becomes an option of the method, which refuses those that it does not have.
 struct MethodArguments: ParsableArguments {
@@ -59,37 +60,50 @@ struct MethodArguments: ParsableArguments {
   }
 }
 
+private let standard = LearnedRounding.standard
+
 /// Options of learned rounding.
 struct LearningArguments: ParsableArguments {
-  @Option(help: "Steps a block (default 128).") var iterations: Int?
-  @Option(help: "Calibration windows of a step (default 2).") var batch: Int?
+  @Option(help: "Steps a block (default \(standard.iterations)).") var iterations: Int?
+  @Option(help: "Calibration windows of a step (default \(standard.batch)).") var batch: Int?
   @Option(help: "Calibration windows that are learned from, evenly spread; others judge (default: all).")
   var learningWindows: Int?
   @Option(help: "How far a code's offset can move in all, in codes (default: 0.4 for 2 bits, else 0.2).")
   var reach: Double?
-  @Option(help: "How far a scale's multiplier can move in all; 0: not at all (default 0.05).")
+  @Option(
+    help:
+      "How far a scale's multiplier can move in all; 0: not at all (default \(standard.scaleReach))."
+  )
   var scaleReach: Double?
   @Option(
     help: "A block's inputs: those that quantized blocks make, or the unquantized ones: quantized or float.")
   var learningInputs: String?
   @Option(
-    help: "Steps in which codes and scales of the whole model then follow its predictions (default 0).")
+    help:
+      "Steps in which codes and scales of the whole model then follow its predictions (default \(standard.modelIterations))."
+  )
   var modelIterations: Int?
-  @Option(help: "How far a code's offset can move in those, in codes; 0: not at all (default 0.2).")
+  @Option(
+    help:
+      "How far a code's offset can move in those, in codes; 0: not at all (default \(standard.modelReach))."
+  )
   var modelReach: Double?
-  @Option(help: "How far a scale's multiplier can move in those; 0: not at all (default 0.2).")
+  @Option(
+    help:
+      "How far a scale's multiplier can move in those; 0: not at all (default \(standard.modelScaleReach))."
+  )
   var modelScaleReach: Double?
   @Option(
     help:
-      "Weight, in those, of errors in what blocks pass on, beside the divergence; 0: none (default 0.1)."
+      "Weight, in those, of errors in what blocks pass on, beside the divergence; 0: none (default \(standard.modelStateWeight))."
   )
   var modelStateWeight: Double?
   @Option(
     help:
-      "Windows that the model writes after parts of the text, for those to learn from as well (default 0)."
+      "Windows that the model writes after parts of the text, for those to learn from as well (default \(standard.modelSelfGenerated))."
   )
   var modelSelfGenerated: Int?
-  @Option(help: "Seed of the order of windows (default 0).") var learningSeed: Int?
+  @Option(help: "Seed of the order of windows (default \(standard.seed)).") var learningSeed: Int?
 
   /// The options that were given, by their names in recipes.
   var values: [String: String] {
