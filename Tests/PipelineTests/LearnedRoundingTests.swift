@@ -4,6 +4,7 @@ import Codecs
 import Differentiation
 import Glibc
 import GraphIR
+import GraphPasses
 import OrderedCollections
 import Pipeline
 import Quantization
@@ -56,12 +57,16 @@ import Testing
 
   /// Mean KL divergence of predictions from those of the unquantized model, on tokens that nothing learned from.
   private func divergence(_ model: QuantizedModel) throws -> Double {
+    var generator = SplitMix64(seed: 77)
+    let size = Int32(tiny.summary.sizes.vocabularySize)
+    return try divergence(model, (0..<48).map { _ in Int32.random(in: 0..<size, using: &generator) })
+  }
+
+  private func divergence(_ model: QuantizedModel, _ tokens: [Int32]) throws -> Double {
     let path = output.file("divergence.adze")
     try ModelContainers.container(named: "adze", output: path).write(model, to: path)
     let loaded = try ModelFormats.load(path)
     let size = tiny.summary.sizes.vocabularySize
-    var generator = SplitMix64(seed: 77)
-    let tokens = (0..<48).map { _ in Int32.random(in: 0..<Int32(size), using: &generator) }
     let (found, expected) = (try TestModels.logits(loaded, tokens), try TestModels.logits(tiny, tokens))
     func logProbabilities(_ logits: [Float], _ row: Int) -> [Double] {
       let values = logits[row * size..<(row + 1) * size].map(Double.init)
@@ -167,8 +172,8 @@ import Testing
   }
 
   /// Codes go to their neighbors, and further only where the reach is longer than what lies between.
-  @Test(arguments: [(0.5, 1), (1, 2)])
-  func codesMoveNoFurtherThanTheReachAllows(reach: Double, furthest: Int) throws {
+  @Test(arguments: [(0.5, 1...1), (4, 2...5)])
+  func codesMoveNoFurtherThanTheReachAllows(reach: Double, furthest: ClosedRange<Int>) throws {
     var learning = Self.learning
     learning.reach = reach
     let codec = "int4"
@@ -186,19 +191,27 @@ import Testing
       let codes = [before, after].map { grid.unpacked($0, rows: 0..<$0.rows).codes }
       found = max(found, zip(codes[0], codes[1]).map { abs(Int($0) - Int($1)) }.max() ?? 0)
     }
-    #expect(found == furthest)
+    #expect(furthest.contains(found), "\(found)")
   }
 
-  /// A transform may change the graph; blocks are those of the model that it made.
-  @Test func turnedInputsAreTurnedInBlocksAsWell() throws {
-    var turned = try recipe("gptq", "int4", learning: Self.learning)
-    turned.transforms = [.init(name: "rotation", options: ["inputs": "always"])]
-    let plain = try TestModels.quantized(tiny, recipe("gptq", "int4"), windows)
-    let model = try TestModels.quantized(tiny, turned, windows)
-    #expect(model.source.graph != tiny.graph)
-    for (report, other) in zip(model.blockReports, plain.blockReports) {
-      #expect(report.lossBefore < 4 * other.lossBefore, "\(report) beside \(other)")
+  /// A transform may change the graph; what learns runs the graph that it made. The divergence that it begins with is that of the
+  /// quantized model.
+  @Test(arguments: [true, false]) func turnedInputsAreTurnedWhereItLearns(turns: Bool) throws {
+    var still = Self.learning
+    (still.reach, still.scaleReach, still.modelReach, still.modelScaleReach) = (0, 0, 0, 0)
+    (still.iterations, still.modelIterations) = (1, 1)
+    var recipes = try [nil, still].map { try recipe(learning: $0) }
+    if turns {
+      for index in recipes.indices {
+        recipes[index].transforms = [.init(name: "rotation", options: ["inputs": "always"])]
+      }
     }
+    let models = try recipes.map { try TestModels.quantized(tiny, $0, windows) }
+    #expect(models[1].source.graph.turnsInputs == turns)
+    let report = try #require(models[1].blockReports.last)
+    let texts = TestModels.tinyWindows().windows
+    let expected = try texts.reduce(0.0) { try $0 + divergence(models[0], $1) } / Double(texts.count)
+    #expect(abs(report.lossBefore / expected - 1) < 0.01, "\(report.lossBefore) beside \(expected)")
   }
 
   /// What states behind blocks count for is seen in them: here beside hardly anything else.
