@@ -352,6 +352,25 @@ import Testing
     #expect(fitted.blockReports.contains { $0.keptStart && $0.changedCodes == 0 })
   }
 
+  /// Nothing comes from windows that judge, and what the model writes goes on from none of them.
+  @Test func whatJudgesIsNotLearnedFrom() throws {
+    var learning = Self.learning
+    (learning.windows, learning.iterations, learning.reach, learning.scaleReach) = (1, 8, 0.1, 0.01)
+    (learning.modelIterations, learning.modelReach, learning.modelScaleReach) = (8, 0.1, 0.01)
+    learning.modelSelfGenerated = 6
+    let text = TestModels.tinyWindows().windows
+    let other = [text[0]] + text.dropFirst().map { $0.map { ($0 * 5 + 1) % 48 } }
+    let models = try [text, other].map {
+      try TestModels.quantized(
+        tiny, recipe("rtn", learning: learning), .windows(CalibrationWindows(windows: $0)))
+    }
+    for (report, changed) in zip(models[0].blockReports, models[1].blockReports) {
+      #expect(!report.keptStart && !changed.keptStart)
+      #expect(report.lossBefore != changed.lossBefore, "judged by the same windows")
+    }
+    #expect(try TestModels.decoded(models[0].weights) == TestModels.decoded(models[1].weights))
+  }
+
   @Test(
     "windows that are learned from and those that judge",
     arguments: [(4, 10), (1, 128), (90, 128), (127, 128)])

@@ -143,7 +143,7 @@ public struct QuantizationStage {
       graph: model.graph, method: learning, windows: division.chosen.map { windows.windows[$0] },
       division: division,
       own: journal?.learned[ModelLearning.block] == nil
-        ? try selfGenerated(learning.modelSelfGenerated, windows, progress) : [],
+        ? try selfGenerated(learning.modelSelfGenerated, windows.learned(of: division), progress) : [],
       pool: pool)
     let blocks = try stage.run(
       original: { name in try Self.weight(name, in: original) }, matrices: &matrices,
@@ -391,6 +391,14 @@ extension CalibrationSource {
 }
 
 extension CalibrationWindows {
+  /// Those that are learned from: what goes on from others would tell of the windows that judge.
+  fileprivate func learned(of division: LearningWindows) -> CalibrationWindows {
+    let places = division.chosen.prefix(division.learnedCount)
+    return CalibrationWindows(
+      windows: places.map { windows[$0] }, firstNumber: firstNumber,
+      selfGeneratedCount: places.count { $0 >= windows.count - selfGeneratedCount })
+  }
+
   /// SHA-256 of all tokens, windows separated by their lengths.
   public var digest: String {
     var checksum = Checksum()

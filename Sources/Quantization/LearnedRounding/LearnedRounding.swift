@@ -31,7 +31,6 @@ public struct LearnedRounding: Sendable, Equatable {
   public var modelScaleReach: Double
   /// Weight, in those, of the relative squared errors in what blocks pass on, beside the divergence; 0 for none.
   public var modelStateWeight: Double
-
   /// Windows that the unquantized model writes after parts of the text, from which those steps learn as well.
   public var modelSelfGenerated: Int
 
